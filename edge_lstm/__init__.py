@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["LSTMClassifier", "__version__", "compare", "export_c", "load", "quantize"]
 
-_HOME = {name: "edge_lstm.api" for name in ("LSTMClassifier", "compare", "export_c", "load", "quantize")}
+_HOME = dict.fromkeys(("LSTMClassifier", "compare", "export_c", "load", "quantize"), "edge_lstm.api")
 
 
 def __getattr__(name: str) -> object:
