@@ -1,0 +1,235 @@
+"""Recordings in NumPy's .npz files; read without pickle, written with the same bytes on every run.
+
+Full layout (`write` makes it; N recordings, C channels, K classes):
+
+    samples          [sum of lengths, C] int16 or float32, the recordings one after the other
+    lengths          [N] integer
+    label            [N] integer, -1 = no label            (optional)
+    person           [N] string, "" = unknown              (optional)
+    name             [N] string                            (optional)
+    step_labels      [sum of lengths] integer, -1 = none   (optional)
+    channels         [C] string                            (optional)
+    classes          [K] string                            (optional)
+    rate_hz          float64                               (optional)
+    units_per_count  [C] float64, for int16 only           (optional)
+    units            [C] string                            (optional)
+    source           string                                (optional)
+
+Simple layout, for recordings of equal length (or windows that were cut elsewhere):
+
+    x                [N, time, C] int16 (any integers within int16), or float
+    y                [N] integer, -1 = no label, or string (optional)
+    person, name, channels, classes, rate_hz, units_per_count, units, source as above
+
+With `classes`, integer labels index it. Without, the classes are the sorted distinct labels.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_lstm.data.labels import class_order
+from edge_lstm.data.recordings import UNLABELLED, Dataset, Recording
+from edge_lstm.errors import EdgeLstmError
+from edge_lstm.files import write_bytes
+
+_COMMON = {"person", "name", "channels", "classes", "rate_hz", "units_per_count", "units", "source"}
+_FULL = {"samples", "lengths", "label", "step_labels"} | _COMMON
+_SIMPLE = {"x", "y"} | _COMMON
+_INT16 = np.iinfo(np.int16)
+_FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest a zip file can hold: equal content gives equal bytes
+
+
+def read(path: Path) -> Dataset:
+    """Read either layout. Raises EdgeLstmError for a file that is not an .npz, or an array that is missing, unknown or ill-shaped."""
+    arrays = _arrays(path)
+    if "samples" in arrays:
+        layout, known, needed = "full", _FULL, {"samples", "lengths"}
+    elif "x" in arrays:
+        layout, known, needed = "simple", _SIMPLE, {"x"}
+    else:
+        raise EdgeLstmError(f"{path}: neither 'samples' nor 'x' is in it; its arrays are {', '.join(sorted(arrays)) or 'none'}")
+    if missing := needed - arrays.keys():
+        raise EdgeLstmError(f"{path}: array {min(missing)!r} is missing")
+    if unknown := arrays.keys() - known:
+        raise EdgeLstmError(f"{path}: array {min(unknown)!r} does not belong to the {layout} layout; it may hold {', '.join(sorted(known))}")
+    return _dataset(path, arrays, *(_full_stretches if layout == "full" else _simple_stretches)(path, arrays))
+
+
+def write(dataset: Dataset, path: str | Path) -> None:
+    """Write the full layout atomically; equal datasets give equal bytes. Raises EdgeLstmError when `path` cannot be written."""
+    recordings = dataset.recordings
+    arrays: dict[str, NDArray[Any]] = {
+        "samples": np.concatenate([r.samples for r in recordings]),
+        "lengths": np.array([len(r.samples) for r in recordings], dtype=np.int64),
+        "label": np.array([UNLABELLED if r.label is None else r.label for r in recordings], dtype=np.int64),
+        "person": np.array([r.person for r in recordings]),
+        "name": np.array([r.name for r in recordings]),
+        "channels": np.array(dataset.channels),
+        "source": np.array(dataset.source),
+    }
+    if any(r.step_labels is not None for r in recordings):
+        arrays["step_labels"] = np.concatenate([_every_step(r) for r in recordings])
+    if dataset.classes:
+        arrays["classes"] = np.array(dataset.classes)
+    if dataset.rate_hz is not None:
+        arrays["rate_hz"] = np.array(dataset.rate_hz, dtype=np.float64)
+    if dataset.units_per_count is not None:
+        arrays["units_per_count"] = dataset.units_per_count
+    if dataset.units:
+        arrays["units"] = np.array(dataset.units)
+    write_bytes(path, _zipped(arrays))
+
+
+def _zipped(arrays: dict[str, NDArray[Any]]) -> bytes:
+    """What np.savez_compressed writes, but with a fixed date in place of the clock."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, array in arrays.items():
+            member = io.BytesIO()
+            np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+            entry = zipfile.ZipInfo(f"{name}.npy", _FIXED_DATE)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.create_system = 3  # else the file would tell on which system it was made
+            archive.writestr(entry, member.getvalue())
+    return content.getvalue()
+
+
+def _every_step(recording: Recording) -> NDArray[np.int64]:
+    if recording.step_labels is not None:
+        return recording.step_labels
+    return np.full(len(recording.samples), UNLABELLED if recording.label is None else recording.label, dtype=np.int64)
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise EdgeLstmError(f"{path}: a single array; recordings are kept in .npz files")
+            return {name: archive[name] for name in archive.files}
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, KeyError) as error:
+        raise EdgeLstmError(f"{path}: cannot be read as .npz ({error})") from error
+    except OSError as error:
+        raise EdgeLstmError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+Stretches = tuple[list[NDArray[Any]], NDArray[Any] | None, list[NDArray[np.int64]] | None]  # samples, labels, step labels
+
+
+def _full_stretches(path: Path, arrays: dict[str, NDArray[Any]]) -> Stretches:
+    samples, lengths = arrays["samples"], arrays["lengths"]
+    _require(samples.ndim == 2, path, "samples", "[time, channels]", samples)
+    _require(lengths.ndim == 1 and lengths.dtype.kind in "iu", path, "lengths", "[recordings] integers", lengths)
+    if len(lengths) and lengths.min() < 0 or lengths.sum() != len(samples):
+        raise EdgeLstmError(f"{path}: lengths add up to {lengths.sum()}, samples has {len(samples)} rows")
+    ends = np.cumsum(lengths)[:-1]
+    steps = None
+    if "step_labels" in arrays:
+        all_steps = arrays["step_labels"]
+        _require(all_steps.shape == (len(samples),) and all_steps.dtype.kind in "iu", path, "step_labels", "one integer a sample", all_steps)
+        steps = np.split(all_steps.astype(np.int64), ends)
+    return np.split(samples, ends) if len(lengths) else [], arrays.get("label"), steps
+
+
+def _simple_stretches(path: Path, arrays: dict[str, NDArray[Any]]) -> Stretches:
+    x = arrays["x"]
+    _require(x.ndim == 3, path, "x", "[recordings, time, channels]", x)
+    return list(x), arrays.get("y"), None
+
+
+def _dataset(
+    path: Path,
+    arrays: dict[str, NDArray[Any]],
+    samples: list[NDArray[Any]],
+    labels: NDArray[Any] | None,
+    steps: list[NDArray[np.int64]] | None,
+) -> Dataset:
+    count = len(samples)
+    width = samples[0].shape[1] if count else 0
+    samples = [_int16_or_float32(path, part) for part in samples]
+    names = _strings(path, arrays, "name", count) or tuple(f"{index:0{len(str(count))}d}" for index in range(count))
+    people = _strings(path, arrays, "person", count) or ("",) * count
+    indices, classes = _class_indices(path, labels, steps, _strings(path, arrays, "classes"), count)
+    scales = arrays.get("units_per_count")
+    if scales is None and count and samples[0].dtype == np.int16:
+        scales = np.ones(width)
+    recordings = []
+    for index, part in enumerate(samples):
+        label, step = indices[index], None if steps is None else steps[index]
+        if step is not None and len(step) and (step == step[0]).all():
+            label, step = (None if step[0] == UNLABELLED else int(step[0])), None
+        recordings.append(Recording(part, label if step is None else None, people[index], names[index], step))
+    return Dataset(
+        name=path.stem,
+        recordings=tuple(recordings),
+        channels=_strings(path, arrays, "channels", width) or tuple(f"channel{index}" for index in range(width)),
+        classes=classes,
+        rate_hz=_number(path, arrays, "rate_hz"),
+        units_per_count=None if scales is None else np.asarray(scales, dtype=np.float64),
+        source=str(arrays["source"]) if "source" in arrays else str(path),
+        units=_strings(path, arrays, "units", width),
+    )
+
+
+def _class_indices(
+    path: Path,
+    labels: NDArray[Any] | None,
+    steps: list[NDArray[np.int64]] | None,
+    classes: tuple[str, ...],
+    count: int,
+) -> tuple[list[int | None], tuple[str, ...]]:
+    """The class index of each recording, and the class names: the file's, or else the distinct labels."""
+    if labels is None:
+        if steps is not None and not classes:
+            raise EdgeLstmError(f"{path}: step_labels need the array 'classes'")
+        return [None] * count, classes
+    _require(labels.shape == (count,) and labels.dtype.kind in "iuU", path, "the labels", f"[{count}] integers or strings", labels)
+    if classes and labels.dtype.kind in "iu":
+        return [None if label == UNLABELLED else int(label) for label in labels], classes
+    texts = ["" if label == UNLABELLED else str(label) for label in labels.tolist()]
+    order = classes or class_order(texts)
+    place = {name: index for index, name in enumerate(order)}
+    for index, text in enumerate(texts):
+        if text and text not in place:
+            raise EdgeLstmError(f"{path}: recording {index} is labelled {text!r}, which is not among the classes {', '.join(order)}")
+    return [place[text] if text else None for text in texts], order
+
+
+def _int16_or_float32(path: Path, samples: NDArray[Any]) -> NDArray[Any]:
+    if samples.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # beyond float32 becomes infinity, which the Dataset refuses by place
+            return samples.astype(np.float32)
+    if samples.dtype.kind not in "iu":
+        raise EdgeLstmError(f"{path}: samples must be numbers, they are {samples.dtype}")
+    if samples.size and (samples.min() < _INT16.min or samples.max() > _INT16.max):
+        raise EdgeLstmError(f"{path}: integer samples must fit int16, they run from {samples.min()} to {samples.max()}")
+    return samples.astype(np.int16)
+
+
+def _strings(path: Path, arrays: dict[str, NDArray[Any]], name: str, count: int | None = None) -> tuple[str, ...]:
+    if name not in arrays:
+        return ()
+    values = arrays[name]
+    shape = "strings" if count is None else f"[{count}] strings"
+    right_count = values.ndim == 1 and count in (None, len(values))
+    _require(right_count and values.dtype.kind in "Uiu", path, name, shape, values)
+    return tuple(str(value) for value in values.tolist())
+
+
+def _number(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> float | None:
+    if name not in arrays:
+        return None
+    _require(arrays[name].size == 1 and arrays[name].dtype.kind in "iuf", path, name, "one number", arrays[name])
+    return float(arrays[name].reshape(()))
+
+
+def _require(right: bool, path: Path, name: str, expected: str, came: NDArray[Any]) -> None:
+    if not right:
+        raise EdgeLstmError(f"{path}: {name} must be {expected}; shape {list(came.shape)} of {came.dtype} came")

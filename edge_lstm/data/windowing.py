@@ -1,0 +1,98 @@
+"""Cutting recordings into windows of equal length: what a classifier is trained on."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_lstm.data.recordings import UNLABELLED, Dataset, Recording
+from edge_lstm.errors import EdgeLstmError, UsageError
+
+
+class DataWarning(UserWarning):
+    """The data are usable, but not wholly what the user may think they are."""
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """n windows.
+
+    x: [n, time, channels], dtype of the recordings (int16 counts or float32).
+    y: [n] int64 class index; UNLABELLED (-1) for windows of unlabelled recordings.
+    person: [n] string. recording: [n] int64 index into Dataset.recordings. start: [n] int64 first sample within it.
+    """
+
+    x: NDArray[np.int16] | NDArray[np.float32]
+    y: NDArray[np.int64]
+    person: NDArray[np.str_]
+    recording: NDArray[np.int64]
+    start: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, which: NDArray[np.bool_] | NDArray[np.integer]) -> Windows:
+        """The windows of a mask [n] or of an index [m], in its order."""
+        return Windows(self.x[which], self.y[which], self.person[which], self.recording[which], self.start[which])
+
+
+def windows(dataset: Dataset, length: int, stride: int) -> Windows:
+    """Windows of `length` raw samples, one every `stride`, that lie wholly within a recording; samples left over at its end are unused.
+
+    Where the label changes within a recording, windows are cut within each stretch of one label, and stretches without label give none.
+
+    Raises:
+        UsageError: length or stride below 1.
+        EdgeLstmError: no recording is long enough (names the longest).
+    Warns:
+        DataWarning: some recordings are too short and give no window.
+    """
+    if length < 1 or stride < 1:
+        raise UsageError(f"a window must have length and stride of at least 1 sample, got {length} and {stride}")
+    x, y, source, start, too_short = [], [], [], [], []
+    for index, recording in enumerate(dataset.recordings):
+        before = len(x)
+        for first, end, label in _stretches_of_one_label(recording):
+            for at in range(first, end - length + 1, stride):
+                x.append(recording.samples[at : at + length])
+                y.append(label)
+                source.append(index)
+                start.append(at)
+        if len(x) == before:
+            too_short.append(recording)
+    if not x:
+        raise EdgeLstmError(_nothing_is_long_enough(dataset, length))
+    if too_short:
+        names = ", ".join(recording.name for recording in too_short[:3]) + (" ..." if len(too_short) > 3 else "")
+        of_all = f"{len(too_short)} of {len(dataset.recordings)} recordings"
+        warnings.warn(f"{dataset.name}: {of_all} give no window of {length} samples: {names}", DataWarning, stacklevel=2)
+    recording_of = np.array(source, dtype=np.int64)
+    return Windows(
+        x=np.stack(x),
+        y=np.array(y, dtype=np.int64),
+        person=np.array([recording.person for recording in dataset.recordings])[recording_of],
+        recording=recording_of,
+        start=np.array(start, dtype=np.int64),
+    )
+
+
+def _stretches_of_one_label(recording: Recording) -> list[tuple[int, int, int]]:
+    """(first, end, label) of each stretch that windows may be cut from."""
+    steps = recording.step_labels
+    if steps is None:
+        return [(0, len(recording.samples), UNLABELLED if recording.label is None else recording.label)]
+    bounds = [0, *(np.flatnonzero(np.diff(steps)) + 1).tolist(), len(steps)]
+    pairs = zip(bounds, bounds[1:], strict=False)
+    return [(first, end, int(steps[first])) for first, end in pairs if steps[first] != UNLABELLED]
+
+
+def _nothing_is_long_enough(dataset: Dataset, length: int) -> str:
+    stretches = [(end - first, recording) for recording in dataset.recordings for first, end, _ in _stretches_of_one_label(recording)]
+    if not stretches:
+        return f"{dataset.name}: no sample is labelled, so there is nothing to cut windows from"
+    longest, recording = max(stretches, key=lambda stretch: stretch[0])
+    what = "recording" if recording.step_labels is None else "stretch of one label, in recording"
+    return f"{dataset.name}: a window of {length} samples is longer than every recording; the longest {what} {recording.name} has {longest}"
