@@ -12,7 +12,7 @@ from pathlib import Path
 from edge_lstm.errors import EdgeLstmError
 
 _PLAIN_FILE_MODE = 0o666  # what open() asks for; the process's umask is taken off it
-_READ_ONLY = (errno.EROFS,)
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)  # raised by write() without a file name
 
 
 @contextmanager
@@ -33,9 +33,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         try:
             yield temporary
         except OSError as error:
-            if _is_about_another_file(error, temporary):
-                raise
-            raise _cannot_write(target, error) from error
+            if _is_about(error, temporary):
+                raise _cannot_write(target, error) from error
+            raise
         try:
             temporary.chmod(_mode_for(target))
             os.replace(temporary, target)
@@ -76,13 +76,15 @@ def _mode_for(target: Path) -> int:
         return _PLAIN_FILE_MODE & ~umask
 
 
-def _is_about_another_file(error: OSError, temporary: Path) -> bool:
-    return error.filename is not None and Path(os.fsdecode(error.filename)) != temporary
+def _is_about(error: OSError, temporary: Path) -> bool:
+    if error.filename is None:
+        return error.errno in _DISK_ERRORS
+    return isinstance(error.filename, str | bytes | os.PathLike) and Path(os.fsdecode(error.filename)) == temporary
 
 
 def _cannot_write(target: Path, error: OSError) -> EdgeLstmError:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return EdgeLstmError(f"cannot write {target}: the folder {target.parent} does not exist; create it first")
-    if isinstance(error, PermissionError) or error.errno in _READ_ONLY:
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
         return EdgeLstmError(f"cannot write {target}: no permission to write in {target.parent}; choose another place")
     return EdgeLstmError(f"cannot write {target}: {error.strerror or error}")
