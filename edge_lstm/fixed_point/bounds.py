@@ -1,0 +1,125 @@
+"""The proof that nothing overflows: the exact worst case of every operator for ANY input, from the weights alone (guarantee G3).
+
+x and h may be any value in [-127, 127] at any step and every state any value in its format, so the bounds hold for ever, not only for
+the data that were seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_lstm.errors import EdgeLstmError
+from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerNetwork, IntegerRecurrent, IntegerRow, IntOp
+from edge_lstm.fixed_point.operators import INTERVAL, Interval
+
+INT32 = 2**31 - 1
+Int64Array = npt.NDArray[np.int64]
+
+
+def row_interval(row: IntegerRow, sources: list[Interval]) -> tuple[Interval, Interval]:
+    """Interval of the accumulator for x in [-127, 127] and sources in their own intervals, per unit; and of its widest partial sum.
+
+    A partial sum in any order lies within bias +- (sum of the magnitudes), which is what the second interval states.
+    """
+    bias = row.bias.astype(np.int64)
+    reach = np.zeros_like(bias)
+    low, high = bias.copy(), bias.copy()
+    if row.W is not None:
+        part = (127 * np.abs(row.W.astype(np.int64)).sum(1)) << row.input_shift
+        low, high, reach = low - part, high + part, reach + part
+    for weights, (source_low, source_high) in zip(row.R, sources, strict=True):
+        wide = weights.astype(np.int64)
+        positive, negative = np.maximum(wide, 0), np.minimum(wide, 0)
+        low = low + positive @ source_low + negative @ source_high
+        high = high + positive @ source_high + negative @ source_low
+        reach = reach + np.abs(wide) @ np.maximum(np.abs(source_low), np.abs(source_high))
+    return (low, high), (np.minimum(bias, 0) - reach, np.maximum(bias, 0) + reach)
+
+
+def op_interval(op: IntOp, layer: IntegerRecurrent, arguments: list[Interval]) -> tuple[Interval, Interval]:
+    """(interval of the result, interval of the widest intermediate value) of one operator, per unit."""
+    units = layer.units
+    if op.code == "row":
+        return row_interval(layer.rows[op.name], arguments)
+    if op.code == "state":
+        limit = np.full(units, layer.state(op.name).limit, np.int64)
+        return (-limit, limit), (-limit, limit)
+    if op.code == "vector":
+        values = layer.vectors[op.name].astype(np.int64)
+        return (values, values), (values, values)
+    return INTERVAL[op.code](op, layer, arguments)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Worst case of one value. what: operator and name; low, high: of the result; widest: magnitude of the widest intermediate value."""
+
+    what: str
+    low: int
+    high: int
+    widest: int
+
+    @property
+    def bits(self) -> int:
+        """Bits of a signed integer that holds the widest intermediate value."""
+        return self.widest.bit_length() + 1
+
+
+def intervals(layer: IntegerRecurrent) -> list[tuple[Interval, Interval]]:
+    """`op_interval` of every operator of the layer, in order."""
+    found: list[tuple[Interval, Interval]] = []
+    for op in layer.ops:
+        found.append(op_interval(op, layer, [found[a][0] for a in op.args]))
+    return found
+
+
+def _bound(what: str, result: Interval, widest: Interval) -> Bound:
+    bound = Bound(what, int(result[0].min()), int(result[1].max()), int(max(-widest[0].min(), widest[1].max())))
+    if bound.widest > INT32:
+        raise EdgeLstmError(f"{what}: the worst case {bound.widest} needs {bound.bits} bits, more than 32; use smaller weights or fewer inputs")
+    return bound
+
+
+def prove(layer: IntegerRecurrent) -> list[Bound]:
+    """The bounds of a recurrent layer. Raises EdgeLstmError where 32 bits do not suffice, or a state or output leaves its format."""
+    found = intervals(layer)
+    bounds = [_bound(f"{op.code} {op.name}".strip(), *both) for op, both in zip(layer.ops, found, strict=True)]
+    for state in layer.states:
+        if max(-bounds[state.update].low, bounds[state.update].high) > state.limit:
+            raise EdgeLstmError(f"state {state.name} may reach {bounds[state.update]} but its format ends at {state.limit}")
+    for index in (a for op in layer.ops if op.code == "row" for a in op.args):
+        if max(-bounds[index].low, bounds[index].high) > 127:
+            raise EdgeLstmError(f"{layer.ops[index].code} {layer.ops[index].name} is read by a row but may reach {bounds[index]}, beyond 127")
+    if max(-bounds[layer.output].low, bounds[layer.output].high) > 127:
+        raise EdgeLstmError(f"the layer's output may reach {bounds[layer.output]}, beyond 127")
+    return bounds
+
+
+def prove_dense(layer: IntegerDense, input_limit: int, steps: int = 1) -> Bound:
+    """The bound of a dense accumulator whose inputs lie in [-input_limit, input_limit] and whose bias is added `steps` times."""
+    reach = np.abs(layer.W.astype(np.int64)).sum(1) * input_limit + np.abs(layer.bias.astype(np.int64)) * steps
+    return _bound("dense accumulator", (-reach, reach), (-reach, reach))
+
+
+def prove_network(network: IntegerNetwork) -> list[list[Bound]]:
+    """The bounds of every layer, in order (one list per layer; a read-out has none but the running sum of a mean)."""
+    proofs: list[list[Bound]] = []
+    limit, steps = 127, 1
+    for layer in network.layers:
+        if isinstance(layer, IntegerRecurrent):
+            proofs.append(prove(layer))
+        elif isinstance(layer, IntegerDense):
+            proofs.append([prove_dense(layer, limit, steps)])
+            limit, steps = 127, 1
+        elif layer.kind == "mean":
+            if layer.window < 1:
+                raise EdgeLstmError("a mean read-out needs a window: without one its running sum has no bound")
+            limit, steps = 127 * layer.window, layer.window
+            reach = np.array([limit], np.int64)
+            proofs.append([_bound("running sum", (-reach, reach), (-reach, reach))])
+        else:
+            proofs.append([])
+    return proofs

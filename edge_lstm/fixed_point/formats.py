@@ -1,0 +1,80 @@
+"""Number formats: of states, of rows, of tables. Chosen from the float network and the ranges that calibration saw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_lstm.cells import Activation, Cell
+from edge_lstm.network import Recurrent
+
+FloatArray = npt.NDArray[np.floating]
+INT8, INT16 = 127, 32767
+CELL_FRACTION = 11  # Q4.11: +-16 at a step of 1/2048, enough for every cell that forgets (shared default of converter and trainer)
+
+
+@dataclass(frozen=True)
+class Format:
+    """Format of a state: integer of `bits` within [-limit, limit], real value = integer * scale."""
+
+    bits: int
+    limit: int
+    scale: float
+
+
+def _read_by_rows(cell: Cell) -> set[str]:
+    return {cell.ops[a].name for op in cell.ops if op.code == "row" for a in op.args if cell.ops[a].code == "state"}
+
+
+def _read_by_arithmetic(cell: Cell) -> set[str]:
+    return {cell.ops[a].name for op in cell.ops if op.code != "row" for a in op.args if cell.ops[a].code == "state"}
+
+
+def state_formats(layer: Recurrent, ranges: Mapping[str, float], cell_bits: int = 16) -> dict[str, Format]:
+    """Format of each state. ranges: state -> largest magnitude that calibration saw.
+
+    - A state that only rows read (h of an LSTM) is int8, one unit = bound / 127.
+    - A state that only arithmetic reads (c) is int16 (or int32) with a power-of-two scale: Q4.11, wider when calibration asks for it.
+    - A state that both read (h of a GRU) keeps 8 more bits than the int8 that its rows see, so that it can move by less than 1 / 127.
+    """
+    cell, rows, arithmetic = layer.cell, _read_by_rows(layer.cell), _read_by_arithmetic(layer.cell)
+    formats = {}
+    for state, update in cell.updates:
+        seen = max(float(ranges[state]), float(np.abs(layer.initial[state]).max()) if state in layer.initial else 0.0)
+        if state not in rows and state in arithmetic:
+            fraction = min(CELL_FRACTION, 14 - math.ceil(math.log2(max(seen * 1.25, 1.0))))
+            formats[state] = Format(16, INT16, 2.0**-fraction) if cell_bits == 16 else Format(32, 2**24, 2.0**-fraction)
+            continue
+        op = cell.ops[update]
+        if op.code == "activate" and layer.activations[op.name].is_threshold:
+            formats[state] = Format(8, 1, 1.0)
+            continue
+        bound = 1.0 if _unit_bounded(layer) and seen <= 1.0 else 2.0 ** math.ceil(math.log2(max(seen, 2.0**-6)))
+        unit = bound / INT8
+        formats[state] = Format(16, INT8 * 256, unit / 256) if state in arithmetic else Format(8, INT8, unit)
+    return formats
+
+
+def _unit_bounded(layer: Recurrent) -> bool:
+    """True when every squashing of the cell stays within [-1, 1], so that its output does too."""
+    return all(max(map(abs, layer.activations[role.name].bounds)) <= 1 for role in layer.cell.roles)
+
+
+def quantize_rows(values: FloatArray, scale: FloatArray, levels: int = INT8) -> npt.NDArray[np.int8]:
+    """Rounds each row of `values` [units, n] to integers of magnitude <= levels, one unit = scale [units]."""
+    return np.clip(np.floor(values / scale[:, None] + 0.5), -levels, levels).astype(np.int8)
+
+
+def knots(activation: Activation, segments: int, width: float, unit: float) -> npt.NDArray[np.int16]:
+    """Values of `activation` at the segments + 1 ends of segments of `width`, centred on 0, in multiples of `unit`, as int16.
+
+    The two ends take the function's limits, so that a saturated gate is as open as its format allows.
+    """
+    x = (np.arange(segments + 1) - segments / 2) * width
+    y = np.asarray(activation(x), np.float64)
+    y[0], y[-1] = activation.bounds
+    return np.clip(np.floor(y / unit + 0.5), -INT16, INT16).astype(np.int16)

@@ -1,0 +1,226 @@
+"""The integer network: what every engine and the C generator read. Plain data; no arithmetic lives here.
+
+All values of a step are 32-bit signed integers. The operators of `IntOp.code` are defined once, in `operators.py` and docs/arithmetic.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+Int8Array = npt.NDArray[np.int8]
+Int16Array = npt.NDArray[np.int16]
+Int32Array = npt.NDArray[np.int32]
+Float64Array = npt.NDArray[np.float64]
+
+CODES = (
+    "row", "state", "vector", "positive", "select", "add", "subtract", "complement", "offset", "clip", "rescale", "multiply", "shift", "raise", "interpolate"
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class IntOp:
+    """One integer operator on one number per unit.
+
+    args: indices of earlier operators; name: of the row, state, vector, table or (for rescale) the pair of vectors
+    `name.limit` and `name.multiplier`; numbers: constants common to all units. The meaning of each code is in operators.py.
+    """
+
+    code: str
+    args: tuple[int, ...] = ()
+    name: str = ""
+    numbers: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class IntegerRow:
+    """Weights of one row: accumulator = ((W x) << input_shift) + sum_k R_k s_k + bias.
+
+    W: int8 [units, inputs] or None; R: int8 [units, units] for each source in the order of the operator's args; bias: int32 [units].
+    All weights lie in [-127, 127], and so do x and the sources. scale: [units] float64, the real value of one accumulator unit.
+    """
+
+    name: str
+    W: Int8Array | None
+    R: tuple[Int8Array, ...]
+    bias: Int32Array
+    input_shift: int
+    scale: Float64Array
+
+
+@dataclass(frozen=True)
+class StateFormat:
+    """A state between two steps: an integer of `bits` in [-limit, limit], real value = integer * scale.
+
+    update: operator whose value becomes the state after the step; initial: int32 [units], its value after a reset.
+    """
+
+    name: str
+    bits: int
+    limit: int
+    scale: float
+    update: int
+    initial: Int32Array
+
+
+@dataclass(frozen=True)
+class IntegerRecurrent:
+    """One recurrent layer in integers.
+
+    cell: name of the float cell it came from; activations: role -> text, for banners; equations: textbook form.
+    ops: the dataflow of one unit; output: operator whose value, in [-127, 127], is what the next layer and the read-out see,
+    with real value = integer * output_scale. input_scale: [inputs] real value of one unit of x.
+    """
+
+    cell: str
+    activations: Mapping[str, str]
+    equations: tuple[str, ...]
+    ops: tuple[IntOp, ...]
+    rows: Mapping[str, IntegerRow]
+    vectors: Mapping[str, Int32Array]
+    tables: Mapping[str, Int16Array]
+    states: tuple[StateFormat, ...]
+    output: int
+    output_scale: float
+    input_scale: Float64Array
+
+    @property
+    def units(self) -> int:
+        return int(self.states[0].initial.shape[0])
+
+    @property
+    def inputs(self) -> int:
+        return int(self.input_scale.shape[0])
+
+    @property
+    def outputs(self) -> int:
+        return self.units
+
+    def state(self, name: str) -> StateFormat:
+        return next(s for s in self.states if s.name == name)
+
+    def phases(self) -> tuple[int, ...]:
+        """For each operator the pass over the units it belongs to (a row waits until all units have finished its sources)."""
+        phase: list[int] = []
+        for op in self.ops:
+            level = max((phase[a] for a in op.args), default=0)
+            if op.code == "row" and any(self.ops[a].code != "state" for a in op.args):
+                level += 1
+            phase.append(level)
+        return tuple(phase)
+
+
+@dataclass(frozen=True)
+class IntegerReadOut:
+    """Which steps reach the layers behind. kind: "last", "mean" or "every".
+
+    "mean" passes on the int32 sum over the steps, not the mean: the dense layer behind multiplies its bias by the number of steps
+    instead, so that no division is needed and argmax is unchanged. window: number of steps after which a decision is due
+    (0: whenever the caller asks); a mean needs a window, the largest number of steps that may be summed: later steps are ignored.
+    """
+
+    kind: str
+    window: int
+
+
+@dataclass(frozen=True)
+class IntegerDense:
+    """accumulator = W v + bias (times the number of steps behind a mean read-out), int32.
+
+    W: int8 [outputs, inputs]; bias: int32 [outputs]; scale: float64 [outputs], the real value of one accumulator unit (behind a mean
+    read-out: of the accumulator divided by the number of steps).
+    Hidden dense layers requantize to int8: clip((clip(accumulator, -limit, limit) * multiplier + half) >> shift, low, high), vectors
+    of [outputs]; the last layer leaves `limit` None, has one scale for all outputs, and gives its accumulators as scores.
+    """
+
+    W: Int8Array
+    bias: Int32Array
+    scale: Float64Array
+    limit: Int32Array | None = None
+    multiplier: Int32Array | None = None
+    shift: int = 0
+    low: int = -127
+    high: int = 127
+    output_scale: float = 0.0
+
+    @property
+    def inputs(self) -> int:
+        return int(self.W.shape[1])
+
+    @property
+    def outputs(self) -> int:
+        return int(self.W.shape[0])
+
+
+IntegerLayer = IntegerRecurrent | IntegerReadOut | IntegerDense
+
+
+@dataclass(frozen=True)
+class Normalize:
+    """From raw sensor counts to x: x = clip((clip(S - offset, -limit, limit) * multiplier + half) >> shift, -127, 127).
+
+    S: int32 sum of `decimation` consecutive int16 counts of the channel; half = 2^(shift-1). offset, limit, multiplier: int32 [channels].
+    scale: [channels] float64, the real value (in the float network's input unit) of one unit of x.
+    units_per_count: [channels] float64: physical units of one count, used on the host only, to turn floats into counts.
+    """
+
+    decimation: int
+    offset: Int32Array
+    limit: Int32Array
+    multiplier: Int32Array
+    shift: int
+    scale: Float64Array
+    units_per_count: Float64Array
+
+    @property
+    def inputs(self) -> int:
+        return int(self.offset.shape[0])
+
+
+@dataclass(frozen=True)
+class IntegerNetwork:
+    """An integer network: normalize -> recurrent ... -> read-out -> dense ... (scores int32).
+
+    softmax: whether the float network ended in a softmax (scores are left before it; argmax is the same).
+    classes: names of the outputs; metadata: text that travels with the model.
+    """
+
+    normalize: Normalize
+    layers: tuple[IntegerLayer, ...]
+    softmax: bool = False
+    classes: tuple[str, ...] = ()
+    name: str = "network"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def inputs(self) -> int:
+        return self.normalize.inputs
+
+    @property
+    def recurrent(self) -> tuple[IntegerRecurrent, ...]:
+        return tuple(layer for layer in self.layers if isinstance(layer, IntegerRecurrent))
+
+    @property
+    def read_out(self) -> IntegerReadOut:
+        return next(layer for layer in self.layers if isinstance(layer, IntegerReadOut))
+
+    @property
+    def outputs(self) -> int:
+        return next(layer.outputs for layer in reversed(self.layers) if not isinstance(layer, IntegerReadOut))
+
+    @property
+    def score_scale(self) -> float:
+        """Real value of one unit of the scores (behind a mean read-out: of the score divided by the number of steps)."""
+        last = self.layers[-1]
+        if isinstance(last, IntegerDense):
+            return float(last.scale[0]) if last.limit is None else last.output_scale
+        return self.recurrent[-1].output_scale
+
+    def __call__(self, x: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+        """Real-valued outputs for x: [batch, time, inputs], integer counts or floats in physical units."""
+        from edge_lstm.engine import outputs
+
+        return outputs(self, x)

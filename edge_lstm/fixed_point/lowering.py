@@ -1,0 +1,374 @@
+"""From the float dataflow of a cell to its integer dataflow: one recursive walk, the same for every cell.
+
+Each float operator is lowered on demand to an integer value with a wanted scale (the real value of one unit). The rules, by operator:
+
+    row          accumulator; its scale is free per unit, so every weight row uses all its bits
+    threshold    the sign of an accumulator: no scale, no rounding, no table
+    multiply     by a threshold: select; by a soft gate: multiply and rounding shift; by a parameter: multiply, its scale folded in
+    activate     straight-segment curve, or clip for the piecewise linear ones
+    state        lowered in its own format; its update saturates where the interval analysis says it could leave the format
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_lstm.errors import EdgeLstmError
+from edge_lstm.fixed_point.bounds import op_interval
+from edge_lstm.fixed_point.formats import INT8, INT16, Format, knots, quantize_rows
+from edge_lstm.fixed_point.integer_network import IntegerRecurrent, IntegerRow, IntOp, StateFormat
+from edge_lstm.fixed_point.operators import Interval
+from edge_lstm.network import Recurrent
+
+Float64Array = npt.NDArray[np.float64]
+Scale = float | Float64Array
+PREACTIVATION, GATE = 2.0**-11, 2.0**-15
+SEGMENTS = {"softsign": 256}  # all other curves: 64
+SMALLEST_ROW_SCALE = 2.0**-22  # below, a requantizing multiplier would have too few bits
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A lowered value: the integer operator that holds it and the real value of one unit (a number, or one per unit)."""
+
+    op: int
+    scale: Scale
+
+
+@dataclass(frozen=True)
+class LoweredLayer:
+    """The integer layer, and for each float operator the integer value that stands for it (the trainer's tape reads it)."""
+
+    layer: IntegerRecurrent
+    values: Mapping[int, Lowered]
+
+
+def lower(layer: Recurrent, input_scale: Float64Array, formats: Mapping[str, Format], weight_levels: Mapping[str, int] | None = None) -> LoweredLayer:
+    """Lowers one recurrent layer.
+
+    input_scale: [inputs] real value of one unit of the int8 input; formats: state -> Format;
+    weight_levels: row -> largest weight integer (127 for 8 bits, 7 for 4 bits), 127 where missing.
+    """
+    return _Lowering(layer, np.asarray(input_scale, np.float64), formats, weight_levels or {}).run()
+
+
+class _Lowering:
+    def __init__(self, layer: Recurrent, input_scale: Float64Array, formats: Mapping[str, Format], weight_levels: Mapping[str, int]):
+        self.layer, self.cell, self.input_scale, self.formats, self.weight_levels = layer, layer.cell, input_scale, formats, weight_levels
+        self.ops: list[IntOp] = []
+        self.intervals: list[Interval] = []
+        self.rows: dict[str, IntegerRow] = {}
+        self.vectors: dict[str, npt.NDArray[np.int32]] = {}
+        self.tables: dict[str, npt.NDArray[np.int16]] = {}
+        self.done: dict[tuple[int, bytes | None], Lowered] = {}
+        self.values: dict[int, Lowered] = {}
+        self.state_of = {op: state for state, op in self.cell.updates if self.cell.ops[op].code != "activate"}
+        self.draft = IntegerRecurrent(
+            self.cell.name, {}, (), (), self.rows, self.vectors, self.tables, self._states({}), 0, 0.0, self.input_scale
+        )  # what op_interval needs to know
+
+    def _states(self, updates: Mapping[str, int]) -> tuple[StateFormat, ...]:
+        zero = np.zeros(self.layer.units)
+        return tuple(
+            StateFormat(
+                name, f.bits, f.limit, f.scale, updates.get(name, 0),
+                np.clip(np.floor(np.asarray(self.layer.initial.get(name, zero), np.float64) / f.scale + 0.5), -f.limit, f.limit).astype(np.int32),
+            )
+            for name, f in ((s, self.formats[s]) for s in self.cell.states)
+        )  # fmt: skip
+
+    def run(self) -> LoweredLayer:
+        updates = {}
+        for state, op in self.cell.updates:
+            updates[state] = self._saturated(self.lower(op, self.formats[state].scale), self.formats[state].limit).op
+        output = Lowered(updates[self.cell.output], self.formats[self.cell.output].scale)
+        if self.formats[self.cell.output].limit > INT8:
+            output = self._narrow(output)
+        activations = {role: str(self.layer.activations[role]) for role in self.layer.activations}
+        lowered = IntegerRecurrent(
+            self.cell.name, activations, self.cell.equations, tuple(self.ops), self.rows, self.vectors, self.tables,
+            self._states(updates), output.op, float(np.asarray(output.scale)), self.input_scale,
+        )  # fmt: skip
+        return LoweredLayer(lowered, self.values)
+
+    # ---- emitting -----------------------------------------------------------------------------------------------------------
+
+    def emit(self, code: str, *args: int, name: str = "", numbers: tuple[int, ...] = ()) -> int:
+        op = IntOp(code, args, name, numbers)
+        if op in self.ops:  # the same operator on the same arguments: one value is enough
+            return self.ops.index(op)
+        self.ops.append(op)
+        self.intervals.append(op_interval(op, self.draft, [self.intervals[a] for a in args])[0])
+        return len(self.ops) - 1
+
+    def reach(self, op: int) -> int:
+        """Largest magnitude that the operator can take."""
+        low, high = self.intervals[op]
+        return int(max(-low.min(), high.max(), 1))
+
+    def vector(self, name: str, values: npt.NDArray[np.floating]) -> int:
+        if not np.all(np.abs(values) < 2**31 - 1):
+            raise EdgeLstmError(f"{self.cell.name}: constant {name} does not fit 32 bits; the weights of this layer span too wide a range")
+        unique = name
+        rounded = np.floor(values + 0.5).astype(np.int32)
+        while unique in self.vectors and not np.array_equal(self.vectors[unique], rounded):
+            unique += "_"
+        self.vectors[unique] = rounded
+        return self.emit("vector", name=unique)
+
+    def _saturated(self, value: Lowered, limit: int) -> Lowered:
+        if self.reach(value.op) <= limit:
+            return value
+        return Lowered(self.emit("clip", value.op, numbers=(-limit, limit)), value.scale)
+
+    def _narrow(self, value: Lowered) -> Lowered:
+        """The int8 view of a state that is kept with 8 more bits."""
+        return Lowered(self.emit("shift", value.op, numbers=(8,)), np.asarray(value.scale) * 256)
+
+    def convert(self, value: Lowered, want: Scale, reach: int = INT16) -> Lowered:
+        """The same value in units of `want`, clamped near +-reach when a multiplication is needed."""
+        ratio = np.asarray(value.scale / np.asarray(want), np.float64)
+        if np.all(ratio == 1.0):
+            return value
+        if ratio.ndim == 0 and math.frexp(float(ratio))[0] == 0.5:
+            power = round(math.log2(float(ratio)))
+            return Lowered(self.emit("raise", value.op, numbers=(power,)) if power > 0 else self.emit("shift", value.op, numbers=(-power,)), want)
+        if ratio.ndim == 0 and self.reach(value.op) <= 2:  # a threshold or a level
+            constant = self.vector(f"unit_{float(ratio):g}", np.full(self.layer.units, float(ratio)))
+            return Lowered(self.emit("multiply", value.op, constant, numbers=(0,)), want)
+        ratio = np.broadcast_to(ratio, (self.layer.units,))
+        shift = max(0, min(24, int(math.floor(math.log2(2**30 / (reach + 1))))))
+        while shift and float(ratio.max()) * 2**shift >= 2**30:
+            shift -= 1
+        multiplier = np.maximum(np.floor(ratio * 2.0**shift + 0.5), 1)
+        limit = np.minimum(np.ceil((reach + 1) / ratio), np.floor((2**31 - 1 - 2 ** max(shift - 1, 0)) / multiplier))
+        name = f"rescale{sum(op.code == 'rescale' for op in self.ops)}"
+        self.vectors[name + ".limit"], self.vectors[name + ".multiplier"] = limit.astype(np.int32), multiplier.astype(np.int32)
+        return Lowered(self.emit("rescale", value.op, name=name, numbers=(shift,)), want)
+
+    # ---- the walk -----------------------------------------------------------------------------------------------------------
+
+    def lower(self, op: int, want: Scale | None = None, reach: int = INT16) -> Lowered:
+        """Integer value of float operator `op`, in units of `want` (its natural unit when None)."""
+        key = op, None if want is None else np.asarray(want, np.float64).tobytes()
+        if key not in self.done:
+            state = self.state_of.get(op)
+            if state is not None and key[1] != np.float64(self.formats[state].scale).tobytes():
+                value = self.lower(op, self.formats[state].scale)  # whoever reads a new state reads it as it will be stored
+                self.done[key] = value if want is None else self.convert(value, want, reach)
+            else:
+                value = getattr(self, "_" + self.cell.ops[op].code)(op, want, reach)
+                if state is not None:
+                    value = self._saturated(value, self.formats[state].limit)
+                self.done[key] = value
+            self.values.setdefault(op, self.done[key])
+        return self.done[key]
+
+    def _or_convert(self, value: Lowered, want: Scale | None, reach: int) -> Lowered:
+        return value if want is None else self.convert(value, want, reach)
+
+    def _row(self, op: int, want: Scale | None, reach: int) -> Lowered:
+        spec = self.cell.row(self.cell.ops[op].name)
+        if spec.name in self.rows:
+            at = next(k for k, o in enumerate(self.ops) if o.code == "row" and o.name == spec.name)
+            return self._or_convert(Lowered(at, self.rows[spec.name].scale), want, reach)
+        sources = []
+        for source in spec.sources:
+            value = self.lower(source)
+            state = self.cell.ops[source].name if self.cell.ops[source].code == "state" else None
+            if state is None:  # a vector made in this step, e.g. r * h: seen by the row like the state h itself
+                output = self.formats[self.cell.output]
+                value = self._saturated(self.lower(source, output.scale * (256 if output.limit > INT8 else 1), INT8), INT8)
+            elif self.formats[state].limit > INT8:
+                value = self._narrow(value)
+            sources.append(value)
+        weights = self.layer.rows[spec.name]
+        self.rows[spec.name] = _quantize_row(spec.name, weights.W, self.input_scale, weights.R, [float(np.asarray(s.scale)) for s in sources],
+                                             weights.b, self.weight_levels.get(spec.name, INT8))  # fmt: skip
+        value = Lowered(self.emit("row", *(s.op for s in sources), name=spec.name), self.rows[spec.name].scale)
+        self.values[op] = value
+        return self._or_convert(value, want, reach)
+
+    def _state(self, op: int, want: Scale | None, reach: int) -> Lowered:
+        name = self.cell.ops[op].name
+        return self._or_convert(Lowered(self.emit("state", name=name), self.formats[name].scale), want, reach)
+
+    def _parameter(self, op: int, want: Scale | None, reach: int) -> Lowered:
+        name = self.cell.ops[op].name
+        values = np.asarray(self.layer.parameters[name], np.float64)
+        unit: Scale = GATE * 2.0 ** math.ceil(math.log2(max(float(np.abs(values).max()), 2.0**-15))) if want is None else want
+        return Lowered(self.vector(name, values / unit), unit)
+
+    def _activate(self, op: int, want: Scale | None, reach: int) -> Lowered:
+        (argument,), activation = self.cell.ops[op].args, self.layer.activations[self.cell.ops[op].name]
+        if activation.kind == "threshold":
+            return self._or_convert(Lowered(self.emit("positive", self.lower(argument).op), 1.0), want, reach)
+        if activation.kind == "three_level":
+            a = self.lower(argument)
+            one = self.vector(f"{self.cell.ops[op].name}_level", np.broadcast_to(1 / np.asarray(a.scale), (self.layer.units,)))
+            open_fully, open_half = (self.emit("positive", self.emit(code, a.op, one)) for code in ("subtract", "add"))
+            return self._or_convert(Lowered(self.emit("add", open_fully, open_half), 0.5), want, reach)
+        low, high = activation.bounds
+        unit = want if want is not None else GATE * (2.0 ** math.ceil(math.log2(max(abs(low), abs(high)))) if math.isfinite(high) else 16.0)
+        top = min(reach, INT16)
+        if activation.kind in ("identity", "relu"):
+            value = self._clipped_argument(argument, unit, top)
+            return self._saturated(value, top) if activation.kind == "identity" else Lowered(self.emit("clip", value.op, numbers=(0, top)), unit)
+        if activation.kind == "hard_tanh":
+            one = min(INT16, round(1 / float(np.asarray(unit))))
+            return Lowered(self.emit("clip", self._clipped_argument(argument, unit, one).op, numbers=(-one, one)), unit)
+        if activation.kind == "hard_sigmoid":
+            one = min(INT16, round(1 / float(np.asarray(unit))))
+            line = self._clipped_argument(argument, np.asarray(unit) / activation.alpha, round(one * max(activation.beta, 1 - activation.beta)) + 1)
+            offset = self.emit("offset", line.op, numbers=(math.floor(activation.beta / float(np.asarray(unit)) + 0.5),))
+            return Lowered(self.emit("clip", offset, numbers=(0, one)), unit)
+        return self._curve(op, argument, activation.saturation or 16.0, float(np.asarray(unit)))
+
+    def _clipped_argument(self, argument: int, unit: Scale, reach: int) -> Lowered:
+        """The argument of an activation in `unit`, with the layer's clip applied."""
+        value = self.lower(argument, unit, reach)
+        if self.layer.clip is None or not self._reads_row(argument):
+            return value
+        bound = math.floor(self.layer.clip / float(np.asarray(unit).flat[0]) + 0.5)
+        return Lowered(self.emit("clip", value.op, numbers=(-bound, bound)), value.scale) if bound < self.reach(value.op) else value
+
+    def _reads_row(self, op: int) -> bool:
+        return self.cell.ops[op].code == "row" or (
+            self.cell.ops[op].code in ("add", "multiply") and any(self._reads_row(a) for a in self.cell.ops[op].args)
+        )
+
+    def _curve(self, op: int, argument: int, saturation: float, unit: float) -> Lowered:
+        """A curve of straight segments over [-saturation, saturation]."""
+        role = self.cell.ops[op].name
+        activation, segments = self.layer.activations[role], SEGMENTS.get(self.layer.activations[role].kind, 64)
+        state = self.state_of.get(argument)
+        grid = PREACTIVATION if state is None else self.formats[state].scale
+        value = self._clipped_argument(argument, grid, round(saturation / grid))
+        segment_shift = round(math.log2(2 * saturation / segments / grid))
+        if segment_shift < 0:
+            raise EdgeLstmError(f"{self.cell.name}: state {state} has too coarse a format ({grid:g}) for the curve {activation}")
+        extra = max(0, min(15, math.floor(math.log2(INT16 * unit / max(map(abs, activation.bounds))))))
+        name = f"{role}_{activation.kind}"
+        table = knots(activation, segments, 2 * saturation / segments, unit / 2**extra)
+        while name in self.tables and not np.array_equal(self.tables[name], table):
+            name += "_"
+        self.tables[name] = table
+        return Lowered(self.emit("interpolate", value.op, name=name, numbers=(segment_shift, extra)), unit)
+
+    def _natural(self, op: int) -> Scale | None:
+        """The unit that `op` has when nobody asks for one; None for a parameter, which has none of its own."""
+        node = self.cell.ops[op]
+        if node.code in ("row", "state", "activate"):
+            return self.lower(op).scale
+        units = [u for u in (self._natural(a) for a in node.args) if u is not None]
+        vectors = [u for u in units if np.ndim(u)]
+        return vectors[0] if vectors else min(units, key=lambda u: float(np.asarray(u)), default=None)
+
+    def _sum(self, op: int, want: Scale | None, reach: int) -> Lowered:
+        unit = want if want is not None else self._natural(op)
+        a, b = (self.lower(argument, unit, reach) for argument in self.cell.ops[op].args)
+        return Lowered(self.emit(self.cell.ops[op].code, a.op, b.op), GATE if unit is None else unit)
+
+    _add = _subtract = _sum
+
+    def _complement(self, op: int, want: Scale | None, reach: int) -> Lowered:
+        a = self.lower(self.cell.ops[op].args[0])
+        one = round(1 / float(np.asarray(a.scale)))
+        return self._or_convert(Lowered(self.emit("complement", a.op, numbers=(one,)), a.scale), want, reach)
+
+    def _is_switch(self, op: int) -> bool:
+        """True for a threshold gate or the complement of one."""
+        node = self.cell.ops[op]
+        if node.code == "complement":
+            return self._is_switch(node.args[0])
+        return node.code == "activate" and self.layer.activations[node.name].is_threshold
+
+    def _is_gate(self, op: int) -> bool:
+        node = self.cell.ops[op]
+        return self._is_gate(node.args[0]) if node.code == "complement" else node.code == "activate" and self.layer.activations[node.name].bounds == (0.0, 1.0)
+
+    def _multiply(self, op: int, want: Scale | None, reach: int) -> Lowered:
+        a, b = self.cell.ops[op].args
+        for switch, other in ((a, b), (b, a)):
+            if self._is_switch(switch):
+                value = self.lower(other, want, reach)
+                return Lowered(self.emit("select", self.lower(switch).op, value.op), value.scale)
+        for parameter, other in ((a, b), (b, a)):
+            if self.cell.ops[parameter].code == "parameter":
+                return self._scaled(self.cell.ops[parameter].name, self.lower(other), want)
+        gate, other = (a, b) if self._is_gate(a) or not self._is_gate(b) else (b, a)
+        unit = want if want is not None else self._natural(other)
+        if unit is None:
+            raise EdgeLstmError(f"{self.cell.name}: the product of operators {a} and {b} has no format")
+        factor = self._factor(other, unit, reach)
+        room = min(15, 30 - self.reach(factor.op).bit_length())
+        opening = self.lower(gate, 2.0**-room) if self._is_gate(gate) and self._smooth(gate) else self.lower(gate)
+        if not self._is_gate(gate):  # a free factor, e.g. FastGRNN's mixture: keep it within 16 bits
+            opening = self._saturated(self.lower(gate, 2.0**-13), INT16)
+        product = Lowered(0, np.asarray(opening.scale) * np.asarray(factor.scale))
+        ratio = np.asarray(product.scale / np.asarray(unit))
+        shift = -round(math.log2(float(ratio.flat[0])))
+        if shift < 0 or not np.allclose(ratio, 2.0**-shift, rtol=1e-12):
+            factor = self.lower(other, unit, reach)
+            shift = -round(math.log2(float(np.asarray(opening.scale))))
+        return Lowered(self.emit("multiply", opening.op, factor.op, numbers=(shift,)), unit)
+
+    def _smooth(self, op: int) -> bool:
+        node = self.cell.ops[op]
+        return self._smooth(node.args[0]) if node.code == "complement" else self.layer.activations[node.name].kind not in ("threshold", "three_level")
+
+    def _factor(self, op: int, unit: Scale, reach: int) -> Lowered:
+        """The other factor of a gate: an activation with all the bits that 16 allow; a stored state as it is; else in `unit`."""
+        node = self.cell.ops[op]
+        if node.code == "activate" and np.ndim(unit) == 0:
+            bound = max(map(abs, self.layer.activations[node.name].bounds))
+            if math.isfinite(bound):
+                return self.lower(op, float(np.asarray(unit)) / 2 ** max(0, math.floor(math.log2(INT16 * float(np.asarray(unit)) / bound))))
+        if node.code == "state":
+            return self.lower(op)
+        return self.lower(op, unit, reach)
+
+    def _scaled(self, name: str, value: Lowered, want: Scale | None) -> Lowered:
+        """parameter * value: the parameter's scale takes up the change of unit."""
+        parameter = np.asarray(self.layer.parameters[name], np.float64)
+        if want is None:
+            want = float(np.asarray(value.scale)) * 2.0 ** math.ceil(math.log2(max(float(np.abs(parameter).max()), 2.0**-15)))
+        factor = parameter * np.asarray(value.scale) / np.asarray(want)
+        largest = max(float(np.abs(factor).max()), 2.0**-30)
+        shift = math.floor(math.log2(min(INT16, 2**30 / self.reach(value.op)) / largest))
+        if shift < 0:
+            raise EdgeLstmError(f"{self.cell.name}: parameter {name} is too large for 32-bit arithmetic beside the weights of its row")
+        constant = self.vector(name, factor * 2.0 ** min(shift, 30))
+        return Lowered(self.emit("multiply", value.op, constant, numbers=(min(shift, 30),)), want)
+
+
+def _quantize_row(
+    name: str, W: npt.NDArray[np.floating] | None, input_scale: Float64Array, R: tuple[npt.NDArray[np.floating], ...], source_scales: list[float],
+    b: npt.NDArray[np.floating], levels: int,
+) -> IntegerRow:  # fmt: skip
+    """int8 weights with one scale per row; W may count 2^input_shift times as much as R, since x spans a wider range than h."""
+    inputs = None if W is None else np.asarray(W, np.float64) * input_scale
+    recurrent = [np.asarray(r, np.float64) * s for r, s in zip(R, source_scales, strict=True)]
+    largest = np.max([np.abs(r).max(1) for r in recurrent], 0) if recurrent else np.zeros(len(b))
+    input_shift = 0
+    if inputs is not None:
+        largest_input = np.abs(inputs).max(1)
+        both = (largest_input > 0) & (largest > 0)
+        if both.any():
+            input_shift = int(np.clip(np.floor(np.median(np.log2(largest_input[both] / largest[both])) + 0.5), 0, 6))
+        largest = np.maximum(largest, largest_input / 2**input_shift)
+    bias = np.asarray(b, np.float64)
+    scale = np.maximum.reduce([largest / levels, np.abs(bias) / 2**24, np.full(len(b), SMALLEST_ROW_SCALE)])
+    return IntegerRow(
+        name,
+        None if inputs is None else quantize_rows(inputs, scale * 2**input_shift, levels),
+        tuple(quantize_rows(r, scale, levels) for r in recurrent),
+        np.floor(bias / scale + 0.5).astype(np.int32),
+        input_shift,
+        scale,
+    )

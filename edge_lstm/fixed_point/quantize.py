@@ -1,0 +1,182 @@
+"""Float network -> integer network: calibration, formats, lowering, proof."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_lstm.cells import Activation
+from edge_lstm.engine import float_network
+from edge_lstm.errors import EdgeLstmError
+from edge_lstm.fixed_point.bounds import prove_network
+from edge_lstm.fixed_point.formats import INT8, quantize_rows, state_formats
+from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerLayer, IntegerNetwork, IntegerReadOut, Normalize
+from edge_lstm.fixed_point.lowering import lower
+from edge_lstm.network import Dense, Network, Preprocess, ReadOut, Recurrent
+
+Float64Array = npt.NDArray[np.float64]
+INPUT_RANGE = 4.0  # standardized inputs are clipped at +-4 standard deviations
+MEAN_WINDOW = 4096  # steps that a mean read-out may sum when the network names no window
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to quantize. weight_levels: row name -> largest weight integer (127: 8 bits, 7: 4 bits); cell_bits: 16 or 32."""
+
+    weight_levels: Mapping[str, int] | None = None
+    cell_bits: int = 16
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """What calibration saw. input: [channels] largest |x| of the network's own input; states: per recurrent layer, state -> largest magnitude;
+    dense: per dense layer, largest |output|."""
+
+    input: Float64Array
+    states: tuple[dict[str, float], ...]
+    dense: tuple[float, ...]
+
+
+def calibrate(network: Network, x: npt.NDArray[np.generic]) -> Ranges:
+    """Runs the float network over x: [batch, time, inputs] and notes the largest magnitudes.
+
+    Raises EdgeLstmError for NaN, a wrong channel count or an empty array.
+    """
+    float_network.check_input(x, network.inputs)
+    v = float_network.preprocess(network.preprocess, x) if network.preprocess is not None else np.asarray(x, np.float64)
+    inputs, states, outputs = np.abs(v).max((0, 1)), [], []
+    for layer in network.layers:
+        if isinstance(layer, Recurrent):
+            state = float_network.initial_state(layer, len(v), np.float64)
+            seen = dict.fromkeys(layer.cell.states, 0.0)
+            h = np.empty((*v.shape[:2], layer.units))
+            for t in range(v.shape[1]):
+                state, _ = float_network.step(layer, v[:, t], state)
+                seen = {s: max(seen[s], float(np.abs(state[s]).max())) for s in seen}
+                h[:, t] = state[layer.cell.output]
+            states.append(seen)
+            v = h
+        elif isinstance(layer, ReadOut):
+            v = float_network.read_out(layer, v)
+        else:
+            v = float_network.dense(layer, v)
+            outputs.append(float(np.abs(v).max()))
+    return Ranges(inputs, tuple(states), tuple(outputs))
+
+
+def harden(network: Network, gates: Sequence[str] | None = None) -> Network:
+    """The same weights with threshold gates (all gates of every layer, or those named). Accuracy suffers unless training follows."""
+    layers = []
+    for layer in network.layers:
+        if isinstance(layer, Recurrent):
+            names = layer.cell.gates if gates is None else gates
+            unknown = set(names) - set(layer.cell.gates)
+            if unknown:
+                raise EdgeLstmError(f"{layer.cell.name} has no gate {', '.join(sorted(unknown))}; it has {', '.join(layer.cell.gates)}")
+            layer = replace(layer, activations={**layer.activations, **{g: Activation("threshold") for g in names}})
+        layers.append(layer)
+    return network.with_layers(tuple(layers))
+
+
+def quantize(network: Network, calibration: npt.NDArray[np.generic], options: Options | None = None) -> IntegerNetwork:
+    """The integer network of `network`, with formats from the calibration input [batch, time, inputs], proved not to overflow.
+
+    Raises EdgeLstmError where the calibration input does not fit or 32 bits do not suffice.
+    """
+    return quantize_with_ranges(network, calibrate(network, np.asarray(calibration)), options or Options())
+
+
+def quantize_with_ranges(network: Network, ranges: Ranges, options: Options) -> IntegerNetwork:
+    """`quantize` for ranges that are known already (the trainer keeps them fixed while the integers are in the loop)."""
+    normalize = normalization(network, ranges.input)
+    integer = IntegerNetwork(
+        normalize, _layers(network, normalize, ranges, options), network.softmax, network.classes, network.name, dict(network.metadata)
+    )
+    prove_network(integer)
+    return integer
+
+
+def _layers(network: Network, normalize: Normalize, ranges: Ranges, options: Options) -> tuple[IntegerLayer, ...]:
+    layers: list[IntegerLayer] = []
+    scale: Float64Array | float = normalize.scale
+    states, denses = iter(ranges.states), iter(ranges.dense)
+    for index, layer in enumerate(network.layers):
+        if isinstance(layer, Recurrent):
+            formats = state_formats(layer, next(states), options.cell_bits)
+            width = np.broadcast_to(np.asarray(scale, np.float64), (layer.inputs,))
+            recurrent = lower(layer, width, formats, options.weight_levels).layer
+            layers.append(recurrent)
+            scale = recurrent.output_scale
+        elif isinstance(layer, ReadOut):
+            layers.append(IntegerReadOut(layer.kind, network.window or (MEAN_WINDOW if layer.kind == "mean" else 0)))
+        else:
+            mean = layer is _first_dense(network) and network.read_out.kind == "mean"
+            integer = _dense(layer, float(np.asarray(scale)), next(denses), last=index == len(network.layers) - 1, after_mean=mean)
+            layers.append(integer)
+            scale = integer.output_scale
+    return tuple(layers)
+
+
+def _first_dense(network: Network) -> Dense | None:
+    return next((layer for layer in network.layers if isinstance(layer, Dense)), None)
+
+
+def _dense(layer: Dense, input_scale: float, seen: float, *, last: bool, after_mean: bool) -> IntegerDense:
+    W, b = np.asarray(layer.W, np.float64) * input_scale, np.asarray(layer.b, np.float64)
+    largest = np.abs(W).max(1)
+    if last and layer.activation.kind == "identity":
+        largest = np.full(layer.outputs, largest.max())  # one scale, so that the accumulators themselves can be compared
+        scale = np.maximum(largest / INT8, max(float(np.abs(b).max()) / 2**22, 2.0**-22))
+        return IntegerDense(quantize_rows(W, scale), np.floor(b / scale + 0.5).astype(np.int32), scale)
+    if layer.activation.kind not in ("identity", "relu"):
+        raise EdgeLstmError(f"a dense layer with activation {layer.activation} has no integer form yet; use relu or none")
+    if after_mean:
+        raise EdgeLstmError("a hidden dense layer behind a mean read-out has no integer form; read out the last step, or drop the hidden layer")
+    scale = np.maximum.reduce([largest / INT8, np.abs(b) / 2**22, np.full(len(b), 2.0**-22)])
+    output = max(seen, 2.0**-6) / INT8
+    ratio = scale / output
+    shift = 22
+    while float(ratio.max()) * 2**shift >= 2**30:
+        shift -= 1
+    multiplier = np.maximum(np.floor(ratio * 2.0**shift + 0.5), 1)
+    limit = np.minimum(np.ceil((INT8 + 1) / ratio), np.floor((2**31 - 1 - 2 ** (shift - 1)) / multiplier))
+    low = 0 if layer.activation.kind == "relu" else -INT8
+    return IntegerDense(
+        quantize_rows(W, scale), np.floor(b / scale + 0.5).astype(np.int32), scale, limit.astype(np.int32), multiplier.astype(np.int32), shift,
+        low, INT8, output,
+    )  # fmt: skip
+
+
+def normalization(network: Network, seen: Float64Array) -> Normalize:
+    """The integer front end: x = (block sum - decimation * offset) * gain, as int8.
+
+    With a `Preprocess` the input is standardized and clipped at +-INPUT_RANGE. Without one, the network's inputs are floats of its own:
+    counts are made so that the largest value that calibration saw is about 127 * 128 counts, and x spans that value.
+    """
+    channels = network.inputs
+    if network.preprocess is not None:
+        front = network.preprocess
+        scale = np.full(channels, INPUT_RANGE / INT8)
+        units = np.ones(channels) if front.units_per_count is None else np.asarray(front.units_per_count, np.float64)
+    else:
+        scale = np.maximum(seen, 2.0**-20) / INT8
+        front = Preprocess(1, np.zeros(channels), 128 / (scale * 128 * 128), None)
+        units = scale / 128
+        front = Preprocess(1, np.zeros(channels), units, None)
+    gain = np.asarray(front.scale, np.float64) / scale / front.decimation  # units of x per unit of the block sum
+    if not (np.isfinite(gain).all() and (gain > 0).all()):
+        raise EdgeLstmError("the preprocessing scale must be positive and finite for every channel")
+    shift = 22
+    while shift > 0 and float(gain.max()) * 2**shift >= 2**30:
+        shift -= 1
+    multiplier = np.maximum(np.floor(gain * 2.0**shift + 0.5), 1)
+    limit = np.minimum(np.ceil((INT8 + 1) / gain), np.floor((2**31 - 1 - 2 ** max(shift - 1, 0)) / multiplier))
+    offset = np.floor(np.asarray(front.offset, np.float64) * front.decimation + 0.5)
+    if np.abs(offset).max() + 32768 * front.decimation >= 2**31:
+        raise EdgeLstmError("decimation and offset are too large: the block sum would leave 32 bits")
+    return Normalize(
+        front.decimation, offset.astype(np.int32), limit.astype(np.int32), multiplier.astype(np.int32), shift, scale, units
+    )

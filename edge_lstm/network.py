@@ -1,0 +1,182 @@
+"""The float network: what the importer reads, the trainer trains and the converter turns into integers.
+
+A network maps a sequence [batch, time, inputs] to outputs [batch, outputs], or [batch, time, outputs] when it reads out every step:
+
+    (preprocess) -> recurrent -> ... -> recurrent -> read-out -> dense -> ... -> dense -> (softmax)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_lstm.cells import Activation, Cell
+from edge_lstm.cells.activations import IDENTITY
+from edge_lstm.errors import EdgeLstmError
+
+FloatArray = npt.NDArray[np.floating]
+READ_OUTS = ("last", "mean", "every")
+
+
+@dataclass(frozen=True)
+class RowWeights:
+    """Weights of one row for all units. W: [units, inputs] or None when the row does not read x; R: one [units, units] per source; b: [units]."""
+
+    W: FloatArray | None
+    R: tuple[FloatArray, ...]
+    b: FloatArray
+
+
+@dataclass(frozen=True)
+class Recurrent:
+    """One recurrent layer.
+
+    activations: role -> Activation; rows: row name -> RowWeights; parameters: name -> [units] (peepholes and the like);
+    initial: state -> [units] value before the first step (zeros when missing).
+    clip: bound of the preactivations of all roles that read a row (ONNX `clip`), None for none.
+    """
+
+    cell: Cell
+    activations: Mapping[str, Activation]
+    rows: Mapping[str, RowWeights]
+    parameters: Mapping[str, FloatArray] = field(default_factory=dict)
+    initial: Mapping[str, FloatArray] = field(default_factory=dict)
+    clip: float | None = None
+
+    def __post_init__(self) -> None:
+        missing = {r.name for r in self.cell.roles} - set(self.activations) | {r.name for r in self.cell.rows} - set(self.rows)
+        missing |= set(self.cell.parameters) - set(self.parameters)
+        if missing:
+            raise EdgeLstmError(f"{self.cell.name}: nothing given for {', '.join(sorted(missing))}")
+        for row in self.cell.rows:
+            weights = self.rows[row.name]
+            shapes = [None if weights.W is None else weights.W.shape[0], *(r.shape for r in weights.R), weights.b.shape]
+            wanted = [self.units if row.input else None, *((self.units, self.units) for _ in row.sources), (self.units,)]
+            if shapes != wanted:
+                raise EdgeLstmError(f"{self.cell.name}: row {row.name} has weight shapes {shapes}, expected {wanted}")
+
+    @property
+    def units(self) -> int:
+        """Number of hidden units."""
+        return int(next(iter(self.rows.values())).b.shape[0])
+
+    @property
+    def inputs(self) -> int:
+        """Number of inputs of one step."""
+        return int(next(w.W.shape[1] for w in self.rows.values() if w.W is not None))
+
+    @property
+    def outputs(self) -> int:
+        return self.units
+
+    @property
+    def hard_gates(self) -> tuple[str, ...]:
+        """Names of the gates that are thresholds."""
+        return tuple(g for g in self.cell.gates if self.activations[g].is_threshold)
+
+
+@dataclass(frozen=True)
+class ReadOut:
+    """Which steps reach the layers behind: the last one, the mean over all, or every step. kind: one of READ_OUTS."""
+
+    kind: str
+
+    def __post_init__(self) -> None:
+        if self.kind not in READ_OUTS:
+            raise EdgeLstmError(f"unknown read-out {self.kind!r}: choose one of {', '.join(READ_OUTS)}")
+
+
+@dataclass(frozen=True)
+class Dense:
+    """y = activation(W x + b). W: [outputs, inputs], b: [outputs]."""
+
+    W: FloatArray
+    b: FloatArray
+    activation: Activation = IDENTITY
+
+    @property
+    def inputs(self) -> int:
+        return int(self.W.shape[1])
+
+    @property
+    def outputs(self) -> int:
+        return int(self.W.shape[0])
+
+
+Layer = Recurrent | ReadOut | Dense
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """From sensor counts to the network's input: x = (mean of `decimation` counts - offset) * scale, per channel.
+
+    offset, scale: [channels] float64, in counts and 1 / counts.
+    units_per_count: [channels], physical units of one count, for callers who hold floats in physical units; None if the network
+    only ever sees counts.
+    """
+
+    decimation: int
+    offset: FloatArray
+    scale: FloatArray
+    units_per_count: FloatArray | None = None
+
+
+@dataclass(frozen=True)
+class Network:
+    """A float network.
+
+    classes: names of the outputs (empty when unnamed); softmax: whether the output is a softmax of the last layer.
+    window: number of steps of one decision after decimation (0: any); metadata: free text that travels with the model file.
+    """
+
+    layers: tuple[Layer, ...]
+    preprocess: Preprocess | None = None
+    softmax: bool = False
+    classes: tuple[str, ...] = ()
+    window: int = 0
+    name: str = "network"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.recurrent:
+            raise EdgeLstmError("the network has no recurrent layer")
+        if sum(isinstance(layer, ReadOut) for layer in self.layers) != 1:
+            raise EdgeLstmError("the network needs exactly one read-out (last, mean or every step)")
+        width = self.inputs
+        for index, layer in enumerate(self.layers):
+            if isinstance(layer, ReadOut):
+                continue
+            if layer.inputs != width:
+                raise EdgeLstmError(f"layer {index} ({type(layer).__name__}) expects {layer.inputs} inputs but the layer before gives {width}")
+            width = layer.outputs
+        if self.classes and len(self.classes) != width:
+            raise EdgeLstmError(f"{len(self.classes)} class names for {width} outputs")
+
+    @property
+    def recurrent(self) -> tuple[Recurrent, ...]:
+        return tuple(layer for layer in self.layers if isinstance(layer, Recurrent))
+
+    @property
+    def read_out(self) -> ReadOut:
+        return next(layer for layer in self.layers if isinstance(layer, ReadOut))
+
+    @property
+    def inputs(self) -> int:
+        """Number of channels of the input."""
+        return next(layer.inputs for layer in self.layers if not isinstance(layer, ReadOut))
+
+    @property
+    def outputs(self) -> int:
+        return next(layer.outputs for layer in reversed(self.layers) if not isinstance(layer, ReadOut))
+
+    def with_layers(self, layers: tuple[Layer, ...]) -> Network:
+        return replace(self, layers=layers)
+
+    def __call__(self, x: FloatArray) -> FloatArray:
+        """Output for x: [batch, time, inputs] in physical units (or integer counts when the network preprocesses)."""
+        from edge_lstm.engine.float_network import run
+
+        return run(self, x)
