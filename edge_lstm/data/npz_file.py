@@ -59,7 +59,9 @@ def read(path: Path) -> Dataset:
     if missing := needed - arrays.keys():
         raise EdgeLstmError(f"{path}: array {min(missing)!r} is missing")
     if unknown := arrays.keys() - known:
-        raise EdgeLstmError(f"{path}: array {min(unknown)!r} does not belong to the {layout} layout; it may hold {', '.join(sorted(known))}")
+        raise EdgeLstmError(
+            f"{path}: array {min(unknown)!r} does not belong to the {layout} layout; it may hold {', '.join(sorted(known))}"
+        )
     return _dataset(path, arrays, *(_full_stretches if layout == "full" else _simple_stretches)(path, arrays))
 
 
@@ -94,7 +96,7 @@ def _zipped(arrays: dict[str, NDArray[Any]]) -> bytes:
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, array in arrays.items():
             member = io.BytesIO()
-            np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+            np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
             entry = zipfile.ZipInfo(f"{name}.npy", _FIXED_DATE)
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.create_system = 3  # else the file would tell on which system it was made
@@ -110,14 +112,18 @@ def _every_step(recording: Recording) -> NDArray[np.int64]:
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
+        if not zipfile.is_zipfile(path):
+            raise EdgeLstmError(f"{path}: not an .npz file (or a damaged one)")
         with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise EdgeLstmError(f"{path}: a single array; recordings are kept in .npz files")
-            return {name: archive[name] for name in archive.files}
+            arrays = {name: archive[name] for name in archive.files}
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, KeyError) as error:
         raise EdgeLstmError(f"{path}: cannot be read as .npz ({error})") from error
     except OSError as error:
         raise EdgeLstmError(f"{path}: cannot be read ({error.strerror or error})") from error
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # NumPy hands out a member that is not .npy as bytes
+            raise EdgeLstmError(f"{path}: {name} is not an array")
+    return arrays
 
 
 Stretches = tuple[list[NDArray[Any]], NDArray[Any] | None, list[NDArray[np.int64]] | None]  # samples, labels, step labels
@@ -127,13 +133,15 @@ def _full_stretches(path: Path, arrays: dict[str, NDArray[Any]]) -> Stretches:
     samples, lengths = arrays["samples"], arrays["lengths"]
     _require(samples.ndim == 2, path, "samples", "[time, channels]", samples)
     _require(lengths.ndim == 1 and lengths.dtype.kind in "iu", path, "lengths", "[recordings] integers", lengths)
-    if len(lengths) and lengths.min() < 0 or lengths.sum() != len(samples):
+    if (lengths < 0).any() or lengths.sum() != len(samples):
         raise EdgeLstmError(f"{path}: lengths add up to {lengths.sum()}, samples has {len(samples)} rows")
     ends = np.cumsum(lengths)[:-1]
     steps = None
     if "step_labels" in arrays:
         all_steps = arrays["step_labels"]
-        _require(all_steps.shape == (len(samples),) and all_steps.dtype.kind in "iu", path, "step_labels", "one integer a sample", all_steps)
+        _require(
+            all_steps.shape == (len(samples),) and all_steps.dtype.kind in "iu", path, "step_labels", "one integer a sample", all_steps
+        )
         steps = np.split(all_steps.astype(np.int64), ends)
     return np.split(samples, ends) if len(lengths) else [], arrays.get("label"), steps
 
@@ -173,7 +181,7 @@ def _dataset(
         classes=classes,
         rate_hz=_number(path, arrays, "rate_hz"),
         units_per_count=None if scales is None else np.asarray(scales, dtype=np.float64),
-        source=str(arrays["source"]) if "source" in arrays else str(path),
+        source=_text(path, arrays, "source") or str(path),
         units=_strings(path, arrays, "units", width),
     )
 
@@ -221,6 +229,13 @@ def _strings(path: Path, arrays: dict[str, NDArray[Any]], name: str, count: int 
     right_count = values.ndim == 1 and count in (None, len(values))
     _require(right_count and values.dtype.kind in "Uiu", path, name, shape, values)
     return tuple(str(value) for value in values.tolist())
+
+
+def _text(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> str:
+    if name not in arrays:
+        return ""
+    _require(arrays[name].shape == () and arrays[name].dtype.kind == "U", path, name, "one string", arrays[name])
+    return str(arrays[name])
 
 
 def _number(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> float | None:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_lstm.errors import EdgeLstmError
+
+Samples: TypeAlias = NDArray[np.int16 | np.float32]  # one of the two throughout a dataset
 
 UNLABELLED = -1  # where an integer must stand for "no label"
 
@@ -27,7 +30,7 @@ class Recording:
     step_labels: [time] class index of each sample, UNLABELLED where there is none; None when `label` says it all.
     """
 
-    samples: NDArray[np.int16] | NDArray[np.float32]
+    samples: Samples
     label: int | None
     person: str
     name: str
@@ -155,7 +158,9 @@ def _check_samples(dataset: Dataset, recording: Recording) -> None:
         raise EdgeLstmError(f"{where}: samples are {samples.dtype}, those before it {dataset.recordings[0].samples.dtype}")
     if samples.dtype == np.float32 and not np.isfinite(samples).all():
         time, channel = np.argwhere(~np.isfinite(samples))[0]
-        raise EdgeLstmError(f"{where}: channel {dataset.channels[channel]} is {samples[time, channel]} at sample {time}; repair or cut it out")
+        raise EdgeLstmError(
+            f"{where}: channel {dataset.channels[channel]} is {samples[time, channel]} at sample {time}; repair or cut it out"
+        )
 
 
 def _check_labels(dataset: Dataset, recording: Recording) -> None:

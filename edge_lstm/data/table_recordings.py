@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge_lstm.data import csv_file
 from edge_lstm.data.labels import class_order
-from edge_lstm.data.recordings import UNLABELLED, Dataset, Recording
+from edge_lstm.data.recordings import UNLABELLED, Dataset, Recording, Samples
 from edge_lstm.data.tables import Table
 from edge_lstm.errors import EdgeLstmError
 
@@ -85,7 +85,9 @@ def dataset_of_tables(
     for table in tables[1:]:
         came = _channels(table, columns)
         if came != channels:
-            raise EdgeLstmError(f"{table.path}: channels {', '.join(channels)} expected (as in {tables[0].path.name}), {', '.join(came)} came")
+            raise EdgeLstmError(
+                f"{table.path}: channels {', '.join(channels)} expected (as in {tables[0].path.name}), {', '.join(came)} came"
+            )
     by_table = _match_labels(tables, labels) if labels is not None else [None] * len(tables)
     stretches = [
         stretch
@@ -97,7 +99,7 @@ def dataset_of_tables(
         raise EdgeLstmError(f"{source}: units_per_count is for sensor counts; the samples are not all whole numbers within int16")
     classes = class_order(text for stretch in stretches for text in _texts(stretch))
     with np.errstate(over="ignore"):  # beyond float32 becomes infinity, which the Dataset refuses by place
-        recordings = tuple(_recording(stretch, classes, np.int16 if counts else np.float32) for stretch in stretches)
+        recordings = tuple(_recording(stretch, classes, np.dtype(np.int16 if counts else np.float32)) for stretch in stretches)
     scales = np.ones(len(channels)) * (1.0 if units_per_count is None else units_per_count) if counts else None
     return Dataset(name, recordings, channels, classes, rate_hz, scales, source)
 
@@ -162,7 +164,7 @@ def _runs(values: list[str] | None, rows: int) -> list[tuple[int, int]]:
     if values is None:
         return [(0, rows)]
     starts = [row for row in range(rows) if row == 0 or values[row] != values[row - 1]]
-    return list(zip(starts, starts[1:] + [rows], strict=True))
+    return list(zip(starts, [*starts[1:], rows], strict=True))
 
 
 def _texts(stretch: _Stretch) -> set[str]:
@@ -176,9 +178,9 @@ def _is_int16(samples: NDArray[np.float64]) -> bool:
         return bool(((samples == np.rint(samples)) & (samples >= _INT16.min) & (samples <= _INT16.max)).all())
 
 
-def _recording(stretch: _Stretch, classes: tuple[str, ...], dtype: type[np.int16] | type[np.float32]) -> Recording:
+def _recording(stretch: _Stretch, classes: tuple[str, ...], dtype: np.dtype[np.int16 | np.float32]) -> Recording:
     place = {text: index for index, text in enumerate(classes)} | {"": UNLABELLED}
-    samples = stretch.samples.astype(dtype)
+    samples: Samples = stretch.samples.astype(dtype)
     distinct = _texts(stretch)
     if len(distinct) > 1:
         steps = np.array([place[text] for text in stretch.texts or ()], dtype=np.int64)

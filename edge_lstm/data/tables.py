@@ -58,4 +58,3 @@ class Table:
 
 def _is_missing(cell: object) -> bool:
     return cell is None or (isinstance(cell, float) and np.isnan(cell)) or (isinstance(cell, str) and not cell.strip())
-

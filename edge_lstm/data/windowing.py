@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lstm.data.recordings import UNLABELLED, Dataset, Recording
+from edge_lstm.data.recordings import UNLABELLED, Dataset, Recording, Samples
 from edge_lstm.errors import EdgeLstmError, UsageError
 
 
@@ -25,7 +26,7 @@ class Windows:
     person: [n] string. recording: [n] int64 index into Dataset.recordings. start: [n] int64 first sample within it.
     """
 
-    x: NDArray[np.int16] | NDArray[np.float32]
+    x: Samples
     y: NDArray[np.int64]
     person: NDArray[np.str_]
     recording: NDArray[np.int64]
@@ -52,7 +53,8 @@ def windows(dataset: Dataset, length: int, stride: int) -> Windows:
     """
     if length < 1 or stride < 1:
         raise UsageError(f"a window must have length and stride of at least 1 sample, got {length} and {stride}")
-    x, y, source, start, too_short = [], [], [], [], []
+    x: list[Samples] = []
+    y, source, start, too_short = [], [], [], []
     for index, recording in enumerate(dataset.recordings):
         before = len(x)
         for first, end, label in _stretches_of_one_label(recording):
@@ -85,8 +87,7 @@ def _stretches_of_one_label(recording: Recording) -> list[tuple[int, int, int]]:
     if steps is None:
         return [(0, len(recording.samples), UNLABELLED if recording.label is None else recording.label)]
     bounds = [0, *(np.flatnonzero(np.diff(steps)) + 1).tolist(), len(steps)]
-    pairs = zip(bounds, bounds[1:], strict=False)
-    return [(first, end, int(steps[first])) for first, end in pairs if steps[first] != UNLABELLED]
+    return [(first, end, int(steps[first])) for first, end in pairwise(bounds) if steps[first] != UNLABELLED]
 
 
 def _nothing_is_long_enough(dataset: Dataset, length: int) -> str:
