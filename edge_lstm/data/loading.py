@@ -63,6 +63,8 @@ def load(
     path = Path(path)
     if not path.exists():
         raise EdgeLstmError(f"{path}: no such file or folder")
+    if channels is not None and len(channels) == 0:
+        raise UsageError("name at least one channel, or none at all to read every one")
     if label_column is not None and labels is not None:
         raise UsageError("give either a label column or a labels file, not both")
     files, suffix = _files(path, Path(labels) if labels is not None else None)
@@ -123,4 +125,9 @@ def _existing(path: Path) -> Path:
 
 
 def _scales(units_per_count: ArrayLike | None) -> NDArray[np.float64] | None:
-    return None if units_per_count is None else np.asarray(units_per_count, dtype=np.float64)
+    if units_per_count is None:
+        return None
+    scales = np.asarray(units_per_count, dtype=np.float64)
+    if scales.ndim > 1:
+        raise UsageError(f"units_per_count must be one number or one a channel, its shape is {list(scales.shape)}")
+    return scales

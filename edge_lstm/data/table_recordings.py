@@ -69,7 +69,7 @@ def dataset_of_tables(
     columns: TableColumns,
     labels: dict[str, tuple[str, str]] | None,
     rate_hz: float | None,
-    units_per_count: NDArray[np.float64] | float | None,
+    units_per_count: NDArray[np.float64] | None,
 ) -> Dataset:
     """Join the recordings of all tables.
 
@@ -100,7 +100,7 @@ def dataset_of_tables(
     classes = class_order(text for stretch in stretches for text in _texts(stretch))
     with np.errstate(over="ignore"):  # beyond float32 becomes infinity, which the Dataset refuses by place
         recordings = tuple(_recording(stretch, classes, np.dtype(np.int16 if counts else np.float32)) for stretch in stretches)
-    scales = np.ones(len(channels)) * (1.0 if units_per_count is None else units_per_count) if counts else None
+    scales = _scale_per_channel(source, units_per_count, len(channels)) if counts else None
     return Dataset(name, recordings, channels, classes, rate_hz, scales, source)
 
 
@@ -176,6 +176,13 @@ def _texts(stretch: _Stretch) -> set[str]:
 def _is_int16(samples: NDArray[np.float64]) -> bool:
     with np.errstate(invalid="ignore"):  # NaN and infinity compare unequal: not counts
         return bool(((samples == np.rint(samples)) & (samples >= _INT16.min) & (samples <= _INT16.max)).all())
+
+
+def _scale_per_channel(source: str, units_per_count: NDArray[np.float64] | None, channels: int) -> NDArray[np.float64]:
+    given = np.ones(1) if units_per_count is None else np.atleast_1d(units_per_count)
+    if len(given) not in (1, channels):
+        raise EdgeLstmError(f"{source}: 1 or {channels} units_per_count expected, {len(given)} came")
+    return np.full(channels, given)
 
 
 def _recording(stretch: _Stretch, classes: tuple[str, ...], dtype: np.dtype[np.int16 | np.float32]) -> Recording:

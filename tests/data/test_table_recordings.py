@@ -55,6 +55,25 @@ def test_whole_numbers_become_counts_only_when_all_of_them_fit(tmp_path: Path) -
             data.load(tmp_path, units_per_count=0.5)
 
 
+def test_units_per_count_are_one_or_one_a_channel(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "a.csv", ["x", "y"], [[1, 2]])
+    for given, expected in ((None, [1, 1]), (0.25, [0.25, 0.25]), ([0.5, 2], [0.5, 2])):
+        scales = data.load(path, units_per_count=given).units_per_count
+        assert scales is not None
+        assert scales.tolist() == expected
+    with pytest.raises(EdgeLstmError, match="1 or 2 units_per_count expected, 3 came"):
+        data.load(path, units_per_count=[1, 2, 3])
+    with pytest.raises(EdgeLstmError, match="must be positive"):
+        data.load(path, units_per_count=-1)
+    with pytest.raises(UsageError, match="one number or one a channel"):
+        data.load(path, units_per_count=[[1, 2]])
+
+
+def test_no_channels_at_all_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="at least one channel"):
+        data.load(write_csv(tmp_path / "a.csv", ["x"], [[1]]), channels=[])
+
+
 def test_label_and_person_columns(tmp_path: Path, samples: NDArray[np.float64]) -> None:
     for name, labels in (("a", ["10"] * 30), ("b", ["2"] * 10 + [""] * 5 + ["10"] * 15), ("c", [""] * 30)):
         rows = [[label, *row, f"p{name}"] for label, row in zip(labels, samples.tolist(), strict=True)]
