@@ -177,6 +177,6 @@ class Network:
 
     def __call__(self, x: FloatArray) -> FloatArray:
         """Output for x: [batch, time, inputs] in physical units (or integer counts when the network preprocesses)."""
-        from edge_lstm.engine.float_network import run
+        from edge_lstm.float_inference import run
 
         return run(self, x)

@@ -189,10 +189,23 @@ class _Lowering:
             sources.append(value)
         weights = self.layer.rows[spec.name]
         self.rows[spec.name] = _quantize_row(spec.name, weights.W, self.input_scale, weights.R, [float(np.asarray(s.scale)) for s in sources],
-                                             weights.b, self.weight_levels.get(spec.name, INT8))  # fmt: skip
+                                             weights.b, self.weight_levels.get(spec.name, INT8), self._peephole_floor(op))  # fmt: skip
         value = Lowered(self.emit("row", *(s.op for s in sources), name=spec.name), self.rows[spec.name].scale)
         self.values[op] = value
         return self._or_convert(value, want, reach)
+
+    def _peephole_floor(self, row: int) -> Float64Array:
+        """Smallest accumulator unit, per unit, at which the peephole products that are added to the row still fit 32 bits."""
+        floor = np.zeros(self.layer.units)
+        for node in self.cell.ops:
+            if node.code != "add" or row not in node.args:
+                continue
+            for product in (self.cell.ops[a] for a in node.args if self.cell.ops[a].code == "multiply"):
+                names = [self.cell.ops[a].name for a in product.args if self.cell.ops[a].code == "parameter"]
+                for name in names:
+                    widest = max(f.limit * f.scale for f in self.formats.values())
+                    floor = np.maximum(floor, np.abs(np.asarray(self.layer.parameters[name], np.float64)) * widest / 2**29)
+        return floor
 
     def _state(self, op: int, want: Scale | None, reach: int) -> Lowered:
         name = self.cell.ops[op].name
@@ -336,11 +349,14 @@ class _Lowering:
     def _scaled(self, name: str, value: Lowered, want: Scale | None) -> Lowered:
         """parameter * value: the parameter's scale takes up the change of unit."""
         parameter = np.asarray(self.layer.parameters[name], np.float64)
+        if self.reach(value.op) > INT16 + 1:  # a 32-bit cell state: 16 bits of it are enough beside int8 weights
+            drop = self.reach(value.op).bit_length() - 15
+            value = Lowered(self.emit("shift", value.op, numbers=(drop,)), np.asarray(value.scale) * 2.0**drop)
         if want is None:
             want = float(np.asarray(value.scale)) * 2.0 ** math.ceil(math.log2(max(float(np.abs(parameter).max()), 2.0**-15)))
         factor = parameter * np.asarray(value.scale) / np.asarray(want)
         largest = max(float(np.abs(factor).max()), 2.0**-30)
-        shift = math.floor(math.log2(min(INT16, 2**30 / self.reach(value.op)) / largest))
+        shift = math.floor(math.log2(2**30 / self.reach(value.op) / largest))
         if shift < 0:
             raise EdgeLstmError(f"{self.cell.name}: parameter {name} is too large for 32-bit arithmetic beside the weights of its row")
         constant = self.vector(name, factor * 2.0 ** min(shift, 30))
@@ -349,7 +365,7 @@ class _Lowering:
 
 def _quantize_row(
     name: str, W: npt.NDArray[np.floating] | None, input_scale: Float64Array, R: tuple[npt.NDArray[np.floating], ...], source_scales: list[float],
-    b: npt.NDArray[np.floating], levels: int,
+    b: npt.NDArray[np.floating], levels: int, floor: Float64Array,
 ) -> IntegerRow:  # fmt: skip
     """int8 weights with one scale per row; W may count 2^input_shift times as much as R, since x spans a wider range than h."""
     inputs = None if W is None else np.asarray(W, np.float64) * input_scale
@@ -363,7 +379,7 @@ def _quantize_row(
             input_shift = int(np.clip(np.floor(np.median(np.log2(largest_input[both] / largest[both])) + 0.5), 0, 6))
         largest = np.maximum(largest, largest_input / 2**input_shift)
     bias = np.asarray(b, np.float64)
-    scale = np.maximum.reduce([largest / levels, np.abs(bias) / 2**24, np.full(len(b), SMALLEST_ROW_SCALE)])
+    scale = np.maximum.reduce([largest / levels, np.abs(bias) / 2**24, np.full(len(b), SMALLEST_ROW_SCALE), floor])
     return IntegerRow(
         name,
         None if inputs is None else quantize_rows(inputs, scale * 2**input_shift, levels),

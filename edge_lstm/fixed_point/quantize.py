@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_lstm.cells import Activation
-from edge_lstm.engine import float_network
+from edge_lstm import float_inference
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.bounds import prove_network
 from edge_lstm.fixed_point.formats import INT8, quantize_rows, state_formats
@@ -45,24 +45,24 @@ def calibrate(network: Network, x: npt.NDArray[np.generic]) -> Ranges:
 
     Raises EdgeLstmError for NaN, a wrong channel count or an empty array.
     """
-    float_network.check_input(x, network.inputs)
-    v = float_network.preprocess(network.preprocess, x) if network.preprocess is not None else np.asarray(x, np.float64)
+    float_inference.check_input(x, network.inputs)
+    v = float_inference.preprocess(network.preprocess, x) if network.preprocess is not None else np.asarray(x, np.float64)
     inputs, states, outputs = np.abs(v).max((0, 1)), [], []
     for layer in network.layers:
         if isinstance(layer, Recurrent):
-            state = float_network.initial_state(layer, len(v), np.float64)
+            state = float_inference.initial_state(layer, len(v), np.float64)
             seen = dict.fromkeys(layer.cell.states, 0.0)
             h = np.empty((*v.shape[:2], layer.units))
             for t in range(v.shape[1]):
-                state, _ = float_network.step(layer, v[:, t], state)
+                state, _ = float_inference.step(layer, v[:, t], state)
                 seen = {s: max(seen[s], float(np.abs(state[s]).max())) for s in seen}
                 h[:, t] = state[layer.cell.output]
             states.append(seen)
             v = h
         elif isinstance(layer, ReadOut):
-            v = float_network.read_out(layer, v)
+            v = float_inference.read_out(layer, v)
         else:
-            v = float_network.dense(layer, v)
+            v = float_inference.dense(layer, v)
             outputs.append(float(np.abs(v).max()))
     return Ranges(inputs, tuple(states), tuple(outputs))
 

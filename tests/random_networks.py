@@ -1,0 +1,104 @@
+"""Random networks and inputs for the tests of all engines: the whole family, every activation mix, extremes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edge_lstm.cells import Activation, Cell, activation, cell, family
+from edge_lstm.fixed_point.integer_network import IntegerNetwork
+from edge_lstm.fixed_point.quantize import Options, quantize
+from edge_lstm.network import Dense, Layer, Network, Preprocess, ReadOut, Recurrent, RowWeights
+
+GATES = ("sigmoid", "threshold", "hard_sigmoid", "three_level", "mixed")
+_GATE_KINDS = ("sigmoid", "threshold", "hard_sigmoid", "three_level")
+_SQUASHINGS = ("tanh", "hard_tanh", "softsign", "scaled_sigmoid", "relu", "identity")
+
+
+def random_activations(rng: np.random.Generator, member: Cell, gates: str = "sigmoid", squash: str = "own") -> dict[str, Activation]:
+    """Role -> activation. gates: one of GATES; squash: "own" (the paper's), "any" (random) or the name of one activation."""
+    chosen = {}
+    for role in member.roles:
+        if role.gate:
+            kind = str(rng.choice(_GATE_KINDS)) if gates == "mixed" else gates
+            chosen[role.name] = activation(kind, alpha=float(rng.choice([0.2, 1 / 6, 0.25]))) if kind == "hard_sigmoid" else activation(kind)
+        elif squash == "own":
+            chosen[role.name] = role.default
+        else:
+            chosen[role.name] = activation(str(rng.choice(_SQUASHINGS)) if squash == "any" else squash)
+    return chosen
+
+
+def random_recurrent(
+    rng: np.random.Generator, name: str, inputs: int, units: int, gates: str = "sigmoid", squash: str = "own", *, initial: bool = False,
+    clip: float | None = None, dtype: type = np.float64,
+) -> Recurrent:  # fmt: skip
+    """One recurrent layer with normally distributed weights; `initial` gives it random initial states too."""
+    member = cell(name)
+
+    def normal(scale: float, *shape: int) -> np.ndarray:
+        return rng.normal(0, scale, shape).astype(dtype)
+
+    rows = {}
+    for row in member.rows:
+        R = tuple(normal(1.2 / np.sqrt(units), units, units) for _ in row.sources)
+        b = normal(0.3, units) if row.bias else np.zeros(units, dtype)
+        rows[row.name] = RowWeights(normal(1.2 / np.sqrt(inputs), units, inputs) if row.input else None, R, b)
+    parameters = {p: normal(0.5, units) for p in member.parameters}
+    if name == "fastgrnn":
+        parameters |= {"zeta": np.full(units, rng.uniform(0, 1), dtype), "nu": np.full(units, rng.uniform(0, 0.5), dtype)}
+    start = {s: normal(0.3, units) for s in member.states} if initial else {}
+    return Recurrent(member, random_activations(rng, member, gates, squash), rows, parameters, start, clip)
+
+
+def random_network(
+    rng: np.random.Generator, name: str = "lstm", inputs: int = 5, units: int = 12, gates: str = "sigmoid", read_out: str = "last", *, layers: int = 1,
+    squash: str = "own", hidden: int = 0, outputs: int = 3, steps: int = 20, decimation: int = 1, initial: bool = False, clip: float | None = None,
+    dtype: type = np.float64,
+) -> Network:  # fmt: skip
+    """A float network. hidden: units of a relu layer between read-out and output (0: none; never behind a mean); steps: its window.
+
+    decimation > 1 adds a `Preprocess` with random offsets and scales.
+    """
+    stack: list[Layer] = [
+        random_recurrent(rng, name, inputs if k == 0 else units, units, gates, squash, initial=initial, clip=clip, dtype=dtype) for k in range(layers)
+    ]
+    stack.append(ReadOut(read_out))
+    width = units
+    if hidden and read_out != "mean":
+        stack.append(Dense(rng.normal(0, 0.5, (hidden, units)).astype(dtype), rng.normal(0, 0.1, hidden).astype(dtype), activation("relu")))
+        width = hidden
+    stack.append(Dense(rng.normal(0, 0.5, (outputs, width)).astype(dtype), rng.normal(0, 0.1, outputs).astype(dtype)))
+    front = None
+    if decimation > 1:
+        front = Preprocess(decimation, rng.normal(0, 500, inputs), rng.uniform(1 / 4000, 1 / 200, inputs), rng.uniform(1e-4, 1e-2, inputs))
+    return Network(tuple(stack), front, bool(rng.integers(2)), window=steps)
+
+
+def random_input(rng: np.random.Generator, network: Network, batch: int = 4, steps: int = 20) -> np.ndarray:
+    """Smooth random input [batch, steps (before decimation), channels]: int16 counts if the network preprocesses, else float64."""
+    if network.preprocess is None:
+        return rng.normal(0, 1, (batch, steps, network.inputs))
+    front = network.preprocess
+    x = rng.normal(0, 1, (batch, steps * front.decimation, network.inputs)) / front.scale + front.offset
+    return np.clip(np.round(x), -32768, 32767).astype(np.int16)
+
+
+def random_integer(rng: np.random.Generator, name: str = "lstm", *args: object, cell_bits: int = 16, **options: object) -> IntegerNetwork:
+    """A quantized random network; arguments of `random_network`."""
+    network = random_network(rng, name, *args, **options)  # type: ignore[arg-type]
+    return quantize(network, random_input(rng, network, 6), Options(cell_bits=cell_bits))
+
+
+def random_counts(rng: np.random.Generator, network: IntegerNetwork, batch: int = 4, steps: int = 20, *, extremes: bool = False) -> np.ndarray:
+    """int16 counts [batch, steps * decimation, channels] that use the whole range of x; `extremes`: only 0, +-1, and the ends of int16."""
+    front = network.normalize
+    shape = (batch, steps * front.decimation, front.inputs)
+    if extremes:
+        return rng.choice(np.array([-32768, 32767, 0, 1, -1, -32767], np.int16), shape)
+    gain = front.multiplier / 2.0**front.shift * front.decimation
+    return np.clip(np.round(rng.normal(0, 50, shape) / gain + front.offset / front.decimation), -32768, 32767).astype(np.int16)
+
+
+def every_member() -> list[tuple[str, str]]:
+    """(cell, gates) for the whole family; cells without gates once."""
+    return [(name, gates) for name in family() for gates in (GATES if cell(name).gates else ("sigmoid",))]
