@@ -123,7 +123,9 @@ def run(network: Network, x: npt.NDArray[np.generic], until: int | None = None) 
     v = preprocess(network.preprocess, x) if network.preprocess is not None else x
     v = v.astype(network.recurrent[0].rows[network.recurrent[0].cell.rows[0].name].b.dtype)
     if v.shape[1] == 0:
-        raise EdgeLstmError(f"{x.shape[1]} samples are fewer than one block of {network.preprocess.decimation if network.preprocess else 1}")
+        raise EdgeLstmError(
+            f"{x.shape[1]} samples are fewer than one block of {network.preprocess.decimation if network.preprocess else 1}"
+        )
     for layer in network.layers[:until]:
         if isinstance(layer, Recurrent):
             v = run_recurrent(layer, v)

@@ -23,7 +23,10 @@ READ_OUTS = ("last", "mean", "every")
 
 @dataclass(frozen=True)
 class RowWeights:
-    """Weights of one row for all units. W: [units, inputs] or None when the row does not read x; R: one [units, units] per source; b: [units]."""
+    """Weights of one row for all units.
+
+    W: [units, inputs], or None when the row does not read x; R: one [units, units] per source; b: [units].
+    """
 
     W: FloatArray | None
     R: tuple[FloatArray, ...]
@@ -150,7 +153,9 @@ class Network:
             if isinstance(layer, ReadOut):
                 continue
             if layer.inputs != width:
-                raise EdgeLstmError(f"layer {index} ({type(layer).__name__}) expects {layer.inputs} inputs but the layer before gives {width}")
+                raise EdgeLstmError(
+                    f"layer {index} ({type(layer).__name__}) expects {layer.inputs} inputs but the layer before gives {width}"
+                )
             width = layer.outputs
         if self.classes and len(self.classes) != width:
             raise EdgeLstmError(f"{len(self.classes)} class names for {width} outputs")

@@ -20,7 +20,9 @@ def random_activations(rng: np.random.Generator, member: Cell, gates: str = "sig
     for role in member.roles:
         if role.gate:
             kind = str(rng.choice(_GATE_KINDS)) if gates == "mixed" else gates
-            chosen[role.name] = activation(kind, alpha=float(rng.choice([0.2, 1 / 6, 0.25]))) if kind == "hard_sigmoid" else activation(kind)
+            chosen[role.name] = (
+                activation(kind, alpha=float(rng.choice([0.2, 1 / 6, 0.25]))) if kind == "hard_sigmoid" else activation(kind)
+            )
         elif squash == "own":
             chosen[role.name] = role.default
         else:
@@ -51,16 +53,17 @@ def random_recurrent(
 
 
 def random_network(
-    rng: np.random.Generator, name: str = "lstm", inputs: int = 5, units: int = 12, gates: str = "sigmoid", read_out: str = "last", *, layers: int = 1,
-    squash: str = "own", hidden: int = 0, outputs: int = 3, steps: int = 20, decimation: int = 1, initial: bool = False, clip: float | None = None,
-    dtype: type = np.float64,
+    rng: np.random.Generator, name: str = "lstm", inputs: int = 5, units: int = 12, gates: str = "sigmoid", read_out: str = "last", *,
+    layers: int = 1, squash: str = "own", hidden: int = 0, outputs: int = 3, steps: int = 20, decimation: int = 1, initial: bool = False,
+    clip: float | None = None, dtype: type = np.float64,
 ) -> Network:  # fmt: skip
     """A float network. hidden: units of a relu layer between read-out and output (0: none; never behind a mean); steps: its window.
 
     decimation > 1 adds a `Preprocess` with random offsets and scales.
     """
     stack: list[Layer] = [
-        random_recurrent(rng, name, inputs if k == 0 else units, units, gates, squash, initial=initial, clip=clip, dtype=dtype) for k in range(layers)
+        random_recurrent(rng, name, inputs if k == 0 else units, units, gates, squash, initial=initial, clip=clip, dtype=dtype)
+        for k in range(layers)
     ]
     stack.append(ReadOut(read_out))
     width = units
@@ -89,7 +92,9 @@ def random_integer(rng: np.random.Generator, name: str = "lstm", *args: object, 
     return quantize(network, random_input(rng, network, 6), Options(cell_bits=cell_bits))
 
 
-def random_counts(rng: np.random.Generator, network: IntegerNetwork, batch: int = 4, steps: int = 20, *, extremes: bool = False) -> np.ndarray:
+def random_counts(
+    rng: np.random.Generator, network: IntegerNetwork, batch: int = 4, steps: int = 20, *, extremes: bool = False
+) -> np.ndarray:
     """int16 counts [batch, steps * decimation, channels] that use the whole range of x; `extremes`: only 0, +-1, and the ends of int16."""
     front = network.normalize
     shape = (batch, steps * front.decimation, front.inputs)

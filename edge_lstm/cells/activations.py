@@ -38,11 +38,17 @@ _INF = float("inf")
 
 KINDS: dict[str, Kind] = {
     "sigmoid": Kind(_sigmoid, lambda a, b: (0.0, 1.0), lambda a, b: 8.0),
-    "hard_sigmoid": Kind(lambda x, a, b: np.clip(a * x + b, 0, 1).astype(x.dtype), lambda a, b: (0.0, 1.0), lambda a, b: max(b, 1 - b) / a, 0.2, 0.5),
+    "hard_sigmoid": Kind(
+        lambda x, a, b: np.clip(a * x + b, 0, 1).astype(x.dtype), lambda a, b: (0.0, 1.0), lambda a, b: max(b, 1 - b) / a, 0.2, 0.5
+    ),
     # The threshold gate is closed on a tie, so that an all-zero unit stays silent.
     "threshold": Kind(lambda x, a, b: (x > 0).astype(x.dtype), lambda a, b: (0.0, 1.0), lambda a, b: None),
     # 0, 1/2 or 1: the hard sigmoid with slope 1/4, rounded to half steps; ties go down.
-    "three_level": Kind(lambda x, a, b: (0.5 * ((x > 1).astype(x.dtype) + (x > -1).astype(x.dtype))).astype(x.dtype), lambda a, b: (0.0, 1.0), lambda a, b: None),
+    "three_level": Kind(
+        lambda x, a, b: (0.5 * ((x > 1).astype(x.dtype) + (x > -1).astype(x.dtype))).astype(x.dtype),
+        lambda a, b: (0.0, 1.0),
+        lambda a, b: None,
+    ),
     "tanh": Kind(lambda x, a, b: np.tanh(x), lambda a, b: (-1.0, 1.0), lambda a, b: 4.0),
     "hard_tanh": Kind(lambda x, a, b: np.clip(x, -1, 1), lambda a, b: (-1.0, 1.0), lambda a, b: 1.0),
     "softsign": Kind(lambda x, a, b: x / (1 + np.abs(x)), lambda a, b: (-1.0, 1.0), lambda a, b: 16.0),
@@ -50,7 +56,11 @@ KINDS: dict[str, Kind] = {
     "identity": Kind(lambda x, a, b: x, lambda a, b: (-_INF, _INF), lambda a, b: None),
     # alpha * sigmoid(x) + beta: g(x) = 4 sigmoid(x) - 2 and h(x) = 2 sigmoid(x) - 1 of Hochreiter & Schmidhuber (1997).
     "scaled_sigmoid": Kind(
-        lambda x, a, b: np.asarray(a * _sigmoid(x, 0, 0) + b, x.dtype), lambda a, b: (min(b, a + b), max(b, a + b)), lambda a, b: 8.0, 2.0, -1.0
+        lambda x, a, b: np.asarray(a * _sigmoid(x, 0, 0) + b, x.dtype),
+        lambda a, b: (min(b, a + b), max(b, a + b)),
+        lambda a, b: 8.0,
+        2.0,
+        -1.0,
     ),
 }
 

@@ -141,4 +141,6 @@ class CellBuilder:
         return self._add("complement", (a,))
 
     def build(self, name: str, title: str, paper: str, equations: tuple[str, ...], updates: dict[str, int], output: str = "h") -> Cell:
-        return Cell(name, title, paper, equations, tuple(self._ops), tuple(self._rows), tuple(self._roles.values()), tuple(updates.items()), output)
+        return Cell(
+            name, title, paper, equations, tuple(self._ops), tuple(self._rows), tuple(self._roles.values()), tuple(updates.items()), output
+        )

@@ -1,6 +1,6 @@
 """Gated units without a separate cell state: GRU in both forms, minimal gated unit.
 
-    GRU   h' = z h + (1 - z) n,  written as  n + z (h - n):  a threshold z makes it a select
+GRU   h' = z h + (1 - z) n,  written as  n + z (h - n):  a threshold z makes it a select
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ def _gru(reset_after: bool) -> Cell:
     new_h = cell.add(n, cell.multiply(z, cell.subtract(h, n)))
     candidate = "n = candidate(Wn x + bn + r (Rn h + bRn))" if reset_after else "n = candidate(Wn x + Rn (r h) + bn)"
     equations = ("r = gate(Wr x + Rr h + br)", "z = gate(Wz x + Rz h + bz)", candidate, "h' = n + z (h - n)")
-    name, form = ("gru", "reset after the product (linear_before_reset = 1)") if reset_after else ("gru_reset_before", "reset before the product")
+    name, form = (
+        ("gru", "reset after the product (linear_before_reset = 1)") if reset_after else ("gru_reset_before", "reset before the product")
+    )
     return cell.build(name, f"GRU, {form}", "Cho et al. 2014; Chung et al. 2014", equations, {"h": new_h})
 
 

@@ -1,8 +1,8 @@
 """The LSTM family: 1997, 1999, 2000 (peepholes), the modern cell, and its reduced forms.
 
-    preactivations   a_k = W_k x + R_k h + b_k  (+ P_k c for peepholes)          k = i, f, o, g
-    cell state       c' = f c + i g(a_g)
-    output           h' = o h(c')
+preactivations   a_k = W_k x + R_k h + b_k  (+ P_k c for peepholes)          k = i, f, o, g
+cell state       c' = f c + i g(a_g)
+output           h' = o h(c')
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def _lstm(
     """One LSTM form. forget: "gate", "none" (f = 1), "coupled" (f = 1 - i) or "input" (i = 1 - f, JANET)."""
     cell = CellBuilder()
     c, h = cell.state("c"), cell.state("h")
-    gate_names = [g for g, present in (("i", input_gate and forget != "input"), ("f", forget in ("gate", "input")), ("o", output_gate)) if present]
+    gate_names = [
+        g for g, present in (("i", input_gate and forget != "input"), ("f", forget in ("gate", "input")), ("o", output_gate)) if present
+    ]
     sources = [h, *(cell.state(g) for g in gate_names)] if gate_recurrence else [h]
 
     def gate(which: str, state: int) -> int:
@@ -40,7 +42,7 @@ def _lstm(
             a = cell.add(a, cell.multiply(cell.parameter("P" + which), state))
         return cell.activate(which, a, SIGMOID, gate=True)
 
-    gates = {}
+    gates: dict[str, int] = {}
     for which in ("i", "f"):
         if which in gate_names:
             gates[which] = gate(which, c)
@@ -59,7 +61,10 @@ def _lstm(
     else:
         new_h = cell.activate("h", new_c, squash)
 
-    term = {w: f"{w} = gate(W{w} x + R{w} h{' + S' + w + ' [i, f, o]' if gate_recurrence else ''}{f' + P{w} c' if peepholes else ''} + b{w})" for w in "ifo"}
+    term = {
+        w: f"{w} = gate(W{w} x + R{w} h{' + S' + w + ' [i, f, o]' if gate_recurrence else ''}{f' + P{w} c' if peepholes else ''} + b{w})"
+        for w in "ifo"
+    }
     if peepholes:
         term["o"] = term["o"].replace("Po c", "Po c'")
     coupled = {"input": ("i = 1 - f",), "coupled": ("f = 1 - i",)}.get(forget, ())
@@ -75,9 +80,16 @@ def _lstm(
 
 
 CELLS: dict[str, Callable[[], Cell]] = {
-    "lstm": lambda: _lstm("lstm", "LSTM with forget gate, no peepholes (the modern cell)", "Gers, Schmidhuber & Cummins 1999; Greff et al. 2017"),
+    "lstm": lambda: _lstm(
+        "lstm", "LSTM with forget gate, no peepholes (the modern cell)", "Gers, Schmidhuber & Cummins 1999; Greff et al. 2017"
+    ),
     "lstm_1997": lambda: _lstm(
-        "lstm_1997", "LSTM of 1997: no forget gate", "Hochreiter & Schmidhuber 1997", forget="none", candidate=_CANDIDATE_1997, squash=_OUTPUT_1997
+        "lstm_1997",
+        "LSTM of 1997: no forget gate",
+        "Hochreiter & Schmidhuber 1997",
+        forget="none",
+        candidate=_CANDIDATE_1997,
+        squash=_OUTPUT_1997,
     ),
     "lstm_1997_gate_recurrence": lambda: _lstm(
         "lstm_1997_gate_recurrence",
@@ -93,13 +105,20 @@ CELLS: dict[str, Callable[[], Cell]] = {
     ),
     "lstm_peephole": lambda: _lstm("lstm_peephole", "LSTM with peepholes", "Gers & Schmidhuber 2000; Greff et al. 2017", peepholes=True),
     "lstm_2000": lambda: _lstm(
-        "lstm_2000", "LSTM of 2000: peepholes, identity output", "Gers & Schmidhuber 2000", peepholes=True, candidate=_CANDIDATE_1997, squash=IDENTITY
+        "lstm_2000",
+        "LSTM of 2000: peepholes, identity output",
+        "Gers & Schmidhuber 2000",
+        peepholes=True,
+        candidate=_CANDIDATE_1997,
+        squash=IDENTITY,
     ),
     "lstm_coupled": lambda: _lstm("lstm_coupled", "LSTM with coupled input and forget gate (CIFG)", "Greff et al. 2017", forget="coupled"),
     "lstm_coupled_peephole": lambda: _lstm(
         "lstm_coupled_peephole", "LSTM with coupled gates and peepholes", "Greff et al. 2017", forget="coupled", peepholes=True
     ),
-    "lstm_no_input_gate": lambda: _lstm("lstm_no_input_gate", "LSTM without input gate", "Greff et al. 2017; Jozefowicz et al. 2015", input_gate=False),
+    "lstm_no_input_gate": lambda: _lstm(
+        "lstm_no_input_gate", "LSTM without input gate", "Greff et al. 2017; Jozefowicz et al. 2015", input_gate=False
+    ),
     "lstm_no_output_gate": lambda: _lstm(
         "lstm_no_output_gate", "LSTM without output gate", "Greff et al. 2017; Jozefowicz et al. 2015", output_gate=False
     ),

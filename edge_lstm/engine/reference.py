@@ -30,7 +30,9 @@ def initial_state(layer: IntegerRecurrent, batch: int) -> dict[str, Int64Array]:
     return {s.name: np.tile(s.initial.astype(np.int64), (batch, 1)) for s in layer.states}
 
 
-def step(layer: IntegerRecurrent, x: Int64Array, state: dict[str, Int64Array]) -> tuple[dict[str, Int64Array], Int64Array, list[Int64Array]]:
+def step(
+    layer: IntegerRecurrent, x: Int64Array, state: dict[str, Int64Array]
+) -> tuple[dict[str, Int64Array], Int64Array, list[Int64Array]]:
     """One step. x: [batch, inputs]. Returns the new state, the output [batch, units], and the value of every operator."""
     values: list[Int64Array] = []
     for op in layer.ops:
@@ -110,4 +112,6 @@ def check_steps(network: IntegerNetwork, steps: int) -> None:
     if steps < 1:
         raise EdgeLstmError(f"the input has fewer samples than one block of {network.normalize.decimation}")
     if network.read_out.kind == "mean" and steps > network.read_out.window:
-        raise EdgeLstmError(f"{steps} steps are longer than the window of {network.read_out.window} steps that the mean was proved for; cut the input")
+        raise EdgeLstmError(
+            f"{steps} steps are longer than the window of {network.read_out.window} steps that the mean was proved for; cut the input"
+        )

@@ -25,17 +25,18 @@ def row_interval(row: IntegerRow, sources: list[Interval]) -> tuple[Interval, In
     A partial sum in any order lies within bias +- (sum of the magnitudes), which is what the second interval states.
     """
     bias = row.bias.astype(np.int64)
-    reach = np.zeros_like(bias)
-    low, high = bias.copy(), bias.copy()
+    reach: Int64Array = np.zeros_like(bias)
+    low: Int64Array = bias.copy()
+    high: Int64Array = bias.copy()
     if row.W is not None:
         part = (127 * np.abs(row.W.astype(np.int64)).sum(1)) << row.input_shift
-        low, high, reach = low - part, high + part, reach + part
+        low, high, reach = np.asarray(low - part), np.asarray(high + part), np.asarray(reach + part)
     for weights, (source_low, source_high) in zip(row.R, sources, strict=True):
         wide = weights.astype(np.int64)
         positive, negative = np.maximum(wide, 0), np.minimum(wide, 0)
-        low = low + positive @ source_low + negative @ source_high
-        high = high + positive @ source_high + negative @ source_low
-        reach = reach + np.abs(wide) @ np.maximum(np.abs(source_low), np.abs(source_high))
+        low = np.asarray(low + positive @ source_low + negative @ source_high)
+        high = np.asarray(high + positive @ source_high + negative @ source_low)
+        reach = np.asarray(reach + np.abs(wide) @ np.maximum(np.abs(source_low), np.abs(source_high)))
     return (low, high), (np.minimum(bias, 0) - reach, np.maximum(bias, 0) + reach)
 
 
@@ -79,7 +80,9 @@ def intervals(layer: IntegerRecurrent) -> list[tuple[Interval, Interval]]:
 def _bound(what: str, result: Interval, widest: Interval) -> Bound:
     bound = Bound(what, int(result[0].min()), int(result[1].max()), int(max(-widest[0].min(), widest[1].max())))
     if bound.widest > INT32:
-        raise EdgeLstmError(f"{what}: the worst case {bound.widest} needs {bound.bits} bits, more than 32; use smaller weights or fewer inputs")
+        raise EdgeLstmError(
+            f"{what}: the worst case {bound.widest} needs {bound.bits} bits, more than 32; use smaller weights or fewer inputs"
+        )
     return bound
 
 
@@ -92,7 +95,9 @@ def prove(layer: IntegerRecurrent) -> list[Bound]:
             raise EdgeLstmError(f"state {state.name} may reach {bounds[state.update]} but its format ends at {state.limit}")
     for index in (a for op in layer.ops if op.code == "row" for a in op.args):
         if max(-bounds[index].low, bounds[index].high) > 127:
-            raise EdgeLstmError(f"{layer.ops[index].code} {layer.ops[index].name} is read by a row but may reach {bounds[index]}, beyond 127")
+            raise EdgeLstmError(
+                f"{layer.ops[index].code} {layer.ops[index].name} is read by a row but may reach {bounds[index]}, beyond 127"
+            )
     if max(-bounds[layer.output].low, bounds[layer.output].high) > 127:
         raise EdgeLstmError(f"the layer's output may reach {bounds[layer.output]}, beyond 127")
     return bounds

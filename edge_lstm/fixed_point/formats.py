@@ -12,7 +12,6 @@ import numpy.typing as npt
 from edge_lstm.cells import Activation, Cell
 from edge_lstm.network import Recurrent
 
-FloatArray = npt.NDArray[np.floating]
 INT8, INT16 = 127, 32767
 CELL_FRACTION = 11  # Q4.11: +-16 at a step of 1/2048, enough for every cell that forgets (shared default of converter and trainer)
 
@@ -62,11 +61,6 @@ def state_formats(layer: Recurrent, ranges: Mapping[str, float], cell_bits: int 
 def _unit_bounded(layer: Recurrent) -> bool:
     """True when every squashing of the cell stays within [-1, 1], so that its output does too."""
     return all(max(map(abs, layer.activations[role.name].bounds)) <= 1 for role in layer.cell.roles)
-
-
-def quantize_rows(values: FloatArray, scale: FloatArray, levels: int = INT8) -> npt.NDArray[np.int8]:
-    """Rounds each row of `values` [units, n] to integers of magnitude <= levels, one unit = scale [units]."""
-    return np.clip(np.floor(values / scale[:, None] + 0.5), -levels, levels).astype(np.int8)
 
 
 def knots(activation: Activation, segments: int, width: float, unit: float) -> npt.NDArray[np.int16]:

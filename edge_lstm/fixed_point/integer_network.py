@@ -17,7 +17,8 @@ Int32Array = npt.NDArray[np.int32]
 Float64Array = npt.NDArray[np.float64]
 
 CODES = (
-    "row", "state", "vector", "positive", "select", "add", "subtract", "complement", "offset", "clip", "rescale", "multiply", "shift", "raise", "interpolate"
+    "row", "state", "vector", "positive", "select", "add", "subtract", "complement", "offset", "clip", "rescale", "multiply", "shift",
+    "raise", "interpolate",
 )  # fmt: skip
 
 

@@ -20,16 +20,17 @@ import numpy.typing as npt
 
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.bounds import op_interval
-from edge_lstm.fixed_point.formats import INT8, INT16, Format, knots, quantize_rows
+from edge_lstm.fixed_point.formats import INT8, INT16, Format, knots
 from edge_lstm.fixed_point.integer_network import IntegerRecurrent, IntegerRow, IntOp, StateFormat
 from edge_lstm.fixed_point.operators import Interval
+from edge_lstm.fixed_point.rescaling import rescaling
+from edge_lstm.fixed_point.weights import quantize_row
 from edge_lstm.network import Recurrent
 
 Float64Array = npt.NDArray[np.float64]
 Scale = float | Float64Array
 PREACTIVATION, GATE = 2.0**-11, 2.0**-15
 SEGMENTS = {"softsign": 256}  # all other curves: 64
-SMALLEST_ROW_SCALE = 2.0**-22  # below, a requantizing multiplier would have too few bits
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ class LoweredLayer:
     values: Mapping[int, Lowered]
 
 
-def lower(layer: Recurrent, input_scale: Float64Array, formats: Mapping[str, Format], weight_levels: Mapping[str, int] | None = None) -> LoweredLayer:
+def lower(
+    layer: Recurrent, input_scale: Float64Array, formats: Mapping[str, Format], weight_levels: Mapping[str, int] | None = None
+) -> LoweredLayer:
     """Lowers one recurrent layer.
 
     input_scale: [inputs] real value of one unit of the int8 input; formats: state -> Format;
@@ -59,7 +62,8 @@ def lower(layer: Recurrent, input_scale: Float64Array, formats: Mapping[str, For
 
 class _Lowering:
     def __init__(self, layer: Recurrent, input_scale: Float64Array, formats: Mapping[str, Format], weight_levels: Mapping[str, int]):
-        self.layer, self.cell, self.input_scale, self.formats, self.weight_levels = layer, layer.cell, input_scale, formats, weight_levels
+        self.layer, self.cell, self.input_scale = layer, layer.cell, input_scale
+        self.formats, self.weight_levels = formats, weight_levels
         self.ops: list[IntOp] = []
         self.intervals: list[Interval] = []
         self.rows: dict[str, IntegerRow] = {}
@@ -73,14 +77,13 @@ class _Lowering:
         )  # what op_interval needs to know
 
     def _states(self, updates: Mapping[str, int]) -> tuple[StateFormat, ...]:
-        zero = np.zeros(self.layer.units)
-        return tuple(
-            StateFormat(
-                name, f.bits, f.limit, f.scale, updates.get(name, 0),
-                np.clip(np.floor(np.asarray(self.layer.initial.get(name, zero), np.float64) / f.scale + 0.5), -f.limit, f.limit).astype(np.int32),
-            )
-            for name, f in ((s, self.formats[s]) for s in self.cell.states)
-        )  # fmt: skip
+        found = []
+        for name in self.cell.states:
+            f = self.formats[name]
+            start = np.asarray(self.layer.initial.get(name, np.zeros(self.layer.units)), np.float64) / f.scale
+            initial = np.clip(np.floor(start + 0.5), -f.limit, f.limit).astype(np.int32)
+            found.append(StateFormat(name, f.bits, f.limit, f.scale, updates.get(name, 0), initial))
+        return tuple(found)
 
     def run(self) -> LoweredLayer:
         updates = {}
@@ -137,19 +140,16 @@ class _Lowering:
             return value
         if ratio.ndim == 0 and math.frexp(float(ratio))[0] == 0.5:
             power = round(math.log2(float(ratio)))
-            return Lowered(self.emit("raise", value.op, numbers=(power,)) if power > 0 else self.emit("shift", value.op, numbers=(-power,)), want)
+            return Lowered(
+                self.emit("raise", value.op, numbers=(power,)) if power > 0 else self.emit("shift", value.op, numbers=(-power,)), want
+            )
         if ratio.ndim == 0 and self.reach(value.op) <= 2:  # a threshold or a level
             constant = self.vector(f"unit_{float(ratio):g}", np.full(self.layer.units, float(ratio)))
             return Lowered(self.emit("multiply", value.op, constant, numbers=(0,)), want)
-        ratio = np.broadcast_to(ratio, (self.layer.units,))
-        shift = max(0, min(24, int(math.floor(math.log2(2**30 / (reach + 1))))))
-        while shift and float(ratio.max()) * 2**shift >= 2**30:
-            shift -= 1
-        multiplier = np.maximum(np.floor(ratio * 2.0**shift + 0.5), 1)
-        limit = np.minimum(np.ceil((reach + 1) / ratio), np.floor((2**31 - 1 - 2 ** max(shift - 1, 0)) / multiplier))
+        constants = rescaling(np.broadcast_to(ratio, (self.layer.units,)), reach)
         name = f"rescale{sum(op.code == 'rescale' for op in self.ops)}"
-        self.vectors[name + ".limit"], self.vectors[name + ".multiplier"] = limit.astype(np.int32), multiplier.astype(np.int32)
-        return Lowered(self.emit("rescale", value.op, name=name, numbers=(shift,)), want)
+        self.vectors[name + ".limit"], self.vectors[name + ".multiplier"] = constants.limit, constants.multiplier
+        return Lowered(self.emit("rescale", value.op, name=name, numbers=(constants.shift,)), want)
 
     # ---- the walk -----------------------------------------------------------------------------------------------------------
 
@@ -187,9 +187,10 @@ class _Lowering:
             elif self.formats[state].limit > INT8:
                 value = self._narrow(value)
             sources.append(value)
+        scales = [float(np.asarray(s.scale)) for s in sources]
+        levels = self.weight_levels.get(spec.name, INT8)
         weights = self.layer.rows[spec.name]
-        self.rows[spec.name] = _quantize_row(spec.name, weights.W, self.input_scale, weights.R, [float(np.asarray(s.scale)) for s in sources],
-                                             weights.b, self.weight_levels.get(spec.name, INT8), self._peephole_floor(op))  # fmt: skip
+        self.rows[spec.name] = quantize_row(spec.name, weights, self.input_scale, scales, levels, self._peephole_floor(op))
         value = Lowered(self.emit("row", *(s.op for s in sources), name=spec.name), self.rows[spec.name].scale)
         self.values[op] = value
         return self._or_convert(value, want, reach)
@@ -231,13 +232,19 @@ class _Lowering:
         top = min(reach, INT16)
         if activation.kind in ("identity", "relu"):
             value = self._clipped_argument(argument, unit, top)
-            return self._saturated(value, top) if activation.kind == "identity" else Lowered(self.emit("clip", value.op, numbers=(0, top)), unit)
+            return (
+                self._saturated(value, top)
+                if activation.kind == "identity"
+                else Lowered(self.emit("clip", value.op, numbers=(0, top)), unit)
+            )
         if activation.kind == "hard_tanh":
             one = min(INT16, round(1 / float(np.asarray(unit))))
             return Lowered(self.emit("clip", self._clipped_argument(argument, unit, one).op, numbers=(-one, one)), unit)
         if activation.kind == "hard_sigmoid":
             one = min(INT16, round(1 / float(np.asarray(unit))))
-            line = self._clipped_argument(argument, np.asarray(unit) / activation.alpha, round(one * max(activation.beta, 1 - activation.beta)) + 1)
+            line = self._clipped_argument(
+                argument, np.asarray(unit) / activation.alpha, round(one * max(activation.beta, 1 - activation.beta)) + 1
+            )
             offset = self.emit("offset", line.op, numbers=(math.floor(activation.beta / float(np.asarray(unit)) + 0.5),))
             return Lowered(self.emit("clip", offset, numbers=(0, one)), unit)
         return self._curve(op, argument, activation.saturation or 16.0, float(np.asarray(unit)))
@@ -303,7 +310,11 @@ class _Lowering:
 
     def _is_gate(self, op: int) -> bool:
         node = self.cell.ops[op]
-        return self._is_gate(node.args[0]) if node.code == "complement" else node.code == "activate" and self.layer.activations[node.name].bounds == (0.0, 1.0)
+        return (
+            self._is_gate(node.args[0])
+            if node.code == "complement"
+            else node.code == "activate" and self.layer.activations[node.name].bounds == (0.0, 1.0)
+        )
 
     def _multiply(self, op: int, want: Scale | None, reach: int) -> Lowered:
         a, b = self.cell.ops[op].args
@@ -319,21 +330,27 @@ class _Lowering:
         if unit is None:
             raise EdgeLstmError(f"{self.cell.name}: the product of operators {a} and {b} has no format")
         factor = self._factor(other, unit, reach)
-        room = min(15, 30 - self.reach(factor.op).bit_length())
-        opening = self.lower(gate, 2.0**-room) if self._is_gate(gate) and self._smooth(gate) else self.lower(gate)
-        if not self._is_gate(gate):  # a free factor, e.g. FastGRNN's mixture: keep it within 16 bits
-            opening = self._saturated(self.lower(gate, 2.0**-13), INT16)
-        product = Lowered(0, np.asarray(opening.scale) * np.asarray(factor.scale))
-        ratio = np.asarray(product.scale / np.asarray(unit))
+        opening = self._opening(gate, room=30 - self.reach(factor.op).bit_length())
+        ratio = np.asarray(opening.scale) * np.asarray(factor.scale) / np.asarray(unit)
         shift = -round(math.log2(float(ratio.flat[0])))
-        if shift < 0 or not np.allclose(ratio, 2.0**-shift, rtol=1e-12):
+        if shift < 0 or not np.allclose(ratio, 2.0**-shift, rtol=1e-12):  # no shift leads to the wanted unit: convert the factor first
             factor = self.lower(other, unit, reach)
             shift = -round(math.log2(float(np.asarray(opening.scale))))
         return Lowered(self.emit("multiply", opening.op, factor.op, numbers=(shift,)), unit)
 
+    def _opening(self, gate: int, room: int) -> Lowered:
+        """A soft gate with at most `room` fraction bits; any other factor (FastGRNN's mixture) within 16 bits."""
+        if not self._is_gate(gate):
+            return self._saturated(self.lower(gate, 2.0**-13), INT16)
+        return self.lower(gate, 2.0 ** -min(15, room)) if self._smooth(gate) else self.lower(gate)
+
     def _smooth(self, op: int) -> bool:
         node = self.cell.ops[op]
-        return self._smooth(node.args[0]) if node.code == "complement" else self.layer.activations[node.name].kind not in ("threshold", "three_level")
+        return (
+            self._smooth(node.args[0])
+            if node.code == "complement"
+            else self.layer.activations[node.name].kind not in ("threshold", "three_level")
+        )
 
     def _factor(self, op: int, unit: Scale, reach: int) -> Lowered:
         """The other factor of a gate: an activation with all the bits that 16 allow; a stored state as it is; else in `unit`."""
@@ -361,30 +378,3 @@ class _Lowering:
             raise EdgeLstmError(f"{self.cell.name}: parameter {name} is too large for 32-bit arithmetic beside the weights of its row")
         constant = self.vector(name, factor * 2.0 ** min(shift, 30))
         return Lowered(self.emit("multiply", value.op, constant, numbers=(min(shift, 30),)), want)
-
-
-def _quantize_row(
-    name: str, W: npt.NDArray[np.floating] | None, input_scale: Float64Array, R: tuple[npt.NDArray[np.floating], ...], source_scales: list[float],
-    b: npt.NDArray[np.floating], levels: int, floor: Float64Array,
-) -> IntegerRow:  # fmt: skip
-    """int8 weights with one scale per row; W may count 2^input_shift times as much as R, since x spans a wider range than h."""
-    inputs = None if W is None else np.asarray(W, np.float64) * input_scale
-    recurrent = [np.asarray(r, np.float64) * s for r, s in zip(R, source_scales, strict=True)]
-    largest = np.max([np.abs(r).max(1) for r in recurrent], 0) if recurrent else np.zeros(len(b))
-    input_shift = 0
-    if inputs is not None:
-        largest_input = np.abs(inputs).max(1)
-        both = (largest_input > 0) & (largest > 0)
-        if both.any():
-            input_shift = int(np.clip(np.floor(np.median(np.log2(largest_input[both] / largest[both])) + 0.5), 0, 6))
-        largest = np.maximum(largest, largest_input / 2**input_shift)
-    bias = np.asarray(b, np.float64)
-    scale = np.maximum.reduce([largest / levels, np.abs(bias) / 2**24, np.full(len(b), SMALLEST_ROW_SCALE), floor])
-    return IntegerRow(
-        name,
-        None if inputs is None else quantize_rows(inputs, scale * 2**input_shift, levels),
-        tuple(quantize_rows(r, scale, levels) for r in recurrent),
-        np.floor(bias / scale + 0.5).astype(np.int32),
-        input_shift,
-        scale,
-    )

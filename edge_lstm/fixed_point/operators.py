@@ -1,8 +1,8 @@
 """The integer operators: their one normative definition, and the exact interval of their results.
 
 `VALUE[code](op, layer, a)` gives the result for int64 arrays `a` of the arguments; no intermediate value may leave 32 bits, which
-`INTERVAL` proves: `INTERVAL[code](op, layer, a)` takes (low, high) pairs per unit and returns ((low, high) of the result, (low, high) of the
-widest intermediate value). `row`, `state` and `vector` read the layer and are handled by their callers.
+`INTERVAL` proves: `INTERVAL[code](op, layer, a)` takes (low, high) pairs per unit and returns ((low, high) of the result, (low, high) of
+the widest intermediate value). `row`, `state` and `vector` read the layer and are handled by their callers.
 
 Rounding is half up: (v + 2^(s-1)) >> s with an arithmetic shift; s = 0 leaves v as it is.
 """
@@ -39,8 +39,9 @@ def rescale(v: Int64Array, limit: npt.NDArray[np.int32], multiplier: npt.NDArray
 def interpolate(v: Int64Array, knots: npt.NDArray[np.int16], segment_shift: int, out_shift: int) -> Int64Array:
     """A curve of straight segments, each 2^segment_shift wide, centred on v = 0 and constant outside.
 
-    u = clip(v, -reach, reach - 1) + reach with reach = segments * 2^(segment_shift - 1);  k = u >> segment_shift;  r = u mod 2^segment_shift
-    result = round_shift(knots[k] * 2^segment_shift + (knots[k + 1] - knots[k]) * r, segment_shift + out_shift)
+    u = clip(v, -reach, reach - 1) + reach with reach = segments * 2^(segment_shift - 1)
+    k = u >> segment_shift,  r = u mod 2^segment_shift
+    result = round_shift((knots[k] << segment_shift) + (knots[k + 1] - knots[k]) * r, segment_shift + out_shift)
     """
     table = knots.astype(np.int64)
     reach = (len(table) - 1) << segment_shift >> 1
@@ -111,7 +112,7 @@ INTERVAL: dict[str, Callable[[IntOp, IntegerRecurrent, list[Interval]], tuple[In
     "subtract": lambda op, layer, a: _same((a[0][0] - a[1][1], a[0][1] - a[1][0])),
     "complement": lambda op, layer, a: _same((op.numbers[0] - a[0][1], op.numbers[0] - a[0][0])),
     "offset": lambda op, layer, a: _same((a[0][0] + op.numbers[0], a[0][1] + op.numbers[0])),
-    "clip": lambda op, layer, a: _same((np.clip(a[0][0], *op.numbers), np.clip(a[0][1], *op.numbers))),
+    "clip": lambda op, layer, a: _same((np.clip(a[0][0], op.numbers[0], op.numbers[1]), np.clip(a[0][1], op.numbers[0], op.numbers[1]))),
     "rescale": _rescale_interval,
     "multiply": lambda op, layer, a: _shifted(_products(a[0], a[1]), op.numbers[0]),
     "shift": lambda op, layer, a: _shifted(a[0], op.numbers[0]),

@@ -8,17 +8,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from edge_lstm.cells import Activation
 from edge_lstm import float_inference
+from edge_lstm.cells import Activation
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.bounds import prove_network
-from edge_lstm.fixed_point.formats import INT8, quantize_rows, state_formats
+from edge_lstm.fixed_point.formats import INT8, state_formats
 from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerLayer, IntegerNetwork, IntegerReadOut, Normalize
 from edge_lstm.fixed_point.lowering import lower
+from edge_lstm.fixed_point.rescaling import rescaling
+from edge_lstm.fixed_point.weights import SMALLEST_SCALE, round_rows
 from edge_lstm.network import Dense, Network, Preprocess, ReadOut, Recurrent
 
 Float64Array = npt.NDArray[np.float64]
 INPUT_RANGE = 4.0  # standardized inputs are clipped at +-4 standard deviations
+COUNTS_PER_UNIT = 128  # for networks whose inputs are no sensor counts: int16 then holds twice the calibrated range
 MEAN_WINDOW = 4096  # steps that a mean read-out may sum when the network names no window
 
 
@@ -32,8 +35,11 @@ class Options:
 
 @dataclass(frozen=True)
 class Ranges:
-    """What calibration saw. input: [channels] largest |x| of the network's own input; states: per recurrent layer, state -> largest magnitude;
-    dense: per dense layer, largest |output|."""
+    """What calibration saw.
+
+    input: [channels] largest |x| of the network's own input; states: per recurrent layer, state -> largest magnitude;
+    dense: per dense layer, largest |output|.
+    """
 
     input: Float64Array
     states: tuple[dict[str, float], ...]
@@ -129,32 +135,27 @@ def _dense(layer: Dense, input_scale: float, seen: float, *, last: bool, after_m
     largest = np.abs(W).max(1)
     if last and layer.activation.kind == "identity":
         largest = np.full(layer.outputs, largest.max())  # one scale, so that the accumulators themselves can be compared
-        scale = np.maximum(largest / INT8, max(float(np.abs(b).max()) / 2**22, 2.0**-22))
-        return IntegerDense(quantize_rows(W, scale), np.floor(b / scale + 0.5).astype(np.int32), scale)
+        scale = np.maximum(largest / INT8, max(float(np.abs(b).max()) / 2**22, SMALLEST_SCALE))
+        return IntegerDense(round_rows(W, scale, INT8), np.floor(b / scale + 0.5).astype(np.int32), scale)
     if layer.activation.kind not in ("identity", "relu"):
         raise EdgeLstmError(f"a dense layer with activation {layer.activation} has no integer form yet; use relu or none")
     if after_mean:
-        raise EdgeLstmError("a hidden dense layer behind a mean read-out has no integer form; read out the last step, or drop the hidden layer")
-    scale = np.maximum.reduce([largest / INT8, np.abs(b) / 2**22, np.full(len(b), 2.0**-22)])
+        raise EdgeLstmError(
+            "a hidden dense layer behind a mean read-out has no integer form; read out the last step, or drop the hidden layer"
+        )
+    scale = np.maximum.reduce([largest / INT8, np.abs(b) / 2**22, np.full(len(b), SMALLEST_SCALE)])
     output = max(seen, 2.0**-6) / INT8
-    ratio = scale / output
-    shift = 22
-    while float(ratio.max()) * 2**shift >= 2**30:
-        shift -= 1
-    multiplier = np.maximum(np.floor(ratio * 2.0**shift + 0.5), 1)
-    limit = np.minimum(np.ceil((INT8 + 1) / ratio), np.floor((2**31 - 1 - 2 ** (shift - 1)) / multiplier))
+    limit, multiplier, shift = rescaling(scale / output, INT8)
     low = 0 if layer.activation.kind == "relu" else -INT8
-    return IntegerDense(
-        quantize_rows(W, scale), np.floor(b / scale + 0.5).astype(np.int32), scale, limit.astype(np.int32), multiplier.astype(np.int32), shift,
-        low, INT8, output,
-    )  # fmt: skip
+    bias = np.floor(b / scale + 0.5).astype(np.int32)
+    return IntegerDense(round_rows(W, scale, INT8), bias, scale, limit, multiplier, shift, low, INT8, output)
 
 
 def normalization(network: Network, seen: Float64Array) -> Normalize:
     """The integer front end: x = (block sum - decimation * offset) * gain, as int8.
 
     With a `Preprocess` the input is standardized and clipped at +-INPUT_RANGE. Without one, the network's inputs are floats of its own:
-    counts are made so that the largest value that calibration saw is about 127 * 128 counts, and x spans that value.
+    x spans the largest value that calibration saw, and one unit of x is COUNTS_PER_UNIT counts.
     """
     channels = network.inputs
     if network.preprocess is not None:
@@ -163,20 +164,13 @@ def normalization(network: Network, seen: Float64Array) -> Normalize:
         units = np.ones(channels) if front.units_per_count is None else np.asarray(front.units_per_count, np.float64)
     else:
         scale = np.maximum(seen, 2.0**-20) / INT8
-        front = Preprocess(1, np.zeros(channels), 128 / (scale * 128 * 128), None)
-        units = scale / 128
-        front = Preprocess(1, np.zeros(channels), units, None)
+        units = scale / COUNTS_PER_UNIT
+        front = Preprocess(1, np.zeros(channels), units)
     gain = np.asarray(front.scale, np.float64) / scale / front.decimation  # units of x per unit of the block sum
     if not (np.isfinite(gain).all() and (gain > 0).all()):
         raise EdgeLstmError("the preprocessing scale must be positive and finite for every channel")
-    shift = 22
-    while shift > 0 and float(gain.max()) * 2**shift >= 2**30:
-        shift -= 1
-    multiplier = np.maximum(np.floor(gain * 2.0**shift + 0.5), 1)
-    limit = np.minimum(np.ceil((INT8 + 1) / gain), np.floor((2**31 - 1 - 2 ** max(shift - 1, 0)) / multiplier))
+    limit, multiplier, shift = rescaling(gain, INT8)
     offset = np.floor(np.asarray(front.offset, np.float64) * front.decimation + 0.5)
     if np.abs(offset).max() + 32768 * front.decimation >= 2**31:
         raise EdgeLstmError("decimation and offset are too large: the block sum would leave 32 bits")
-    return Normalize(
-        front.decimation, offset.astype(np.int32), limit.astype(np.int32), multiplier.astype(np.int32), shift, scale, units
-    )
+    return Normalize(front.decimation, offset.astype(np.int32), limit, multiplier, shift, scale, units)

@@ -1,0 +1,31 @@
+"""Constants of the `rescale` operator: from one unit to another by clamp, 32-bit multiplication and rounding shift."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Rescaling(NamedTuple):
+    """result = (clip(v, -limit, limit) * multiplier + 2^(shift-1)) >> shift; limit and multiplier: int32 [n]."""
+
+    limit: npt.NDArray[np.int32]
+    multiplier: npt.NDArray[np.int32]
+    shift: int
+
+
+def rescaling(ratio: npt.NDArray[np.float64], reach: int) -> Rescaling:
+    """v * ratio for results up to +-reach, with as many multiplier bits as 32-bit products allow.
+
+    ratio: [n] units of the result in one unit of v. Values beyond `reach` are clamped near it, so that no product leaves 32 bits.
+    """
+    shift = max(0, min(24, math.floor(math.log2(2**30 / (reach + 1)))))
+    while shift and float(ratio.max()) * 2**shift >= 2**30:
+        shift -= 1
+    half = 2 ** (shift - 1) if shift else 0
+    multiplier = np.maximum(np.floor(ratio * 2.0**shift + 0.5), 1)
+    limit = np.minimum(np.ceil((reach + 1) / ratio), np.floor((2**31 - 1 - half) / multiplier))
+    return Rescaling(limit.astype(np.int32), multiplier.astype(np.int32), shift)
