@@ -27,5 +27,5 @@ def rescaling(ratio: npt.NDArray[np.float64], reach: int) -> Rescaling:
         shift -= 1
     half = 2 ** (shift - 1) if shift else 0
     multiplier = np.maximum(np.floor(ratio * 2.0**shift + 0.5), 1)
-    limit = np.minimum(np.ceil((reach + 1) / ratio), np.floor((2**31 - 1 - half) / multiplier))
+    limit = np.minimum(np.ceil((reach + 1) / ratio), np.floor((2**31 - 1 - half) / multiplier))  # the second is below 2^31 too
     return Rescaling(limit.astype(np.int32), multiplier.astype(np.int32), shift)
