@@ -9,7 +9,9 @@ import numpy.typing as npt
 
 from edge_lstm.cells.dataflow import Op
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.network import Dense, FloatArray, Network, Preprocess, ReadOut, Recurrent
+from edge_lstm.network import Bidirectional, Conv1d, Dense, FloatArray, Network, Pool, Preprocess, ReadOut, Recurrent
+
+Lengths = npt.NDArray[np.int64] | None
 
 _ARITHMETIC: dict[str, Callable[..., FloatArray]] = {
     "add": lambda a, b: a + b,
@@ -60,14 +62,43 @@ def reads_row(layer: Recurrent, op: int) -> bool:
     return node.code == "row" or (node.code in ("add", "multiply") and any(reads_row(layer, a) for a in node.args))
 
 
-def run_recurrent(layer: Recurrent, x: FloatArray) -> FloatArray:
-    """Output [batch, time, units] for x: [batch, time, inputs]."""
+def run_recurrent(layer: Recurrent, x: FloatArray, lengths: Lengths = None) -> FloatArray:
+    """Output [batch, time, units] for x: [batch, time, inputs]; zero beyond a sequence's length, in the order of the input."""
     state = initial_state(layer, len(x), x.dtype)
-    outputs = np.empty((*x.shape[:2], layer.units), x.dtype)
-    for t in range(x.shape[1]):
-        state, _ = step(layer, x[:, t], state)
-        outputs[:, t] = state[layer.cell.output]
+    outputs = np.zeros((*x.shape[:2], layer.units), x.dtype)
+    order = range(x.shape[1])
+    for t in reversed(order) if layer.reverse else order:
+        new, _ = step(layer, x[:, t], state)
+        if lengths is not None:
+            inside = (t < lengths)[:, None]
+            new = {name: np.where(inside, new[name], state[name]) for name in new}
+            outputs[:, t] = np.where(inside, new[layer.cell.output], 0)
+        else:
+            outputs[:, t] = new[layer.cell.output]
+        state = new
     return outputs
+
+
+def convolve(layer: Conv1d, x: FloatArray) -> FloatArray:
+    """Convolution over time of x: [batch, time, inputs]."""
+    x = np.pad(x, ((0, 0), layer.padding, (0, 0)))
+    steps = (x.shape[1] - layer.reach) // layer.stride + 1
+    if steps < 1:
+        raise EdgeLstmError(f"the sequence is shorter than the {layer.reach} steps that a convolution spans")
+    total = np.broadcast_to(layer.b.astype(x.dtype), (len(x), steps, layer.outputs))
+    for k in range(layer.W.shape[2]):
+        first = k * layer.dilation
+        total = total + x[:, first : first + (steps - 1) * layer.stride + 1 : layer.stride] @ layer.W[:, :, k].T.astype(x.dtype)
+    return layer.activation(total)
+
+
+def pool(layer: Pool, x: FloatArray) -> FloatArray:
+    """Pooling over time of x: [batch, time, channels]."""
+    steps = (x.shape[1] - layer.size) // layer.stride + 1
+    if steps < 1:
+        raise EdgeLstmError(f"the sequence is shorter than the {layer.size} steps that a pooling spans")
+    parts = np.stack([x[:, k : k + (steps - 1) * layer.stride + 1 : layer.stride] for k in range(layer.size)])
+    return np.asarray(parts.mean(0) if layer.kind == "average" else parts.max(0))
 
 
 def preprocess(front: Preprocess, x: npt.NDArray[np.generic]) -> FloatArray:
@@ -83,11 +114,16 @@ def preprocess(front: Preprocess, x: npt.NDArray[np.generic]) -> FloatArray:
     return np.asarray((means - front.offset) * front.scale)
 
 
-def read_out(layer: ReadOut, h: FloatArray) -> FloatArray:
-    """[batch, time, units] -> [batch, units], or unchanged for every step."""
-    if layer.kind == "last":
-        return h[:, -1]
-    return h.mean(1) if layer.kind == "mean" else h
+def read_out(layer: ReadOut, h: FloatArray, lengths: Lengths = None, backward: int = 0) -> FloatArray:
+    """[batch, time, units] -> [batch, units], or unchanged for every step. backward: number of last units that read in reverse."""
+    if layer.kind == "every":
+        return h
+    if layer.kind == "mean":
+        return h.mean(1) if lengths is None else np.asarray(h.sum(1) / lengths[:, None], h.dtype)
+    last = h[:, -1] if lengths is None else h[np.arange(len(h)), lengths - 1]
+    if layer.kind == "last" or not backward:
+        return last
+    return np.concatenate([last[:, :-backward], h[:, 0, -backward:]], 1)
 
 
 def dense(layer: Dense, v: FloatArray) -> FloatArray:
@@ -113,10 +149,11 @@ def check_input(x: npt.NDArray[np.generic], inputs: int) -> None:
         raise EdgeLstmError(f"input has a NaN or an infinity at [sequence, step, channel] = {np.argwhere(~np.isfinite(x))[0].tolist()}")
 
 
-def run(network: Network, x: npt.NDArray[np.generic], until: int | None = None) -> FloatArray:
-    """Output of the network for x: [batch, time, inputs]; `until` stops before layer number `until` (for calibration).
+def run(network: Network, x: npt.NDArray[np.generic], lengths: npt.NDArray[np.integer] | None = None) -> FloatArray:
+    """Output of the network for x: [batch, time, inputs].
 
-    Raises EdgeLstmError for a wrong shape, an empty array, or NaN.
+    lengths: [batch] number of valid samples of each sequence (before decimation), None when all are valid. Raises EdgeLstmError for a
+    wrong shape, an empty array, NaN, and for lengths where the network convolves or pools over time.
     """
     x = np.asarray(x)
     check_input(x, network.inputs)
@@ -126,11 +163,38 @@ def run(network: Network, x: npt.NDArray[np.generic], until: int | None = None) 
         raise EdgeLstmError(
             f"{x.shape[1]} samples are fewer than one block of {network.preprocess.decimation if network.preprocess else 1}"
         )
-    for layer in network.layers[:until]:
-        if isinstance(layer, Recurrent):
-            v = run_recurrent(layer, v)
-        elif isinstance(layer, ReadOut):
-            v = read_out(layer, v)
-        else:
-            v = dense(layer, v)
-    return softmax(v) if network.softmax and until is None else v
+    steps = None if lengths is None else check_lengths(network, lengths, x.shape)
+    for index in range(len(network.layers)):
+        v = apply(network, index, v, steps)
+    return softmax(v) if network.softmax else v
+
+
+def apply(network: Network, index: int, v: FloatArray, lengths: Lengths = None) -> FloatArray:
+    """Layer number `index` of the network applied to what the layer before gives."""
+    layer = network.layers[index]
+    if isinstance(layer, Recurrent):
+        return run_recurrent(layer, v, lengths)
+    if isinstance(layer, Bidirectional):
+        return np.concatenate([run_recurrent(layer.forward, v, lengths), run_recurrent(layer.backward, v, lengths)], 2)
+    if isinstance(layer, Conv1d):
+        return convolve(layer, v)
+    if isinstance(layer, Pool):
+        return pool(layer, v)
+    if isinstance(layer, Dense):
+        return dense(layer, v)
+    below = network.layers[index - 1] if index else None
+    backward = below.backward.units if isinstance(below, Bidirectional) else 0
+    if isinstance(below, Recurrent) and below.reverse:
+        backward = below.units
+    return read_out(layer, v, lengths, backward)
+
+
+def check_lengths(network: Network, lengths: npt.NDArray[np.integer], shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """Lengths in steps after decimation; refuses what does not fit the batch."""
+    lengths = np.asarray(lengths)
+    decimation = network.preprocess.decimation if network.preprocess is not None else 1
+    if lengths.shape != shape[:1] or lengths.dtype.kind not in "iu" or (lengths < decimation).any() or (lengths > shape[1]).any():
+        raise EdgeLstmError(f"lengths must be {shape[0]} integers between {decimation} and {shape[1]}, got {lengths.tolist()}"[:200])
+    if any(isinstance(layer, (Conv1d, Pool)) for layer in network.layers):
+        raise EdgeLstmError("sequences of different lengths cannot go through a convolution or a pooling in one batch; run them one by one")
+    return lengths.astype(np.int64) // decimation

@@ -2,7 +2,7 @@
 
 A network maps a sequence [batch, time, inputs] to outputs [batch, outputs], or [batch, time, outputs] when it reads out every step:
 
-    (preprocess) -> recurrent -> ... -> recurrent -> read-out -> dense -> ... -> dense -> (softmax)
+    (preprocess) -> [convolution | pooling | dense]* -> recurrent ... -> read-out -> dense ... -> (softmax)
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from edge_lstm.cells.activations import IDENTITY
 from edge_lstm.errors import EdgeLstmError
 
 FloatArray = npt.NDArray[np.floating]
-READ_OUTS = ("last", "mean", "every")
+READ_OUTS = ("last", "mean", "every", "final")
+POOLS = ("average", "max")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Recurrent:
     activations: role -> Activation; rows: row name -> RowWeights; parameters: name -> [units] (peepholes and the like);
     initial: state -> [units] value before the first step (zeros when missing).
     clip: bound of the preactivations of all roles that read a row (ONNX `clip`), None for none.
+    reverse: whether the layer reads the sequence from its end; its output is in the order of its input either way.
     """
 
     cell: Cell
@@ -48,6 +50,7 @@ class Recurrent:
     parameters: Mapping[str, FloatArray] = field(default_factory=dict)
     initial: Mapping[str, FloatArray] = field(default_factory=dict)
     clip: float | None = None
+    reverse: bool = False
 
     def __post_init__(self) -> None:
         missing = {r.name for r in self.cell.roles} - set(self.activations) | {r.name for r in self.cell.rows} - set(self.rows)
@@ -82,8 +85,87 @@ class Recurrent:
 
 
 @dataclass(frozen=True)
+class Bidirectional:
+    """Two recurrent layers over the same input, one of them reversed; the outputs are joined: [forward units, backward units]."""
+
+    forward: Recurrent
+    backward: Recurrent
+
+    def __post_init__(self) -> None:
+        if self.forward.reverse or not self.backward.reverse:
+            raise EdgeLstmError("a bidirectional layer needs a forward layer and a reversed one, in this order")
+        if self.forward.inputs != self.backward.inputs:
+            raise EdgeLstmError(f"the two directions expect {self.forward.inputs} and {self.backward.inputs} inputs")
+
+    @property
+    def inputs(self) -> int:
+        return self.forward.inputs
+
+    @property
+    def outputs(self) -> int:
+        return self.forward.units + self.backward.units
+
+
+@dataclass(frozen=True)
+class Conv1d:
+    """Convolution over time: y[t, o] = activation(b[o] + sum_{k, c} W[o, c, k] x[t * stride + k * dilation - padding[0], c]).
+
+    W: [outputs, inputs, kernel]; b: [outputs]; padding: zero steps before and after the sequence. With padding ((kernel - 1) dilation, 0)
+    it is causal and streams without delay.
+    """
+
+    W: FloatArray
+    b: FloatArray
+    stride: int = 1
+    padding: tuple[int, int] = (0, 0)
+    dilation: int = 1
+    activation: Activation = IDENTITY
+
+    @property
+    def inputs(self) -> int:
+        return int(self.W.shape[1])
+
+    @property
+    def outputs(self) -> int:
+        return int(self.W.shape[0])
+
+    @property
+    def reach(self) -> int:
+        """Number of input steps that one output step spans."""
+        return (int(self.W.shape[2]) - 1) * self.dilation + 1
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Average or largest value over `size` steps of each channel, every `stride` steps. An unfinished last window is dropped."""
+
+    kind: str
+    size: int
+    stride: int
+    channels: int
+
+    def __post_init__(self) -> None:
+        if self.kind not in POOLS or self.size < 1 or self.stride < 1:
+            raise EdgeLstmError(
+                f"pooling {self.kind!r} of {self.size} steps every {self.stride}: expected {' or '.join(POOLS)}, at least 1"
+            )
+
+    @property
+    def inputs(self) -> int:
+        return self.channels
+
+    @property
+    def outputs(self) -> int:
+        return self.channels
+
+
+@dataclass(frozen=True)
 class ReadOut:
-    """Which steps reach the layers behind: the last one, the mean over all, or every step. kind: one of READ_OUTS."""
+    """Which steps reach the layers behind. kind: "last", "mean" over all, "every" step, or "final".
+
+    "final" is the state after the last step that each direction read: of a reversed layer the first step of the sequence (ONNX Y_h);
+    of a forward layer it is the same as "last".
+    """
 
     kind: str
 
@@ -109,7 +191,7 @@ class Dense:
         return int(self.W.shape[0])
 
 
-Layer = Recurrent | ReadOut | Dense
+Layer = Recurrent | Bidirectional | Conv1d | Pool | ReadOut | Dense
 
 
 @dataclass(frozen=True)
@@ -162,7 +244,18 @@ class Network:
 
     @property
     def recurrent(self) -> tuple[Recurrent, ...]:
-        return tuple(layer for layer in self.layers if isinstance(layer, Recurrent))
+        """All recurrent layers in order, the two directions of a bidirectional one as two."""
+        found: list[Recurrent] = []
+        for layer in self.layers:
+            found += (
+                [layer] if isinstance(layer, Recurrent) else [layer.forward, layer.backward] if isinstance(layer, Bidirectional) else []
+            )
+        return tuple(found)
+
+    @property
+    def streams(self) -> bool:
+        """Whether the network can be fed step by step: nothing in it reads the sequence from its end."""
+        return not any(layer.reverse for layer in self.recurrent)
 
     @property
     def read_out(self) -> ReadOut:

@@ -54,7 +54,7 @@ def calibrate(network: Network, x: npt.NDArray[np.generic]) -> Ranges:
     float_inference.check_input(x, network.inputs)
     v = float_inference.preprocess(network.preprocess, x) if network.preprocess is not None else np.asarray(x, np.float64)
     inputs, states, outputs = np.abs(v).max((0, 1)), [], []
-    for layer in network.layers:
+    for index, layer in enumerate(network.layers):
         if isinstance(layer, Recurrent):
             state = float_inference.initial_state(layer, len(v), np.float64)
             seen = dict.fromkeys(layer.cell.states, 0.0)
@@ -65,11 +65,10 @@ def calibrate(network: Network, x: npt.NDArray[np.generic]) -> Ranges:
                 h[:, t] = state[layer.cell.output]
             states.append(seen)
             v = h
-        elif isinstance(layer, ReadOut):
-            v = float_inference.read_out(layer, v)
         else:
-            v = float_inference.dense(layer, v)
-            outputs.append(float(np.abs(v).max()))
+            v = float_inference.apply(network, index, v)
+            if isinstance(layer, Dense):
+                outputs.append(float(np.abs(v).max()))
     return Ranges(inputs, tuple(states), tuple(outputs))
 
 
@@ -110,27 +109,28 @@ def _layers(network: Network, normalize: Normalize, ranges: Ranges, options: Opt
     scale: Float64Array | float = normalize.scale
     states, denses = iter(ranges.states), iter(ranges.dense)
     for index, layer in enumerate(network.layers):
-        if isinstance(layer, Recurrent):
+        if isinstance(layer, Recurrent) and not layer.reverse:
             formats = state_formats(layer, next(states), options.cell_bits)
             width = np.broadcast_to(np.asarray(scale, np.float64), (layer.inputs,))
             recurrent = lower(layer, width, formats, options.weight_levels).layer
             layers.append(recurrent)
             scale = recurrent.output_scale
         elif isinstance(layer, ReadOut):
-            layers.append(IntegerReadOut(layer.kind, network.window or (MEAN_WINDOW if layer.kind == "mean" else 0)))
-        else:
-            mean = layer is _first_dense(network) and network.read_out.kind == "mean"
-            integer = _dense(layer, float(np.asarray(scale)), next(denses), last=index == len(network.layers) - 1, after_mean=mean)
+            kind = "last" if layer.kind == "final" else layer.kind
+            layers.append(IntegerReadOut(kind, network.window or (MEAN_WINDOW if kind == "mean" else 0)))
+        elif isinstance(layer, Dense):
+            below = layers[-1] if layers else None
+            mean = isinstance(below, IntegerReadOut) and below.kind == "mean"
+            integer = _dense(layer, scale, next(denses), last=index == len(network.layers) - 1, after_mean=mean)
             layers.append(integer)
             scale = integer.output_scale
+        else:
+            what = "a reversed recurrent layer" if isinstance(layer, Recurrent) else f"a {type(layer).__name__} layer"
+            raise EdgeLstmError(f"layer {index}: {what} has no integer form; the float network can be used as it is")
     return tuple(layers)
 
 
-def _first_dense(network: Network) -> Dense | None:
-    return next((layer for layer in network.layers if isinstance(layer, Dense)), None)
-
-
-def _dense(layer: Dense, input_scale: float, seen: float, *, last: bool, after_mean: bool) -> IntegerDense:
+def _dense(layer: Dense, input_scale: Float64Array | float, seen: float, *, last: bool, after_mean: bool) -> IntegerDense:
     W, b = np.asarray(layer.W, np.float64) * input_scale, np.asarray(layer.b, np.float64)
     largest = np.abs(W).max(1)
     if last and layer.activation.kind == "identity":
