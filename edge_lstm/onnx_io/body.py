@@ -1,0 +1,114 @@
+"""The body of a model-local function (or of a Scan in it) under construction: nodes, constants, fresh names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper, numpy_helper
+
+DOMAIN = "edge_lstm"
+DOMAIN_VERSION = 1
+OPSET = 18  # the first with ReduceMean and Split as written here; ONNX Runtime 1.20 and later run it
+IR_VERSION = 8  # the first with model-local functions
+
+
+class Body:
+    """Collects nodes in order. A body inside a Scan shares names and constants with the function around it (`outer`)."""
+
+    def __init__(self, outer: Body | None = None) -> None:
+        self.root: Body = self if outer is None else outer.root
+        self.nodes: list[onnx.NodeProto] = []
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], onnx.NodeProto] = {}
+        self._count = 0
+
+    def fresh(self, kind: str) -> str:
+        """A name that nothing in the function has yet."""
+        self.root._count += 1
+        return f"{kind.lower()}_{self.root._count}"
+
+    def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike) -> str:
+        """Name of a constant tensor; equal constants are made once."""
+        array = np.asarray(value, dtype)
+        key = array.dtype.str, array.shape, array.tobytes()
+        constants = self.root._constants
+        if key not in constants:
+            name = f"constant_{len(constants) + 1}"
+            constants[key] = helper.make_node("Constant", [], [name], value=numpy_helper.from_array(array, name))
+        return constants[key].output[0]
+
+    def emit(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """Appends a node with one output and returns the output's name."""
+        return self.emit_many(operator, inputs, 1, **attributes)[0]
+
+    def emit_many(self, operator: str, inputs: Sequence[str], count: int, **attributes: Any) -> list[str]:
+        """Appends a node with `count` outputs and returns their names."""
+        name = self.fresh(operator)
+        outputs = [name] if count == 1 else [f"{name}_{k}" for k in range(count)]
+        self.nodes.append(helper.make_node(operator, list(inputs), outputs, **attributes))
+        return outputs
+
+    def rename(self, value: str, name: str) -> None:
+        """Gives the value a second, public name: that of an output."""
+        self.nodes.append(helper.make_node("Identity", [value], [name]))
+
+    def blocks(self, source: str, value: str, length: int) -> str:
+        """`value`: [batch, samples, channels] like `source`, as [batch, samples // length, length, channels]; left-over samples are dropped."""
+        block = self.constant([length], np.int64)
+        zero, one = (self.constant([n], np.int64) for n in (0, 1))
+        count = self.emit("Div", self.emit("Shape", source, start=1, end=2), block)
+        whole = self.emit("Slice", value, zero, self.emit("Mul", count, block), one)
+        batch, channels = self.emit("Shape", source, start=0, end=1), self.emit("Shape", source, start=2, end=3)
+        return self.emit("Reshape", whole, self.emit("Concat", batch, count, block, channels, axis=0), allowzero=1)
+
+    def finished_nodes(self) -> list[onnx.NodeProto]:
+        """The constants and then the nodes."""
+        return [*self._constants.values(), *self.nodes]
+
+    def scan(
+        self, step: Body, states: Sequence[tuple[str, str, str]], inputs: Sequence[tuple[str, str]], outputs: Sequence[str], dtype: int
+    ) -> list[str]:
+        """Appends a Scan over axis 1 of [batch, time, ...] values whose body is `step`.
+
+        states: (initial value, name of the state inside the step, value inside the step that renews it), of ONNX type `dtype`;
+        inputs: (whole sequence, name of one step of it inside the step); outputs: values inside the step, gathered over time.
+        Returns the names of the states after the last step and of the gathered outputs.
+        """
+        body_outputs = []
+        for value in [update for _, _, update in states] + list(outputs):
+            body_outputs.append(step.fresh("out"))  # each output needs a name of its own, even where two are the same value
+            step.rename(value, body_outputs[-1])
+        graph = helper.make_graph(
+            step.nodes,
+            "step",
+            [helper.make_tensor_value_info(name, dtype, None) for _, name, _ in states]
+            + [helper.make_tensor_value_info(name, dtype, None) for _, name in inputs],
+            [helper.make_empty_tensor_value_info(name) for name in body_outputs],
+        )
+        return self.emit_many(
+            "Scan",
+            [initial for initial, _, _ in states] + [sequence for sequence, _ in inputs],
+            len(body_outputs),
+            body=graph,
+            num_scan_inputs=len(inputs),
+            scan_input_axes=[1] * len(inputs),
+            scan_output_axes=[1] * len(outputs),
+        )
+
+    def function(
+        self, name: str, inputs: Sequence[str], outputs: Sequence[str], attributes: Sequence[str] = (), doc_string: str = ""
+    ) -> onnx.FunctionProto:
+        """The finished function of domain `edge_lstm`."""
+        return helper.make_function(
+            DOMAIN,
+            name,
+            list(inputs),
+            list(outputs),
+            self.finished_nodes(),
+            [helper.make_opsetid("", OPSET)],
+            list(attributes),
+            doc_string=doc_string,
+        )

@@ -1,0 +1,39 @@
+"""JSON text of what is no array in a layer of an integer model, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerNetwork, IntegerReadOut, Normalize
+from edge_lstm.onnx_io.integer_arrays import Layer
+
+
+def definition(layer: Layer) -> dict[str, Any]:
+    """What `integer_read` needs beside the arrays of `integer_arrays`."""
+    if isinstance(layer, Normalize):
+        return {"decimation": layer.decimation, "shift": layer.shift}
+    if isinstance(layer, IntegerReadOut):
+        return {"kind": layer.kind, "window": layer.window}
+    if isinstance(layer, IntegerDense):
+        names = ("shift", "low", "high", "output_scale")
+        return {**{name: getattr(layer, name) for name in names}, "requantized": layer.limit is not None}
+    return {
+        "cell": layer.cell,
+        "equations": list(layer.equations),
+        "activations": dict(layer.activations),
+        "rows": [
+            {"name": row.name, "input": row.W is not None, "sources": len(row.R), "input_shift": row.input_shift}
+            for row in layer.rows.values()
+        ],
+        "vectors": list(layer.vectors),
+        "tables": list(layer.tables),
+        "states": [{"name": s.name, "bits": s.bits, "limit": s.limit, "scale": s.scale, "update": s.update} for s in layer.states],
+        "ops": [{"code": op.code, "args": list(op.args), "name": op.name, "numbers": list(op.numbers)} for op in layer.ops],
+        "output": layer.output,
+        "output_scale": layer.output_scale,
+    }
+
+
+def network_definition(network: IntegerNetwork) -> dict[str, Any]:
+    """What belongs to no layer."""
+    return {"name": network.name, "softmax": network.softmax, "classes": list(network.classes), "metadata": dict(network.metadata)}

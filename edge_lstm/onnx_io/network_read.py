@@ -1,0 +1,140 @@
+"""Reads back what `network_model` wrote: a Network equal to the saved one in every field and every bit of its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from edge_lstm import cells
+from edge_lstm.cells import Activation, Cell
+from edge_lstm.errors import EdgeLstmError
+from edge_lstm.network import Dense, Layer, Network, Preprocess, ReadOut, Recurrent, RowWeights
+from edge_lstm.onnx_io import integer_arrays as names
+from edge_lstm.onnx_io.body import DOMAIN
+from edge_lstm.onnx_io.network_standard import FORMS, Form, unstack
+from edge_lstm.onnx_io.own_format import DEFINITION, Fields, metadata, to_array
+
+FloatArray = npt.NDArray[np.floating]
+
+
+def read_own_network(model: onnx.ModelProto) -> Network:
+    """The float network of a model that `network_model` wrote. Raises EdgeLstmError where the file is not whole."""
+    fields = Fields.of_text(metadata(model).get(DEFINITION, ""), f"metadata {DEFINITION}")
+    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+    functions = {function.name for function in model.functions if function.domain == DOMAIN}
+    missing = [node.op_type for node in model.graph.node if node.domain == DOMAIN and node.op_type not in functions]
+    if missing:
+        raise EdgeLstmError(f"the function of node {missing[0]!r} is missing; the file is cut off or was edited")
+    return Network(
+        fields.objects("layers", lambda f: _Layer(f, initializers).read()),
+        _preprocess(fields.object("preprocess"), initializers) if fields.has("preprocess") else None,
+        fields.flag("softmax"),
+        fields.texts("classes"),
+        fields.integer("window"),
+        fields.text("name"),
+        fields.text_map("metadata"),
+    )
+
+
+def _array(initializers: Mapping[str, onnx.TensorProto], name: str, dimensions: int) -> FloatArray:
+    if name not in initializers:
+        raise EdgeLstmError(f"the weights {name!r} are missing; the file was edited")
+    array = to_array(initializers[name], "the model")
+    if array.dtype not in (np.float32, np.float64) or array.ndim != dimensions:
+        raise EdgeLstmError(f"the weights {name!r} are {array.dtype} with {array.ndim} dimensions, expected floats with {dimensions}")
+    return array  # type: ignore[return-value]
+
+
+def _preprocess(fields: Fields, initializers: Mapping[str, onnx.TensorProto]) -> Preprocess:
+    units = np.asarray(fields.numbers("units_per_count"), np.float64) if fields.has("units_per_count") else None
+    offset, scale = (_array(initializers, f"preprocess.{name}", 1) for name in ("offset", "scale"))
+    decimation = fields.integer("decimation")
+    if decimation < 1 or offset.shape != scale.shape or (units is not None and units.shape != scale.shape):
+        raise EdgeLstmError(f"{fields.where}: decimation {decimation} or the number of channels is wrong; the file was edited")
+    return Preprocess(decimation, offset, scale, units)
+
+
+def _activation(fields: Fields) -> Activation:
+    try:
+        return Activation(fields.text("kind"), fields.number("alpha"), fields.number("beta"))
+    except ValueError as error:
+        raise EdgeLstmError(f"{fields.where}: {error}") from error
+
+
+class _Layer:
+    """A layer's definition; its arrays are the initializers `<label>.<name>`, its label is its place in the list."""
+
+    def __init__(self, fields: Fields, initializers: Mapping[str, onnx.TensorProto]) -> None:
+        self.fields, self.initializers = fields, initializers
+        self.label = f"layer{fields.index}"
+
+    def array(self, name: str, dimensions: int) -> FloatArray:
+        return _array(self.initializers, f"{self.label}.{name}", dimensions)
+
+    def read(self) -> Layer:
+        kind = self.fields.text("kind")
+        if kind == "read_out":
+            return ReadOut(self.fields.text("read_out"))
+        if kind == "dense":
+            W = self.array("W", 2)
+            W = np.ascontiguousarray(W.T) if self.fields.flag("transposed") else W
+            dense = Dense(W, self.array("b", 1), _activation(self.fields.object("activation")))
+            if dense.b.shape != W.shape[:1]:
+                raise EdgeLstmError(f"{self.label}: {len(dense.b)} biases for {W.shape[0]} outputs; the file was edited")
+            return dense
+        if kind == "recurrent":
+            return self._recurrent()
+        raise EdgeLstmError(f"{self.fields.where}: unknown kind of layer {kind!r}; the file comes from a later version")
+
+    def _recurrent(self) -> Recurrent:
+        fields = self.fields
+        try:
+            cell = cells.cell(fields.text("cell"))
+        except ValueError as error:
+            raise EdgeLstmError(f"{fields.where}: {error}") from error
+        activations = {role: _activation(f) for role, f in fields.object_map("activations").items()}
+        initial = {state: self.array(names.initial(state), 1) for state in fields.texts("initial")}
+        rows, parameters = self._standard(cell) if fields.flag("standard") else self._function(cell)
+        clip = fields.number("clip") if fields.has("clip") else None
+        layer = Recurrent(cell, activations, rows, parameters, initial, clip)
+        wrong = [name for name, values in {**parameters, **initial}.items() if values.shape != (layer.units,)]
+        if wrong or set(initial) - set(cell.states):
+            raise EdgeLstmError(f"{self.label}: {', '.join(wrong) or 'an initial state'} does not fit the cell; the file was edited")
+        return layer
+
+    def _function(self, cell: Cell) -> tuple[dict[str, RowWeights], dict[str, FloatArray]]:
+        rows = {
+            row.name: RowWeights(
+                self.array(names.input_weights(row.name), 2) if row.input else None,
+                tuple(self.array(names.recurrent_weights(row.name, k), 2) for k in range(len(row.sources))),
+                self.array(names.bias(row.name), 1),
+            )
+            for row in cell.rows
+        }
+        return rows, {name: self.array(f"parameter.{name}", 1) for name in cell.parameters}
+
+    def _standard(self, cell: Cell) -> tuple[dict[str, RowWeights], dict[str, FloatArray]]:
+        form = FORMS.get(cell.name)
+        if form is None:
+            raise EdgeLstmError(f"{self.label}: cell {cell.name} has no ONNX operator; the file was edited")
+        dimensions = {"W": 3, "R": 3, "B": 2, **({"P": 2} if form.peepholes else {})}
+        constants = {name: self.array(name, count) for name, count in dimensions.items()}
+        self._check_stacked(form, constants)
+        return unstack(cell, form, constants)
+
+    def _check_stacked(self, form: Form, constants: Mapping[str, FloatArray]) -> None:
+        units, count = constants["R"].shape[2], len(form.rows)
+        wanted = {
+            "W": (1, count * units, constants["W"].shape[2]),
+            "R": (1, count * units, units),
+            "B": (1, 2 * count * units),
+            "P": (1, 3 * units),
+        }
+        for name, array in constants.items():
+            if array.shape != wanted[name]:
+                raise EdgeLstmError(
+                    f"{self.label}.{name} has shape {list(array.shape)}, expected {list(wanted[name])}; the file was edited"
+                )
