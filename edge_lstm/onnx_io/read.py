@@ -1,0 +1,138 @@
+"""Reading a float network from any ONNX graph that is a chain of recurrent and dense layers, whoever wrote it.
+
+1. the model is checked, external weights are loaded, model-local functions are inlined
+2. the graph is run once over abstract values (read_walk): constants are folded, signals collect layers
+3. the output's signal is the network
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnx
+import onnx.inliner
+from onnx.external_data_helper import load_external_data_for_model, uses_external_data
+
+from edge_lstm.errors import EdgeLstmError
+from edge_lstm.network import Layer, Network, ReadOut, Recurrent
+from edge_lstm.onnx_io.read_refusals import Refusal, UnsupportedModel
+from edge_lstm.onnx_io.read_sizes import Size, symbol
+from edge_lstm.onnx_io.read_tail import check_output
+from edge_lstm.onnx_io.read_values import Axis, Refused, Signal, Value
+from edge_lstm.onnx_io.read_walk import Walk, initializers
+
+__all__ = ["UnsupportedModel", "read_network"]
+
+OLDEST_OPSET = 7
+_FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16)
+
+
+def read_network(model: onnx.ModelProto, base_dir: Path | None = None) -> Network:
+    """The float network that `model` computes, for input [batch, time, channels] whatever the order of the axes in the graph.
+
+    base_dir: folder of the files that hold external weights. The model is left as it is.
+    States that are inputs of the graph (the streaming form) start at zero and are kept by the engine; the metadata names them.
+    Raises UnsupportedModel with every reason found, or EdgeLstmError for a damaged model or missing weights.
+    """
+    model = _prepared(model, base_dir)
+    graph = model.graph
+    opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+    values = initializers(graph)
+    inputs = {i.name: _input(i) for i in graph.input if i.name not in values}
+    walk = Walk(opset, {**values, **inputs})
+    outputs = tuple(output.name for output in graph.output)
+    walk.run(graph, outputs)
+    signals = {}
+    for name in outputs:
+        value = walk.values.get(name, Refused(f"output {name} is given by no node"))
+        try:
+            signals[name] = _output_signal(value)
+        except Refusal as refusal:
+            walk.refuse(f"output {name} {refusal}" if str(refusal) else "")
+    if walk.reasons:
+        raise UnsupportedModel(tuple(walk.reasons))
+    return _network(model, signals, inputs, walk)
+
+
+def _prepared(model: onnx.ModelProto, base_dir: Path | None) -> onnx.ModelProto:
+    """A copy that is checked, complete and free of model-local functions."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    if any(uses_external_data(tensor) for tensor in copy.graph.initializer):
+        if base_dir is None:
+            raise EdgeLstmError("the weights are in a file of their own: read the model from its folder")
+        try:
+            load_external_data_for_model(copy, str(base_dir))
+        except (OSError, ValueError, onnx.checker.ValidationError) as error:
+            raise EdgeLstmError(f"cannot read the model's external weights: {_first_line(error)}") from error
+    try:
+        onnx.checker.check_model(copy)
+    except onnx.checker.ValidationError as error:
+        raise EdgeLstmError(f"this is no valid ONNX model: {_first_line(error)}") from error
+    opset = next((o.version for o in copy.opset_import if o.domain in ("", "ai.onnx")), None)
+    if opset is None or opset < OLDEST_OPSET:
+        raise UnsupportedModel((f"the model uses opset {opset}; export it again with opset {OLDEST_OPSET} or later (17 is a good choice)",))
+    return onnx.inliner.inline_local_functions(copy) if copy.functions else copy
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _input(value: onnx.ValueInfoProto) -> Value:
+    """A graph input as a signal with one named axis for each dimension."""
+    tensor = value.type.tensor_type
+    if not value.type.HasField("tensor_type") or tensor.elem_type not in _FLOATS:
+        return Refused(f"input {value.name} is no tensor of floats")
+    if not tensor.HasField("shape"):
+        return Refused(f"input {value.name} has no shape: export the model with its rank and number of channels")
+    axes = []
+    for position, dimension in enumerate(tensor.shape.dim):
+        name = f"{value.name}[{position}]"
+        size: Size = dimension.dim_value if dimension.dim_value > 0 else symbol(dimension.dim_param or name)
+        axes.append((Axis(name, size),))
+    return Signal(value.name, tuple(axes))
+
+
+def _output_signal(value: Value) -> Signal:
+    if isinstance(value, Refused):
+        raise Refusal(f"cannot be read: {value.reason}" if value.reason else "")
+    if not isinstance(value, Signal):
+        raise Refusal("is a constant" if not hasattr(value, "parts") else "is several signals side by side")
+    if not any(isinstance(layer, Recurrent) for layer in value.layers):
+        raise Refusal("passes no recurrent layer (LSTM, GRU or RNN)")
+    return check_output(value)
+
+
+def _network(model: onnx.ModelProto, signals: Mapping[str, Signal], inputs: Mapping[str, Value], walk: Walk) -> Network:
+    """The network of the one output that is no state; states that leave the graph are what the engine keeps anyway."""
+    results = {name: s for name, s in signals.items() if not s.state} or dict(list(signals.items())[:1])
+    if len(results) != 1:
+        raise UnsupportedModel((f"the model has {len(results)} outputs ({', '.join(results)}); keep one",))
+    name, signal = next(iter(results.items()))
+    names = {"onnx_input": signal.source, "onnx_output": name}
+    states = [i for i in inputs if i != signal.source]
+    if states:
+        names["onnx_state_inputs"] = ", ".join(states)
+    time = next((a for d in _axes(inputs[signal.source]) for a in d if a.name == walk.roles.axis(signal.source, "time")), None)
+    window = time.size if time is not None and isinstance(time.size, int) and time.size > 1 else 0
+    try:
+        return Network(
+            _with_read_out(signal.layers), softmax=signal.softmax, window=window, name=model.graph.name or "network",
+            metadata={**{p.key: p.value for p in model.metadata_props}, **names},
+        )  # fmt: skip
+    except EdgeLstmError as error:
+        raise UnsupportedModel((str(error),)) from error
+
+
+def _axes(value: Value) -> tuple[tuple[Axis, ...], ...]:
+    return value.axes if isinstance(value, Signal) else ()
+
+
+def _with_read_out(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """A chain without read-out gives every step: that is said right behind the last recurrent layer."""
+    if any(isinstance(layer, ReadOut) for layer in layers):
+        return layers
+    last = max(index for index, layer in enumerate(layers) if isinstance(layer, Recurrent))
+    return (*layers[: last + 1], ReadOut("every"), *layers[last + 1 :])

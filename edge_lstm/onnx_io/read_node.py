@@ -1,0 +1,112 @@
+"""A node as its readers see it: attributes by name, inputs as abstract values, and a label for error messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import onnx
+
+from edge_lstm.onnx_io.read_refusals import Refusal
+from edge_lstm.onnx_io.read_values import Axis, Constant, Readable, Refused, Signal, Value
+
+
+@dataclass
+class Roles:
+    """Which axis of each input is the time, which the batch, which the features: learned from the first layer that says so."""
+
+    known: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def bind(self, source: str, role: str, axis: Axis) -> None:
+        """Notes that `axis` of input `source` plays `role`.
+
+        Raises Refusal when another axis does, or this axis plays another role.
+        """
+        other = next((r for (s, r), name in self.known.items() if s == source and name == axis.name and r != role), None)
+        if other is not None or self.known.setdefault((source, role), axis.name) != axis.name:
+            elsewhere = f"it as the {other} axis" if other else f"axis {self.axis(source, role)} so"
+            raise Refusal(f"reads axis {axis.name} as the {role} axis, but another layer reads {elsewhere}")
+
+    def axis(self, source: str, role: str) -> str:
+        """Name of the axis, "" while it is unknown."""
+        return self.known.get((source, role), "")
+
+    def is_role(self, signal: Signal, dimension: int, role: str) -> bool:
+        """Whether the dimension holds the axis of that role and nothing else."""
+        axes = signal.axes[dimension]
+        return len(axes) == 1 and axes[0].name == self.axis(signal.source, role)
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node with its attributes and the values of its inputs (None for an input left out).
+
+    opset: version of the standard operators; outputs: how many outputs the graph names.
+    """
+
+    proto: onnx.NodeProto
+    inputs: tuple[Value | None, ...]
+    attributes: Mapping[str, Any]
+    opset: int
+    roles: Roles
+
+    @property
+    def operator(self) -> str:
+        return self.proto.op_type
+
+    def input(self, index: int) -> Readable | None:
+        """Value of an input, None when it is left out. Raises Refusal for a value that was refused for a reason not yet told."""
+        value = self.inputs[index] if index < len(self.inputs) else None
+        if isinstance(value, Refused):
+            raise Refusal(value.reason)
+        return value
+
+    def value(self, index: int) -> Readable:
+        """Value of an input that must be there."""
+        value = self.input(index)
+        if value is None:
+            raise Refusal(f"input number {index} is missing")
+        return value
+
+    def signal(self, index: int = 0) -> Signal:
+        """Value of an input that must be the network's signal."""
+        value = self.value(index)
+        if not isinstance(value, Signal):
+            found = "a constant" if isinstance(value, Constant) else "several signals side by side"
+            raise Refusal(f"input number {index} is {found}, not one signal")
+        return value
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        return self.attributes.get(name, default)
+
+
+def label(proto: onnx.NodeProto) -> str:
+    """How a message names the node: operator, and its name, or its first output where it has none."""
+    name = proto.name or next((f"(giving {output})" for output in proto.output if output), "(unnamed)")
+    return f"{proto.op_type} node {name}"
+
+
+@dataclass(frozen=True)
+class Operator:
+    """How one operator is read. attributes: the names it understands; a node with any other is refused."""
+
+    read: Callable[[Node], tuple[Value, ...]]
+    attributes: frozenset[str] = frozenset()
+
+
+def operator(read: Callable[[Node], Value | tuple[Value, ...]], *attributes: str) -> Operator:
+    """An `Operator` whose reader may return a single value."""
+
+    def values(node: Node) -> tuple[Value, ...]:
+        result = read(node)
+        return result if isinstance(result, tuple) else (result,)
+
+    return Operator(values, frozenset(attributes))
+
+
+def resolve_axis(axis: int, rank: int) -> int:
+    """A dimension number that may count from the end, as 0 ... rank - 1. Raises Refusal when it is out of range."""
+    if not -rank <= axis < rank:
+        raise Refusal(f"axis {axis} does not exist in a value of rank {rank}")
+    return axis % rank

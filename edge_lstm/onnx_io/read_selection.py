@@ -1,0 +1,157 @@
+"""Readers of the operators that take parts of a value or join values: Gather, Slice, Split, Concat.
+
+Of a signal's time axis only the last step can be taken: that is the read-out "last" of a network.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edge_lstm.onnx_io.read_layers import read_out
+from edge_lstm.onnx_io.read_node import Node, Operator, label, operator, resolve_axis
+from edge_lstm.onnx_io.read_refusals import Refusal
+from edge_lstm.onnx_io.read_shapes import with_axes
+from edge_lstm.onnx_io.read_sizes import Size, Symbolic
+from edge_lstm.onnx_io.read_values import Constant, Joined, Readable, Refused, Signal, Value, concrete, constant, describe, sizes
+
+_FAR = 2**31 - 2  # exporters write "to the end" as the largest integer of some type
+
+
+def _gather(node: Node) -> Value:
+    value = node.value(0)
+    shape = value.shape
+    axis = resolve_axis(node.attribute("axis", 0), len(shape))
+    indices = node.value(1)
+    if isinstance(value, Constant):
+        return _constant_gather(value, indices, axis)
+    if not isinstance(indices, Constant) or len(sizes(indices, "the index")) != 1:
+        raise Refusal(f"takes several elements along axis {axis} of {describe(value)}; only the last step of the time axis is read")
+    keeps = len(indices.shape) > 0
+    return _one(node, value, axis, sizes(indices, "the index")[0], keeps)
+
+
+def _constant_gather(value: Constant, indices: Value, axis: int) -> Constant:
+    chosen = concrete(indices, "the index")
+    if value.array.shape[axis] != value.shape[axis]:
+        raise Refusal(f"takes elements along axis {axis}, whose size depends on the input")
+    shape = (*value.shape[:axis], *chosen.shape, *value.shape[axis + 1 :])
+    if chosen.size and not (-value.array.shape[axis] <= int(chosen.min()) and int(chosen.max()) < value.array.shape[axis]):
+        raise Refusal(f"takes element {chosen.tolist()} of an axis of size {value.array.shape[axis]}")
+    taken = np.asarray(np.take(value.array, chosen.astype(np.int64), axis))
+    return constant(taken) if taken.shape == shape else Constant(taken, shape)
+
+
+def _one(node: Node, value: Readable, axis: int, index: Size, keeps: bool) -> Value:
+    """Element `index` along `axis` of a signal; `keeps`: the axis stays, with size 1."""
+    if isinstance(value, Joined):
+        part = _joined_part(value, axis, index)
+        return part if keeps else with_axes(part, tuple(d for a, d in enumerate(part.axes) if a != axis))
+    assert isinstance(value, Signal)
+    size = value.shape[axis]
+    last = index in (-1, size - 1)
+    if node.roles.is_role(value, axis, "time") and value.layers:
+        if not last:
+            raise Refusal(f"takes step {index} of {describe(value)}; of the time axis only the last step (index -1) can be read out")
+        value = read_out(value, "last")
+    elif not (last and size == 1):
+        reason = f"takes element {index} along axis {axis} of {describe(value)}; only the last step behind a recurrent layer is read"
+        return _piece(node, value, reason)
+    kept: tuple[tuple, ...] = ((),) if keeps else ()
+    return with_axes(value, (*value.axes[:axis], *kept, *value.axes[axis + 1 :]))
+
+
+def _piece(node: Node, value: Signal, reason: str) -> Refused:
+    """A piece of a graph input may still be an initial state; of anything else it is refused by whoever reads it."""
+    return Refused(f"{label(node.proto)}: {reason}", "" if value.layers else value.source)
+
+
+def _joined_part(value: Joined, axis: int, index: Size) -> Signal:
+    if axis != value.axis or not isinstance(index, int) or any(part.shape[axis] != 1 for part in value.parts):
+        raise Refusal("takes a part of several signals side by side that is none of them")
+    if not -len(value.parts) <= index < len(value.parts):
+        raise Refusal(f"takes element {index} of {len(value.parts)}")
+    return value.parts[index]
+
+
+def _slice(node: Node) -> Value:
+    value = node.value(0)
+    shape = value.shape
+    if "starts" in node.attributes:  # before version 10
+        starts, ends = tuple(node.attribute("starts")), tuple(node.attribute("ends"))
+        axes, steps = tuple(node.attribute("axes", range(len(starts)))), (1,) * len(starts)
+    else:
+        starts, ends = sizes(node.value(1), "starts"), sizes(node.value(2), "ends")
+        axes = tuple(range(len(starts))) if node.input(3) is None else tuple(int(a) for a in concrete(node.value(3), "axes").ravel())
+        steps = (1,) * len(starts) if node.input(4) is None else tuple(int(s) for s in concrete(node.value(4), "steps").ravel())
+    for axis, start, end, step in zip((resolve_axis(a, len(shape)) for a in axes), starts, ends, steps, strict=True):
+        part = _sliced(node, value, axis, start, end, step)
+        if isinstance(part, Refused):
+            return part
+        value = part
+    return value
+
+
+def _sliced(node: Node, value: Readable, axis: int, start: Size, end: Size, step: int) -> Value:
+    size = value.shape[axis]
+    if start == 0 and step == 1 and (end == size or (isinstance(end, int) and end >= (size if isinstance(size, int) else _FAR))):
+        return value
+    if isinstance(value, Constant):
+        if value.array.shape[axis] != size or isinstance(start, Symbolic) or isinstance(end, Symbolic):
+            raise Refusal(f"slices axis {axis} of {describe(value)}, where a size depends on the input")
+        window = (slice(None),) * axis + (slice(start, end if end > -_FAR else None, step),)
+        part = value.array[window]
+        shape = (*value.shape[:axis], part.shape[axis], *value.shape[axis + 1 :])
+        return constant(part) if part.shape == shape else Constant(part, shape)
+    if step < 0:
+        raise Refusal(f"reverses axis {axis} of {describe(value)}; layers that run backwards in time are not read")
+    first = start if isinstance(start, Symbolic) or start >= 0 else start + size
+    past = size if isinstance(end, int) and end >= _FAR else end if isinstance(end, Symbolic) or end >= 0 else end + size
+    if isinstance(past, int) and isinstance(size, int):
+        past = min(past, size)
+    if step == 1 and past - first == 1:
+        return _one(node, value, axis, first, keeps=True)
+    if isinstance(value, Signal):
+        reason = f"takes elements {start} to {end} along axis {axis} of {describe(value)}; only the last step of the time axis is read"
+        return _piece(node, value, reason)
+    raise Refusal(f"takes elements {start} to {end} of several signals side by side")
+
+
+def _concat(node: Node) -> Value:
+    values = [node.value(index) for index in range(len(node.inputs))]
+    axis = resolve_axis(node.attribute("axis"), len(values[0].shape))
+    if len(values) == 1:
+        return values[0]
+    if all(isinstance(v, Constant) for v in values):
+        parts = [v for v in values if isinstance(v, Constant)]
+        if any(p.array.shape[axis] != p.shape[axis] for p in parts):
+            raise Refusal(f"joins constants along axis {axis}, whose size depends on the input")
+        joined = np.concatenate([p.array for p in parts], axis)
+        shape = (*parts[0].shape[:axis], joined.shape[axis], *parts[0].shape[axis + 1 :])
+        return constant(joined) if joined.shape == shape else Constant(joined, shape)
+    if all(isinstance(v, Signal) for v in values):
+        return Joined(tuple(v for v in values if isinstance(v, Signal)), axis)
+    raise Refusal("joins the signal with a constant")
+
+
+def _split(node: Node) -> Value | tuple[Value, ...]:
+    value = node.value(0)
+    if not isinstance(value, Constant):
+        raise Refusal(f"splits {describe(value)}; only a chain of layers is read")
+    axis = resolve_axis(node.attribute("axis", 0), len(value.shape))
+    lengths = sizes(node.value(1), "the lengths") if node.input(1) is not None else node.attribute("split")
+    array = concrete(value, "the value that is split")
+    count = len(node.proto.output)
+    if lengths is None:
+        piece = -(-array.shape[axis] // count)
+        bounds = [piece * (k + 1) for k in range(count - 1)]
+    else:
+        bounds = np.cumsum(np.asarray(lengths, np.int64))[:-1].tolist()
+    return tuple(constant(part) for part in np.split(array, bounds, axis))
+
+
+SELECTION_OPERATORS: dict[str, Operator] = {
+    "Gather": operator(_gather, "axis"),
+    "Slice": operator(_slice, "axes", "starts", "ends"),
+    "Concat": operator(_concat, "axis"),
+    "Split": operator(_split, "axis", "split", "num_outputs"),
+}

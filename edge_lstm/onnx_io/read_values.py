@@ -1,0 +1,143 @@
+"""What a value of the graph is to the importer: a constant, the network's signal, several signals joined, or something refused.
+
+The importer runs the graph once over these abstract values. A signal remembers which layers made it and which of its dimensions is the
+time axis, the batch axis or the features; a transpose or a squeeze only rearranges that, so that any order of them is understood.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_lstm.network import FloatArray, Layer
+from edge_lstm.onnx_io.read_refusals import Refusal
+from edge_lstm.onnx_io.read_sizes import Size, product
+
+Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A value that does not depend on the input, except that sizes of the input may enter it.
+
+    array: numbers, or Python objects (int or Symbolic) where a size of the input enters.
+    shape: the shape in the graph; where it has an unknown size the array has 1 and is repeated.
+    """
+
+    array: Array
+    shape: tuple[Size, ...]
+
+    @property
+    def is_concrete(self) -> bool:
+        """Whether it is plain numbers of a known shape."""
+        return self.array.dtype != object and self.array.shape == self.shape
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of the input that lives on through the layers. name: unique per input; features keep the name and change the size."""
+
+    name: str
+    size: Size
+
+
+@dataclass(frozen=True)
+class Signal:
+    """The value of the network after `layers`.
+
+    source: name of the graph input it comes from.
+    axes: for each dimension the axes that it holds: none for a dimension of size 1, several when a Reshape has merged them.
+    scale, offset: [features], applied to what the layers give (a normalisation not yet folded into a layer's weights); None for none.
+    softmax: whether a softmax over the features has been applied.
+    state: "h" for the final state of a recurrent layer (output Y_h), else "".
+    """
+
+    source: str
+    axes: tuple[tuple[Axis, ...], ...]
+    layers: tuple[Layer, ...] = ()
+    scale: FloatArray | None = None
+    offset: FloatArray | None = None
+    softmax: bool = False
+    state: str = ""
+
+    @property
+    def shape(self) -> tuple[Size, ...]:
+        return tuple(product(axis.size for axis in dimension) for dimension in self.axes)
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Signals concatenated along dimension `axis`, until a Gather or Slice takes one of them out again."""
+
+    parts: tuple[Signal, ...]
+    axis: int
+
+    @property
+    def shape(self) -> tuple[Size, ...]:
+        first = self.parts[0].shape
+        total = sum((part.shape[self.axis] for part in self.parts[1:]), start=first[self.axis])
+        return (*first[: self.axis], total, *first[self.axis + 1 :])
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A value that cannot be read; whoever reads it is refused for `reason` (empty: it is on the list already).
+
+    source: the graph input it is a part of, when it is nothing else (a state input, for instance, may be cut into pieces).
+    """
+
+    reason: str = ""
+    source: str = ""
+
+
+Readable = Constant | Signal | Joined
+Value = Readable | Refused
+
+
+def constant(array: object) -> Constant:
+    """A concrete constant, or one of sizes: an object array becomes int64 as soon as all its elements are numbers."""
+    values = np.asarray(array)
+    if values.dtype == object and all(isinstance(v, (int, np.integer)) for v in values.flat):
+        values = values.astype(np.int64)
+    return Constant(values, values.shape)
+
+
+def sizes_constant(sizes: tuple[Size, ...]) -> Constant:
+    """The one-dimensional constant of these sizes, as the operator Shape gives it."""
+    values = np.empty(len(sizes), object)
+    values[:] = sizes
+    return constant(values)
+
+
+def describe(value: Value) -> str:
+    """A few words for an error message."""
+    if isinstance(value, Constant):
+        return f"a constant of shape {shape_text(value.shape)}"
+    if isinstance(value, Refused):
+        return "a value that cannot be read"
+    return f"a signal of shape {shape_text(value.shape)}"
+
+
+def shape_text(shape: tuple[Size, ...]) -> str:
+    """The shape as an error message shows it."""
+    return "[" + ", ".join(str(size) for size in shape) + "]"
+
+
+def concrete(value: Value | None, what: str) -> Array:
+    """The numbers of `value`. Raises Refusal, naming `what`, if it depends on the input."""
+    if isinstance(value, Constant) and value.is_concrete:
+        return value.array
+    if isinstance(value, Refused):
+        raise Refusal(value.reason)
+    raise Refusal(f"{what} is computed from the input; it must be a constant")
+
+
+def sizes(value: Value | None, what: str) -> tuple[Size, ...]:
+    """The elements of a one-dimensional (or scalar) integer constant in which sizes of the input may enter."""
+    if isinstance(value, Refused):
+        raise Refusal(value.reason)
+    if not isinstance(value, Constant) or value.array.shape != value.shape or value.array.dtype.kind not in "iuO":
+        raise Refusal(f"{what} is computed from the input; it must be a constant")
+    return tuple(v if not isinstance(v, np.integer) else int(v) for v in value.array.ravel().tolist())

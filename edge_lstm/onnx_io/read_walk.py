@@ -1,0 +1,150 @@
+"""One walk over the graph: each node is folded, or read by the reader of its operator; what cannot be read is listed and passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import onnx
+
+from edge_lstm.onnx_io.read_folding import fold, is_foldable
+from edge_lstm.onnx_io.read_node import Node, Operator, Roles, label
+from edge_lstm.onnx_io.read_recurrent import RECURRENT_OPERATORS
+from edge_lstm.onnx_io.read_refusals import Refusal
+from edge_lstm.onnx_io.read_selection import SELECTION_OPERATORS
+from edge_lstm.onnx_io.read_shapes import SHAPE_OPERATORS
+from edge_lstm.onnx_io.read_tail import TAIL_OPERATORS
+from edge_lstm.onnx_io.read_values import Constant, Refused, Value, concrete, constant
+
+OPERATORS: dict[str, Operator] = {**SHAPE_OPERATORS, **SELECTION_OPERATORS, **RECURRENT_OPERATORS, **TAIL_OPERATORS}
+
+# What to do about operators that people meet often.
+HINTS = {
+    "Loop": "tf2onnx writes a Loop for cells that it does not know: use a standard LSTM or GRU(reset_after=True), or read the .keras file",
+    "Scan": "write the recurrence as LSTM, GRU or RNN",
+    "If": "only a branch that is known beforehand can be read",
+    "Conv": "convolutions in front of the recurrent layer are not read yet",
+    "ArgMax": "leave it out: the class is found from the scores",
+    "LogSoftmax": "leave it out, or use Softmax: the class is the same",
+    "LayerNormalization": "it needs a division in each step; use BatchNormalization, which vanishes into the weights",
+    "Einsum": "write it as MatMul",
+}
+# An element of a graph input may still become an initial state, so pieces of it are followed rather than refused at once.
+_CUTTING = {"Gather", "Slice", "Squeeze", "Unsqueeze", "Reshape", "Transpose", "Identity", "Split"}
+
+
+@dataclass
+class Walk:
+    """State of the walk. opset: version of the standard operators; values: name -> value; reasons: why the graph cannot be read."""
+
+    opset: int
+    values: dict[str, Value]
+    roles: Roles = field(default_factory=Roles)
+    reasons: list[str] = field(default_factory=list)
+
+    def refuse(self, reason: str) -> None:
+        """Notes a reason, once."""
+        if reason and reason not in self.reasons:
+            self.reasons.append(reason)
+
+    def run(self, graph: onnx.GraphProto, wanted: tuple[str, ...]) -> None:
+        """Reads the nodes of `graph` that `wanted` values depend on; all others can have no effect."""
+        needed = needed_nodes(graph, wanted)
+        for index, proto in enumerate(graph.node):
+            if index in needed:
+                self._node(proto)
+
+    def _node(self, proto: onnx.NodeProto) -> None:
+        if proto.op_type == "If" and proto.domain in ("", "ai.onnx"):
+            self._branch(proto)
+            return
+        missing = f"{label(proto)} reads {{}}, which nothing gives"
+        inputs = tuple(self.values.get(name, Refused(missing.format(name))) if name else None for name in proto.input)
+        try:
+            outputs = self._read(proto, inputs)
+        except Refusal as refusal:
+            self.refuse(f"{label(proto)}: {refusal}" if str(refusal) else "")
+            outputs = ()
+        for index, name in enumerate(proto.output):
+            if name:
+                self.values[name] = outputs[index] if index < len(outputs) else Refused()
+
+    def _read(self, proto: onnx.NodeProto, inputs: tuple[Value | None, ...]) -> tuple[Value, ...]:
+        if is_foldable(proto, inputs):
+            return fold(proto, inputs, self.opset)
+        reader = OPERATORS.get(proto.op_type) if proto.domain in ("", "ai.onnx") else None
+        if reader is None:
+            self._told(inputs)
+            name = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
+            hint = HINTS.get(proto.op_type, "")
+            raise Refusal(f"operator {name} is not supported" + (f": {hint}" if hint else ""))
+        attributes = attributes_of(proto)
+        unknown = sorted(set(attributes) - reader.attributes)
+        if unknown:
+            self.refuse(f"{label(proto)}: attribute {', '.join(unknown)} is not supported")
+        first = inputs[0] if inputs else None
+        if isinstance(first, Refused) and first.source and proto.op_type in _CUTTING:
+            return (first,) * len(proto.output)
+        # States are looked at by the recurrent layers themselves: a piece of a graph input is a state there, and a fault anywhere else.
+        read = inputs[:5] if proto.op_type in RECURRENT_OPERATORS else inputs
+        if self._told(read):
+            return ()
+        return reader.read(Node(proto, inputs, attributes, self.opset, self.roles))
+
+    def _told(self, inputs: tuple[Value | None, ...]) -> bool:
+        """Whether an input is refused; its reason is put on the list."""
+        refused = [value for value in inputs if isinstance(value, Refused)]
+        for value in refused:
+            self.refuse(value.reason)
+        return bool(refused)
+
+    def _branch(self, proto: onnx.NodeProto) -> None:
+        """An If whose condition is known is the branch it takes."""
+        attributes = attributes_of(proto)
+        condition = self.values.get(proto.input[0])
+        if isinstance(condition, Constant) and condition.is_concrete:
+            branch = attributes["then_branch" if bool(concrete(condition, "the condition").item()) else "else_branch"]
+            self.values.update(initializers(branch))
+            names = tuple(output.name for output in branch.output)
+            self.run(branch, names)
+            results: tuple[Value, ...] = tuple(self.values.get(name, Refused()) for name in names)
+        else:
+            self.refuse(f"{label(proto)}: the condition is computed from the input: {HINTS['If']}")
+            results = (Refused(),) * len(proto.output)
+        self.values.update(zip(proto.output, results, strict=True))
+
+
+def attributes_of(proto: onnx.NodeProto) -> Mapping[str, Any]:
+    """Name -> value of the node's attributes."""
+    return {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in proto.attribute}
+
+
+def initializers(graph: onnx.GraphProto) -> dict[str, Value]:
+    """The constants that the graph carries. Sparse ones are refused where they are read."""
+    found: dict[str, Value] = {tensor.name: constant(onnx.numpy_helper.to_array(tensor)) for tensor in graph.initializer}
+    sparse = [tensor.values.name for tensor in graph.sparse_initializer]
+    found |= {name: Refused(f"initializer {name} is sparse; store it dense") for name in sparse}
+    return found
+
+
+def needed_nodes(graph: onnx.GraphProto, wanted: tuple[str, ...]) -> set[int]:
+    """Indices of the nodes that the wanted values depend on."""
+    names, needed = set(wanted), set()
+    for index in reversed(range(len(graph.node))):
+        node = graph.node[index]
+        if names & set(node.output):
+            needed.add(index)
+            names |= set(node.input) | captured(node)
+    return needed
+
+
+def captured(node: onnx.NodeProto) -> set[str]:
+    """Names that the graphs inside the node (branches, bodies) read from outside."""
+    names: set[str] = set()
+    for attribute in node.attribute:
+        for graph in [*attribute.graphs, *([attribute.g] if attribute.type == onnx.AttributeProto.GRAPH else [])]:
+            inner = {name for n in graph.node for name in n.output} | {i.name for i in (*graph.input, *graph.initializer)}
+            names |= {name for n in graph.node for name in (*n.input, *captured(n)) if name and name not in inner}
+            names |= {output.name for output in graph.output if output.name not in inner}
+    return names
