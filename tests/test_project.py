@@ -24,6 +24,7 @@ MAX_LINES = 400
 FOUNDATION = {"edge_lstm", "edge_lstm.errors", "edge_lstm.files"}
 FLOAT_MODEL = FOUNDATION | {"edge_lstm.cells", "edge_lstm.network", "edge_lstm.float_inference"}
 INTEGER_MODEL = FLOAT_MODEL | {"edge_lstm.fixed_point"}
+JOBS = INTEGER_MODEL | {"edge_lstm.data", "edge_lstm.engine", "edge_lstm.onnx_io", "edge_lstm.report", "edge_lstm.train", "firmware_gen"}
 MAY_IMPORT: dict[str, set[str]] = {
     "edge_lstm": set(),
     "edge_lstm.errors": set(),
@@ -38,10 +39,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "edge_lstm.train": INTEGER_MODEL | {"edge_lstm.data", "edge_lstm.engine"},
     "firmware_gen": FOUNDATION | {"edge_lstm.cells", "edge_lstm.fixed_point"},
     "edge_lstm.report": INTEGER_MODEL | {"edge_lstm.data", "edge_lstm.engine", "edge_lstm.onnx_io"},
-    "edge_lstm.api": INTEGER_MODEL
-    | {"edge_lstm.data", "edge_lstm.engine", "edge_lstm.onnx_io", "edge_lstm.report", "edge_lstm.train", "firmware_gen"},
-    "edge_lstm.cli": INTEGER_MODEL
-    | {"edge_lstm.data", "edge_lstm.engine", "edge_lstm.onnx_io", "edge_lstm.report", "edge_lstm.train", "firmware_gen", "edge_lstm.api"},
+    "edge_lstm.jobs": JOBS,
+    "edge_lstm.api": JOBS | {"edge_lstm.jobs"},
+    "edge_lstm.cli": JOBS | {"edge_lstm.jobs", "edge_lstm.api"},
 }
 # `network(x)` is a convenience for users; the engine is imported in the call, so that the models themselves depend on no engine.
 # The facade `edge_lstm` names the API for type checkers only.
@@ -55,7 +55,7 @@ CONVENIENCES = {
 ONLY_IN: dict[str, set[str]] = {
     "numba": {"edge_lstm.engine", "edge_lstm.train"},
     "onnx": {"edge_lstm.onnx_io"},
-    "onnxruntime": {"edge_lstm.onnx_io", "edge_lstm.report", "edge_lstm.api", "edge_lstm.cli"},
+    "onnxruntime": {"edge_lstm.onnx_io", "edge_lstm.jobs"},
     "matplotlib": {"edge_lstm.report"},
     "typer": {"edge_lstm.cli"},
     "torch": set(),
