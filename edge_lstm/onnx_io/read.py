@@ -66,6 +66,11 @@ def _prepared(model: onnx.ModelProto, base_dir: Path | None) -> onnx.ModelProto:
             load_external_data_for_model(copy, str(base_dir))
         except (OSError, ValueError, onnx.checker.ValidationError) as error:
             raise EdgeLstmError(f"cannot read the model's external weights: {_first_line(error)}") from error
+    shapeless = [i.name for i in copy.graph.input if i.type.HasField("tensor_type") and not i.type.tensor_type.HasField("shape")]
+    if shapeless:
+        raise UnsupportedModel(tuple(f"input {name} has no shape: export the model with its number of channels" for name in shapeless))
+    for output in copy.graph.output:
+        output.type.tensor_type.shape.SetInParent()  # the checker insists on a shape; ours comes from the walk
     try:
         onnx.checker.check_model(copy)
     except onnx.checker.ValidationError as error:
@@ -85,8 +90,6 @@ def _input(value: onnx.ValueInfoProto) -> Value:
     tensor = value.type.tensor_type
     if not value.type.HasField("tensor_type") or tensor.elem_type not in _FLOATS:
         return Refused(f"input {value.name} is no tensor of floats")
-    if not tensor.HasField("shape"):
-        return Refused(f"input {value.name} has no shape: export the model with its rank and number of channels")
     axes = []
     for position, dimension in enumerate(tensor.shape.dim):
         name = f"{value.name}[{position}]"

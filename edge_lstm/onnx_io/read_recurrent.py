@@ -112,7 +112,7 @@ def read_recurrent(node: Node) -> tuple[Value, ...]:
     checked(lambda: _check_direction(node))
     activations = checked(lambda: _activations(node, kind))
     weights = checked(lambda: _weights(node, kind, signal))
-    states = checked(lambda: _states(node, kind, batch_first))
+    states = checked(lambda: _states(node, kind, signal, batch_first))
     axes = checked(lambda: _time_and_batch(node, signal, batch_first))
     checked(lambda: _check_lengths(node, signal, batch_first))
     if reasons:
@@ -155,13 +155,18 @@ def _activations(node: Node, kind: Kind) -> tuple[Activation, ...]:
     return read_activations(names, node.attribute("activation_alpha", ()), node.attribute("activation_beta", ()))
 
 
+def _units(node: Node) -> int:
+    """Number of hidden units: the attribute hidden_size, or the last axis of R where it is left out."""
+    return int(node.attribute("hidden_size", node.value(_R).shape[-1]))
+
+
 def _weights(node: Node, kind: Kind, signal: Signal) -> Weights:
     W, R = (concrete(node.value(i), f"weight input {name}") for i, name in ((_W, "W"), (_R, "R")))
     if W.ndim != 3 or R.ndim != 3:
         raise Refusal(f"weights W and R must have rank 3, not {W.ndim} and {R.ndim}")
     if W.shape[0] != 1 or R.shape[0] != 1:
         raise Refusal(f"weights W are of {W.shape[0]} directions, R of {R.shape[0]}; a forward layer has 1")
-    units = node.attribute("hidden_size", R.shape[2])
+    units = _units(node)
     gates = kind.gates * units
     width = features_of(signal, 2, node.roles) if len(signal.axes) == 3 else W.shape[2]
     B = np.zeros((1, 2 * gates), W.dtype) if node.input(_B) is None else concrete(node.value(_B), "bias input B")
@@ -190,20 +195,22 @@ def as_float(array: np.ndarray) -> FloatArray:
     return array.astype(np.float64 if array.dtype == np.float64 else np.float32)
 
 
-def _states(node: Node, kind: Kind, batch_first: bool) -> dict[str, FloatArray]:
+def _states(node: Node, kind: Kind, signal: Signal, batch_first: bool) -> dict[str, FloatArray]:
     """State -> [units] before the first step, for those that are not zero. A state that is an input of the graph starts at zero."""
     found = {}
+    units = _units(node)
     for name, position in kind.states.items():
         value = node.inputs[position] if position < len(node.inputs) else None
         if value is None or (isinstance(value, Signal) and not value.layers) or (isinstance(value, Refused) and value.source):
             continue
         if not isinstance(value, Constant):
             raise Refusal(f"the initial state {name} comes from another layer; it must be a constant or an input of the graph")
-        batch, units = (0, 2) if batch_first else (1, 2)
-        array = value.array
-        if len(value.shape) != 3 or value.shape[1 - batch] != 1 or array.dtype.kind != "f" or array.shape[units] != value.shape[units]:
-            raise Refusal(f"the initial state {name} is {describe(value)}, expected one vector for each sequence")
-        rows = array.reshape(-1, array.shape[units])
+        sequences = signal.shape[0 if batch_first else 1] if len(signal.axes) == 3 else 1
+        expected = (sequences, 1, units) if batch_first else (1, sequences, units)
+        if value.shape != expected:
+            hint = "; a projection (proj_size in PyTorch) is not read" if name == "c" else ""
+            raise Refusal(f"the initial state {name} is {describe(value)}, expected {shape_text(expected)}{hint}")
+        rows = np.broadcast_to(value.array, (*value.array.shape[:2], units)).reshape(-1, units)
         if (rows != rows[0]).any():
             raise Refusal(f"the initial state {name} differs between the sequences of a batch; it must be the same for all")
         if rows[0].any():
