@@ -1,0 +1,302 @@
+"""Numba source of a layer's float forward pass and of its backward pass, from one walk over the cell's dataflow.
+
+    forward(x, weights, initial, tape, states)
+    backward(x, weights, tape, states, d_output, penalty, mask, slope, d_rows, gradient, d_x)
+
+x, d_x: [time, inputs, batch]; weights, gradient: one vector in the order of `parameters.layout`; initial: [states, units];
+tape, states, d_rows: see `plan`; d_output: [time, units * batch]; penalty: [gates] added to the adjoint of each gate where mask
+([time or 1, units * batch]) says so; slope: of the surrogate of threshold gates; d_x may have no steps when it is not wanted.
+
+The loops over j run over all units and sequences at once, so that LLVM vectorizes them.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from edge_lstm.train.derivatives import derivative, number, value
+from edge_lstm.train.plan import Plan
+from edge_lstm.train.source import Source
+
+
+@cache
+def forward_source(plan: Plan, dtype: str) -> str:
+    """Text of `forward` for weights of `dtype` (float32 or float64)."""
+    out = Source(dtype)
+    with out.block("def forward(x, weights, initial, tape, states):"):
+        out("steps, inputs, batch = x.shape")
+        out("units = initial.shape[1]")
+        write_weights(plan, out)
+        for k, name in enumerate(plan.cell.states):
+            out(f"states[{k}, 0, :] = spread(initial[{k}], batch)  # {name}")
+        for k, op in enumerate(plan.cell.ops):
+            if op.code == "row":
+                out(f"bias_{k} = spread(b_{k}, batch)")
+        with out.block("for t in range(steps):"):
+            for phase in range(max(plan.phases) + 1):
+                for k in _rows(plan, phase):
+                    _write_row(plan, out, k)
+                _write_forward_loop(plan, out, phase)
+    return out.text
+
+
+@cache
+def backward_source(plan: Plan, dtype: str) -> str:
+    """Text of `backward`, the exact gradient of `forward` (surrogates for thresholds)."""
+    out = Source(dtype)
+    with out.block("def backward(x, weights, tape, states, d_output, penalty, mask, slope, d_rows, gradient, d_x):"):
+        out("steps, inputs, batch = x.shape")
+        out("size = states.shape[2]")
+        out("units = size // batch")
+        write_weights(plan, out)
+        for k, op in enumerate(plan.cell.ops):
+            if op.code == "row":
+                spec = plan.cell.row(op.name)
+                for source in range(len(op.args)):
+                    out(f"RT_{k}_{source} = np.ascontiguousarray(R_{k}_{source}.T)")
+                if spec.input:
+                    out(f"WT_{k} = np.ascontiguousarray(W_{k}.T)")
+        out(f"d_states = np.zeros(({len(plan.cell.states)}, size), x.dtype)")
+        out("d_before = np.zeros_like(d_states)")
+        for k in sorted(plan.crossing):
+            out(f"d_cross_{k} = np.zeros(size, x.dtype)")
+        for name in plan.cell.parameters:
+            out(f"d_{name} = np.zeros(size, x.dtype)")
+        with out.block("for t in range(steps - 1, -1, -1):"):
+            out("d_before[:] = 0")
+            for k in sorted(plan.crossing):
+                out(f"d_cross_{k}[:] = 0")
+            out("mask_t = mask[min(t, mask.shape[0] - 1)]")
+            for phase in range(max(plan.phases), -1, -1):
+                _write_backward_loop(plan, out, phase)
+                for k in _rows(plan, phase):
+                    _write_row_adjoint(plan, out, k)
+            out("d_states, d_before = d_before, d_states")
+        _write_weight_gradients(plan, out)
+    return out.text
+
+
+def write_weights(plan: Plan, out: Source) -> None:
+    """Names the parts of `weights`: W_k, R_k_s, b_k of row operator k, and each parameter spread over the batch."""
+    out("o = 0")
+    for k, op in enumerate(plan.cell.ops):
+        if op.code != "row":
+            continue
+        if plan.cell.row(op.name).input:
+            _write_part(out, f"W_{k}", "units", "inputs")
+        for source in range(len(op.args)):
+            _write_part(out, f"R_{k}_{source}", "units", "units")
+        _write_part(out, f"b_{k}", "units")
+    for name in plan.cell.parameters:
+        _write_part(out, f"plain_{name}", "units")
+        out(f"{name} = spread(plain_{name}, batch)")
+
+
+def _write_part(out: Source, name: str, rows: str, columns: str = "") -> None:
+    size = f"{rows} * {columns}" if columns else rows
+    out(f"{name} = weights[o : o + {size}]" + (f".reshape({rows}, {columns})" if columns else ""))
+    out(f"o += {size}")
+
+
+def _rows(plan: Plan, phase: int) -> list[int]:
+    return [k for k, op in enumerate(plan.cell.ops) if op.code == "row" and plan.phases[k] == phase]
+
+
+def _write_row(plan: Plan, out: Source, k: int) -> None:
+    out(f"a = tape[{plan.slots[k]}, t]")
+    out(f"a[:] = bias_{k}")
+    if plan.cell.row(plan.cell.ops[k].name).input:
+        out(f"accumulate(a.reshape(units, batch), W_{k}, x[t])")
+    for source, op in enumerate(plan.cell.ops[k].args):
+        out(f"accumulate(a.reshape(units, batch), R_{k}_{source}, {_place(plan, op)}.reshape(units, batch))")
+
+
+def _place(plan: Plan, op: int, step: str = "t") -> str:
+    """Where the value of `op` at step t is kept: a vector over units * batch."""
+    if plan.cell.ops[op].code == "state":
+        return f"states[{plan.cell.states.index(plan.cell.ops[op].name)}, {step}]"
+    if op in plan.updated_by:
+        return f"states[{plan.updated_by[op][0]}, {step} + 1]"
+    return f"tape[{plan.slots[op]}, {step}]"
+
+
+class _Loop:
+    """The body of one loop over all units and sequences, and the arrays that it reads and writes."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.arrays: dict[str, str] = {}
+        self.lines: list[str] = []
+        self.values: dict[int, str] = {}
+
+    def array(self, name: str, place: str) -> str:
+        """Element j of an array that is called `name` outside the loop."""
+        self.arrays[name] = place
+        return f"{name}[j]"
+
+    def read(self, op: int) -> str:
+        """Variable with the value of operator `op`: kept by the forward pass, or cheap to compute anew from what was kept."""
+        if op not in self.values:
+            node = self.plan.cell.ops[op]
+            if node.code == "parameter":
+                text = f"{node.name}[j]"
+            elif node.code == "state" or op in self.plan.updated_by or op in self.plan.saved:
+                text = self.array(f"at_{op}", _place(self.plan, op))
+            elif node.code == "activate" and self.plan.is_threshold(op):
+                text = value(self.plan.activation(op), self.read(node.args[0]))
+            elif node.code in _ARITHMETIC:
+                text = _ARITHMETIC[node.code].format(*(self.read(a) for a in node.args))
+            else:
+                raise AssertionError(f"{node.code} {node.name} was not kept")
+            self.assign(op, text)
+        return self.values[op]
+
+    def assign(self, op: int, text: str) -> None:
+        self.values[op] = f"v{op}"
+        self.lines.append(f"v{op} = {text}")
+
+    def write(self, out: Source) -> None:
+        for name, place in self.arrays.items():
+            out(f"{name} = {place}")
+        if self.lines:
+            with out.block(f"for j in range({'size' if self._backward else 'states.shape[2]'}):"):
+                for line in self.lines:
+                    out(line)
+
+    _backward = False
+
+
+_ARITHMETIC = {"add": "{0} + {1}", "subtract": "{0} - {1}", "multiply": "{0} * {1}", "complement": "f(1) - {0}"}
+
+
+def _write_forward_loop(plan: Plan, out: Source, phase: int) -> None:
+    loop = _Loop(plan)
+    for k, op in enumerate(plan.cell.ops):
+        if plan.phases[k] != phase or op.code in ("state", "parameter"):
+            continue
+        if op.code == "row":
+            loop.assign(k, loop.array(f"at_{k}", _place(plan, k)))
+            continue
+        if op.code == "activate":
+            x = loop.read(op.args[0])
+            if plan.is_clipped(k):
+                loop.lines.append(f"x{k} = min(max({x}, {number(-(plan.clip or 0))}), {number(plan.clip or 0)})")
+                x = f"x{k}"
+            loop.assign(k, value(plan.activation(k), x))
+        else:
+            loop.assign(k, _ARITHMETIC[op.code].format(*(loop.read(a) for a in op.args)))
+        if k in plan.slots:
+            loop.lines.append(f"{loop.array(f'to_{k}', f'tape[{plan.slots[k]}, t]')} = v{k}")
+        for state in plan.updated_by.get(k, ()):
+            loop.lines.append(f"{loop.array(f'new_{state}', f'states[{state}, t + 1]')} = v{k}")
+    loop.write(out)
+
+
+class _AdjointLoop(_Loop):
+    """The reverse of a forward loop: from the adjoints of what the loop made to those of what it read."""
+
+    _backward = True
+
+    def __init__(self, plan: Plan, phase: int) -> None:
+        super().__init__(plan)
+        self.phase = phase
+        self.terms: dict[int, list[str]] = {}
+        output = plan.cell.states.index(plan.cell.output)
+        for k in range(len(plan.cell.ops)):
+            if plan.phases[k] != phase:
+                continue
+            self.terms[k] = [self.array(f"d_state_{s}", f"d_states[{s}]") for s in plan.updated_by.get(k, ())]
+            if output in plan.updated_by.get(k, ()):
+                self.terms[k].append(self.array("d_out", "d_output[t]"))
+            if k in plan.crossing:
+                self.terms[k].append(f"d_cross_{k}[j]")
+
+    def give(self, op: int, term: str) -> None:
+        """Adds `term` to the adjoint of `op`."""
+        node = self.plan.cell.ops[op]
+        if node.code == "state":
+            state = self.plan.cell.states.index(node.name)
+            self.lines.append(f"{self.array(f'd_before_{state}', f'd_before[{state}]')} += {term}")
+        elif node.code == "parameter":
+            self.lines.append(f"d_{node.name}[j] += {term}")
+        elif self.plan.phases[op] < self.phase:
+            self.lines.append(f"d_cross_{op}[j] += {term}")
+        else:
+            self.terms[op].append(term)
+
+    def reverse(self, op: int) -> None:
+        node = self.plan.cell.ops[op]
+        if node.code == "activate" and node.name in self.plan.cell.gates:
+            self.terms[op].append(f"penalty[{self.plan.cell.gates.index(node.name)}] * mask_t[j]")
+        self.lines.append(f"d{op} = {' + '.join(self.terms[op]) or 'f(0)'}")
+        if node.code == "row":
+            self.lines.append(f"{self.array(f'd_row_{op}', f'd_rows[{_row_index(self.plan, op)}, t]')} = d{op}")
+        elif node.code == "activate":
+            self.give(node.args[0], f"d{op} * ({self._derivative(op)})")
+        elif node.code == "multiply":
+            a, b = node.args
+            self.give(a, f"d{op} * {self.read(b)}")
+            self.give(b, f"d{op} * {self.read(a)}")
+        else:
+            for sign, argument in zip({"add": ("", ""), "subtract": ("", "-"), "complement": ("-",)}[node.code], node.args, strict=True):
+                self.give(argument, f"{sign}d{op}")
+
+    def _derivative(self, op: int) -> str:
+        kind = self.plan.activation(op)
+        argument = self.read(self.plan.cell.ops[op].args[0]) if self.plan.needs_argument(op) else ""
+        text = derivative(kind, argument, "" if self.plan.is_threshold(op) else self.read(op))
+        return f"({text}) if abs({argument}) < {number(self.plan.clip or 0)} else f(0)" if self.plan.is_clipped(op) else text
+
+
+def _row_index(plan: Plan, op: int) -> int:
+    return [row.name for row in plan.cell.rows].index(plan.cell.ops[op].name)
+
+
+def _write_backward_loop(plan: Plan, out: Source, phase: int) -> None:
+    loop = _AdjointLoop(plan, phase)
+    for k in reversed(range(len(plan.cell.ops))):
+        if plan.phases[k] == phase and plan.cell.ops[k].code not in ("state", "parameter"):
+            loop.reverse(k)
+    loop.write(out)
+
+
+def _write_row_adjoint(plan: Plan, out: Source, k: int) -> None:
+    """From the adjoint of a row to those of the vectors that it reads."""
+    d = f"d_rows[{_row_index(plan, k)}, t].reshape(units, batch)"
+    for source, op in enumerate(plan.cell.ops[k].args):
+        node = plan.cell.ops[op]
+        target = f"d_before[{plan.cell.states.index(node.name)}]" if node.code == "state" else f"d_cross_{op}"
+        out(f"accumulate({target}.reshape(units, batch), RT_{k}_{source}, {d})")
+    if plan.cell.row(plan.cell.ops[k].name).input:
+        with out.block("if d_x.shape[0] > 0:"):
+            out(f"accumulate(d_x[t], WT_{k}, {d})")
+
+
+def _write_weight_gradients(plan: Plan, out: Source) -> None:
+    """The gradients of all weights from the adjoints of the rows at all steps."""
+    cube = "reshape(steps, units, batch)"
+    out("o = 0")
+    for k, op in enumerate(plan.cell.ops):
+        if op.code != "row":
+            continue
+        spec = plan.cell.row(op.name)
+        out(f"d = d_rows[{_row_index(plan, k)}].{cube}")
+        if spec.input:
+            out("accumulate_outer(gradient[o : o + units * inputs].reshape(units, inputs), d, x)")
+            out("o += units * inputs")
+        for source in op.args:
+            node = plan.cell.ops[source]
+            if node.code == "state":
+                values = f"states[{plan.cell.states.index(node.name)}, :steps]"
+            elif source in plan.updated_by:
+                values = f"states[{plan.updated_by[source][0]}, 1:]"
+            else:
+                values = f"tape[{plan.slots[source]}]"
+            out(f"accumulate_outer(gradient[o : o + units * units].reshape(units, units), d, {values}.{cube})")
+            out("o += units * units")
+        if spec.bias:
+            out("accumulate_sum(gradient[o : o + units], d)")
+        out("o += units")
+    for name in plan.cell.parameters:
+        out(f"accumulate_sum(gradient[o : o + units], d_{name}.reshape(1, units, batch))")
+        out("o += units")

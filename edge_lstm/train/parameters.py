@@ -1,0 +1,94 @@
+"""All trained numbers of a network as one vector, and back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_lstm.errors import EdgeLstmError
+from edge_lstm.network import Dense, Layer, Network, ReadOut, Recurrent, RowWeights
+
+Vector = npt.NDArray[Any]
+
+
+def layer_vector(layer: Recurrent | Dense, dtype: npt.DTypeLike) -> Vector:
+    """The numbers of one layer: W, each R and b of every row in the order of the cell's operators, then its parameters; or W and b."""
+    parts: list[Any] = []
+    if isinstance(layer, Dense):
+        parts = [layer.W, layer.b]
+    else:
+        for name in row_order(layer):
+            weights = layer.rows[name]
+            parts += [*([] if weights.W is None else [weights.W]), *weights.R, weights.b]
+        parts += [layer.parameters[name] for name in layer.cell.parameters]
+    return np.concatenate([np.asarray(part, dtype).ravel() for part in parts])
+
+
+def row_order(layer: Recurrent) -> list[str]:
+    """Names of the rows in the order of the cell's operators."""
+    return [op.name for op in layer.cell.ops if op.code == "row"]
+
+
+class _Reader:
+    def __init__(self, vector: Vector) -> None:
+        self.vector, self.at = vector, 0
+
+    def take(self, *shape: int) -> Vector:
+        size = int(np.prod(shape))
+        part = self.vector[self.at : self.at + size].reshape(shape)
+        self.at += size
+        return part
+
+
+def with_vector(layer: Recurrent | Dense, vector: Vector) -> Any:
+    """The layer with the numbers of `vector` (views into it where its layout allows)."""
+    reader = _Reader(vector)
+    if isinstance(layer, Dense):
+        return replace(layer, W=reader.take(*layer.W.shape), b=reader.take(len(layer.b)))
+    units, rows = layer.units, {}
+    for name in row_order(layer):
+        old = layer.rows[name]
+        W = None if old.W is None else reader.take(*old.W.shape)
+        rows[name] = RowWeights(W, tuple(reader.take(units, units) for _ in old.R), reader.take(units))
+    return replace(layer, rows=rows, parameters={name: reader.take(units) for name in layer.cell.parameters})
+
+
+def network_vector(network: Network, dtype: npt.DTypeLike = np.float32) -> Vector:
+    """The numbers of all layers, one after the other. Raises EdgeLstmError for a layer that cannot be trained."""
+    return np.concatenate([layer_vector(layer, dtype) for layer in _with_numbers(network)])
+
+
+def slices(network: Network) -> list[slice | None]:
+    """For each layer its part of the vector; None for a read-out."""
+    found: list[slice | None] = []
+    at = 0
+    for layer in network.layers:
+        if isinstance(layer, Recurrent | Dense):
+            size = len(layer_vector(layer, np.float32))
+            found.append(slice(at, at + size))
+            at += size
+        else:
+            found.append(None)
+    return found
+
+
+def with_network_vector(network: Network, vector: Vector) -> Network:
+    """The network with the numbers of `vector`, copied."""
+    own = vector.copy()
+    layers: list[Layer] = []
+    for layer, part in zip(network.layers, slices(network), strict=True):
+        layers.append(layer if part is None else with_vector(layer, own[part]))
+    return network.with_layers(tuple(layers))
+
+
+def _with_numbers(network: Network) -> list[Recurrent | Dense]:
+    found: list[Recurrent | Dense] = []
+    for index, layer in enumerate(network.layers):
+        if isinstance(layer, Recurrent | Dense):
+            found.append(layer)
+        elif not isinstance(layer, ReadOut):
+            raise EdgeLstmError(f"layer {index} ({type(layer).__name__}) cannot be trained yet; keep it, and train the layers behind it")
+    return found
