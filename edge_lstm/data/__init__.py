@@ -1,11 +1,13 @@
-"""Recordings: readers (.npz, .csv, .parquet), the bundled smart-watch set, windows, splits by person, and the
-float reference of decimation and standardization."""
+"""Recordings: readers (.npz, .csv, .parquet), the bundled smart-watch set, sets of others that are fetched when first asked for,
+windows, splits by person, the float reference of decimation and standardization, and (in `tasks`) the long-memory tasks of the papers."""
 
+from edge_lstm.data.hapt_recordings import hapt, hapt_windows
 from edge_lstm.data.loading import load, watch
 from edge_lstm.data.npz_file import write as save
 from edge_lstm.data.people import person_folds, person_holdout, require_every_class
 from edge_lstm.data.preprocessing import Standardization, decimate, standardize
 from edge_lstm.data.recordings import UNLABELLED, Dataset, Recording, require_channels, select_channels, with_classes
+from edge_lstm.data.vowel_recordings import japanese_vowels
 from edge_lstm.data.windowing import DataWarning, Windows, windows
 
 __all__ = [
@@ -16,6 +18,9 @@ __all__ = [
     "Standardization",
     "Windows",
     "decimate",
+    "hapt",
+    "hapt_windows",
+    "japanese_vowels",
     "load",
     "person_folds",
     "person_holdout",

