@@ -1,0 +1,292 @@
+"""One recurrent layer as C text: the passes over its units, statement by statement."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from edge_lstm.fixed_point.integer_network import IntegerRecurrent, IntOp
+from firmware_gen.expressions import CONDITION, EXPRESSION, SUM, UNARY, Expression, LayerNames, as_number, condition, number
+from firmware_gen.names import identifier
+from firmware_gen.schedule import Path, Schedule, schedule, stored_as_read
+from firmware_gen.simplify import Constant, Dataflow, Value, simplify
+from firmware_gen.tables import WIDTH, Tables, signed_type
+
+STORED_VIEW = ("clip", "shift", "raise", "offset", "complement")  # operators that need nothing but a stored number
+LONGEST = 3  # operators in one expression before it is split into statements
+INDENT = "    "
+RESERVED = {"u", "x", "y", "state"}  # names that the generated function has already
+
+
+@dataclass(frozen=True)
+class LayerText:
+    """The C of one layer.
+
+    infix: distinguishes its names from other layers' ("" for the only one); passes: lines of each pass's loop body;
+    arrays: (type, name) of the local arrays of all units; fields: state -> (type, field of the struct); buffers: (field, local array)
+    of the states that are copied back when the last pass is over; output: the layer's output of unit u, from the struct `state`;
+    output_field: the int8 field that holds it as it is, None if it takes an expression; output_stored: whether that field exists for
+    this purpose alone; flow: the simplified dataflow, for the banner.
+    """
+
+    infix: str
+    layer: IntegerRecurrent
+    flow: Dataflow
+    passes: tuple[tuple[str, ...], ...]
+    arrays: tuple[tuple[str, str], ...]
+    fields: dict[str, tuple[str, str]]
+    buffers: tuple[tuple[str, str], ...]
+    output: str
+    output_field: str | None
+    output_stored: bool
+
+    @property
+    def reads_x(self) -> bool:
+        return any(" x, " in line for lines in self.passes for line in lines)
+
+    @property
+    def is_lazy(self) -> bool:
+        """Whether any row is computed only where a gate is open."""
+        return any(line.lstrip().startswith("if (") for lines in self.passes for line in lines)
+
+    @property
+    def multiply_accumulates(self) -> int:
+        """Worst-case multiply-accumulates of the rows in one step."""
+        rows = [self.layer.rows[op.name] for op in self.flow.ops.values() if op.code == "row"]
+        return sum((0 if row.W is None else row.W.size) + sum(r.size for r in row.R) for row in rows)
+
+
+def layer_text(layer: IntegerRecurrent, tables: Tables, infix: str) -> LayerText:
+    """The C of `layer`; its constants are added to `tables`."""
+    return _Writer(layer, tables, infix).write()
+
+
+class _Writer:
+    def __init__(self, layer: IntegerRecurrent, tables: Tables, infix: str):
+        self.layer, self.tables, self.infix = layer, tables, infix
+        self.fields = {s.name: (f"int{s.bits}_t", f"{identifier(s.name)}{infix.strip('_').removeprefix('layer')}") for s in layer.states}
+        self.view = self._view()
+        self.flow: Dataflow = simplify(layer, with_output=self.view is None)
+        self.plan: Schedule = schedule(self.flow)
+        self.names = LayerNames(layer, tables, infix, self._row_of)
+        self.statements = self._statements()
+        self.local: dict[int, str] = {}
+        self._name_everything()
+
+    def write(self) -> LayerText:
+        passes = [list(self._block(p, (), INDENT * 2)) for p in range(self.plan.passes)]
+        buffers = []
+        for state, value in self.flow.updates.items():
+            kind, name = self.fields[state]
+            target = f"state->{name}[u]"
+            if state in self.plan.buffered:
+                buffers.append((name, f"next_{name}"))
+                target = f"next_{name}[u]"
+            passes[-1].append(f"{INDENT * 2}{target} = {self._stored(self._value(value), kind)};")
+        arrays = [(signed_type(*self.flow.range[i]), self.local[i]) for i in self.plan.arrays]
+        arrays += [(self.fields[s][0], f"next_{self.fields[s][1]}") for s in self.plan.buffered]
+        output, output_field = self._output()
+        if self.flow.output is not None:
+            passes[-1].append(f"{INDENT * 2}{output} = {self._stored(self._value(self.flow.output), 'int8_t')};")
+        return LayerText(
+            self.infix, self.layer, self.flow, tuple(map(tuple, passes)), tuple(arrays), self.fields, tuple(buffers), output, output_field,
+            self.flow.output is not None,
+        )  # fmt: skip
+
+    # ---- what the next layer sees -------------------------------------------------------------------------------------------
+
+    def _view(self) -> list[int] | None:
+        """The operators between a stored state and the output, innermost first; None if the output is not a function of one state."""
+        chain: list[int] = []
+        index, stored = self.layer.output, {s.update for s in self.layer.states}
+        while index not in stored:
+            op = self.layer.ops[index]
+            if op.code not in STORED_VIEW:
+                return None
+            chain.insert(0, index)
+            (index,) = op.args
+        return chain
+
+    def _output(self) -> tuple[str, str | None]:
+        if self.view is None:
+            name = f"y{self.infix.strip('_').removeprefix('layer')}"
+            return f"state->{name}[u]", name
+        first = self.view[0] if self.view else None
+        source = self.layer.output if first is None else self.layer.ops[first].args[0]
+        state = next(s for s in self.layer.states if s.update == source)
+        kind, name = self.fields[state.name]
+        text = Expression(f"state->{name}[u]")
+        for index in self.view:
+            text = EXPRESSION[self.layer.ops[index].code](self.layer.ops[index], [text], self.names)
+        return text.text, name if not self.view and kind == "int8_t" else None
+
+    # ---- names --------------------------------------------------------------------------------------------------------------
+
+    def _row_of(self, op: IntOp) -> str:
+        """The row that an operator is computed from, for names; its own code if there is none, or more than one."""
+        rows, pending = set(), [op]
+        while pending:
+            current = pending.pop()
+            if current.code == "row":
+                rows.add(current.name)
+            else:
+                pending += [self.layer.ops[a] for a in current.args]
+        return rows.pop() if len(rows) == 1 else op.code
+
+    def _name_everything(self) -> None:
+        updates = {v: s for s, v in reversed(self.flow.updates.items()) if isinstance(v, int)}
+        taken = RESERVED | {f"next_{name}" for _, name in self.fields.values()}
+        for index in self.flow.ops:
+            if index in self.statements:
+                wanted = f"new_{updates[index]}" if index in updates and self.flow.ops[index].code != "state" else self._wanted_name(index)
+                name, again = identifier(wanted), 2
+                while name in taken:
+                    name, again = identifier(f"{wanted}{again}"), again + 1
+                taken.add(name)
+                self.local[index] = name
+
+    def _wanted_name(self, index: int) -> str:
+        op, args = self.flow.ops[index], self.flow.args[index]
+        of = next((self.local.get(a) or self._wanted_name(a) for a in reversed(args) if isinstance(a, int)), op.code)
+        row = self._row_of(op)
+        gates = [role for role, kind in self.layer.activations.items() if kind in ("threshold", "three_level")]
+        role = row if row in self.layer.activations else gates[0] if len(gates) == 1 else "gate"
+        role = "gate" if role in self.fields else role
+        if op.code in ("state", "vector"):
+            return op.name
+        if op.code == "row":
+            return f"a_{op.name}"
+        if op.code == "interpolate":
+            role = next((r for r in sorted(self.layer.activations, key=len, reverse=True) if op.name.startswith(f"{r}_")), "curve")
+            return role if role not in self.fields else "squashed"
+        if op.code == "positive" or self._is_gate(index):
+            return role
+        if op.code == "multiply" and all(isinstance(a, int) and a in self.local for a in args):
+            return "_".join(self.local[a] for a in args if isinstance(a, int))
+        words = {"select": "gated_", "complement": "one_minus_", "shift": "rounded_", "rescale": "scaled_", "clip": "clipped_", "raise": "raised_"}
+        if op.code in words:
+            return words[op.code] + re.sub(r"^(a_|new_)", "", of)
+        return {"add": "sum", "subtract": "difference", "multiply": "product"}.get(op.code, op.code)
+
+    def _is_gate(self, index: int) -> bool:
+        """True for a gate that is more than the sign of a row: three levels, a hard sigmoid, a threshold of a sum."""
+        op, args = self.flow.ops[index], self.flow.args[index]
+        codes = [self.flow.ops[a].code for a in args if isinstance(a, int)]
+        if op.code == "positive":
+            return codes != ["row"] and not all(self._is_gate(user) for user in self.flow.users(index))
+        return (op.code == "add" and codes == ["positive", "positive"]) or (op.code == "clip" and op.numbers[0] == 0 and codes == ["offset"])
+
+    # ---- statements ---------------------------------------------------------------------------------------------------------
+
+    def _statements(self) -> set[int]:
+        """The operators that get a variable (or array) of their own; the others are written where they are used."""
+        chosen: set[int] = set(self.plan.arrays) | set(self.flow.roots())
+        size: dict[int, int] = {}
+        for index, op in self.flow.ops.items():
+            inline = [a for a in self.flow.args[index] if isinstance(a, int) and a not in chosen and op.code != "row"]
+            size[index] = (op.code not in ("state", "vector", "positive", "select")) + sum(size[a] for a in inline)
+            users = self.flow.users(index)
+            feeds_select = len(users) == 1 and self.flow.ops[users[0]].code == "select"
+            elementary = op.code in ("row", "state") or (op.code == "interpolate" and not feeds_select) or self._is_gate(index)
+            repeated = len(users) > 1 and op.code != "vector"
+            only_as_vector = op.code == "state" and all(self.flow.ops[user].code == "row" for user in users)
+            if not only_as_vector and (elementary or repeated or size[index] > LONGEST):
+                chosen.add(index)
+        for index in reversed(self.flow.ops):
+            if index in chosen and self.plan.lazy[index]:
+                chosen.add(self.plan.lazy[index][-1])  # its select becomes an if statement
+        return chosen
+
+    def _in_pass(self, index: int, p: int) -> bool:
+        """Whether the operator has a statement in pass p: in its own, and for what is simply read again, in each that uses it."""
+        if index not in self.statements:
+            return False
+        if self.flow.ops[index].code in ("state", "vector") and index not in self.plan.arrays:
+            return any(self.plan.pass_of[user] == p for user in self.flow.users(index) if self.flow.ops[user].code != "row") or (
+                index in self.flow.roots() and p == self.plan.passes - 1
+            )
+        return self.plan.pass_of[index] == p
+
+    def _block(self, p: int, path: Path, indent: str) -> Iterator[str]:
+        """The statements of pass p that are needed where all selects of `path` are open."""
+        for index, op in self.flow.ops.items():
+            if not self._in_pass(index, p) or self.plan.lazy[index] != path:
+                continue
+            name = self.local[index]
+            inner = list(self._block(p, (*path, index), indent + INDENT)) if op.code == "select" else []
+            if inner:
+                gate, value = (self._value(a) for a in self.flow.args[index])
+                declared = f"{name}_u" if index in self.plan.arrays else name
+                yield f"{indent}int32_t {declared} = 0;"
+                yield f"{indent}if ({condition(gate)}) {{"
+                yield from inner
+                yield f"{indent}{INDENT}{declared} = {as_number(value).text};"
+                yield f"{indent}}}"
+                if index in self.plan.arrays:
+                    yield f"{indent}{name}[u] = {self._stored(Expression(declared), signed_type(*self.flow.range[index]))};"
+            elif index in self.plan.arrays:
+                yield f"{indent}{name}[u] = {self._stored(self._expression(index), signed_type(*self.flow.range[index]))};"
+            else:
+                line = f"{indent}const int32_t {name} = {as_number(self._expression(index)).text};"
+                yield line if len(line) <= WIDTH or op.code != "row" else line.replace(" + ", f"\n{indent}{INDENT * 2}+ ")
+
+    def _stored(self, value: Expression, kind: str) -> str:
+        text = as_number(value)
+        return text.text if kind == "int32_t" else f"({kind}){text.within(UNARY)}"
+
+    def _value(self, value: Value) -> Expression:
+        if isinstance(value, Constant):
+            return number(value.value)
+        if value in self.plan.arrays:
+            return Expression(f"(int32_t){self.local[value]}[u]", UNARY)
+        if value in self.statements:
+            return Expression(self.local[value])
+        return self._expression(value)
+
+    def _expression(self, index: int) -> Expression:
+        op = self.flow.ops[index]
+        if op.code == "state":
+            return Expression(f"state->{self.fields[op.name][1]}[u]")
+        if op.code == "row":
+            return self._row(index)
+        if op.code == "complement" and self._is_closed(index):
+            return self._closed(index)
+        arguments = [self._value(a) for a in self.flow.args[index]]
+        arguments = [a if op.code == "select" and k == 0 else as_number(a) for k, a in enumerate(arguments)]
+        return EXPRESSION[op.code](op, arguments, self.names)
+
+    def _closed(self, index: int) -> Expression:
+        """1 - gate for a threshold gate: whether it is closed."""
+        gate = self.flow.args[index][0]
+        if gate in self.statements:
+            return Expression(f"{self._value(gate).text} == 0", CONDITION)
+        assert isinstance(gate, int)
+        (preactivation,) = self.flow.args[gate]
+        return Expression(f"{as_number(self._value(preactivation)).within(SUM)} <= 0", CONDITION)
+
+    def _is_closed(self, index: int) -> bool:
+        op, (gate, *_) = self.flow.ops[index], self.flow.args[index]
+        return op.code == "complement" and op.numbers == (1,) and isinstance(gate, int) and self.flow.ops[gate].code == "positive"
+
+    def _row(self, index: int) -> Expression:
+        op, args = self.flow.ops[index], self.flow.args[index]
+        row, prefix, units = self.layer.rows[op.name], self.tables.prefix, f"{self.tables.prefix.upper()}_{self.infix.upper()}UNITS"
+        terms = []
+        if row.bias.any():
+            bias = self.names.add((f"{row.name}_b",), row.bias, f"[units] bias of row {row.name}")
+            terms.append(f"{bias}[u]")
+        if row.W is not None and row.W.any():
+            W = self.names.add((f"{row.name}_W",), row.W, f"[units][inputs] weights of x in row {row.name}")
+            inputs = f"{prefix.upper()}_{self.infix.upper()}INPUTS"
+            raised = f" * {2**row.input_shift}" if row.input_shift else ""
+            terms.append(f"{prefix}_dot({W}[u], x, {inputs}){raised}")
+        for k, (source, weights) in enumerate(zip(args, row.R, strict=True)):
+            if not weights.any():
+                continue
+            assert isinstance(source, int), "a source of a row is always kept as a vector"
+            vector = f"state->{self.fields[self.flow.ops[source].name][1]}" if stored_as_read(self.flow, source) else self.local[source]
+            number_of = "" if len(row.R) == 1 else str(k + 1)
+            R = self.names.add((f"{row.name}_R{number_of}",), weights, f"[units][units] weights of {vector.removeprefix('state->')} in row {row.name}")
+            terms.append(f"{prefix}_dot({R}[u], {vector}, {units})")
+        return Expression(" + ".join(terms) or "0", SUM)
