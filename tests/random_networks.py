@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from edge_lstm.cells import Activation, Cell, activation, cell, family
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.fixed_point.quantize import Options, quantize
-from edge_lstm.network import Dense, Layer, Network, Preprocess, ReadOut, Recurrent, RowWeights
+from edge_lstm.network import Bidirectional, Conv1d, Dense, Layer, Network, Pool, Preprocess, ReadOut, Recurrent, RowWeights
 
 GATES = ("sigmoid", "threshold", "hard_sigmoid", "three_level", "mixed")
 _GATE_KINDS = ("sigmoid", "threshold", "hard_sigmoid", "three_level")
@@ -75,6 +77,26 @@ def random_network(
     if decimation > 1:
         front = Preprocess(decimation, rng.normal(0, 500, inputs), rng.uniform(1 / 4000, 1 / 200, inputs), rng.uniform(1e-4, 1e-2, inputs))
     return Network(tuple(stack), front, bool(rng.integers(2)), window=steps)
+
+
+def random_deep(
+    rng: np.random.Generator, name: str = "lstm", gates: str = "sigmoid", read_out: str = "last", *, streams: bool = True
+) -> Network:
+    """Convolution -> pooling -> dense -> recurrent -> read-out -> dense, each with random sizes; `streams`: causal and forward only."""
+    inputs, width, units = (int(n) for n in rng.integers(2, 7, 3))
+    kernel, dilation = int(rng.integers(1, 4)), int(rng.integers(1, 3))
+    padding = ((kernel - 1) * dilation, 0) if streams else (int(rng.integers(0, 3)), int(rng.integers(0, 3)))
+    W = rng.normal(0, 1 / np.sqrt(inputs * kernel), (width, inputs, kernel))
+    layers: list[Layer] = [Conv1d(W, rng.normal(0, 0.2, width), int(rng.integers(1, 3)), padding, dilation, activation("relu"))]
+    layers.append(Pool(str(rng.choice(["average", "max"])), int(rng.integers(1, 4)), int(rng.integers(1, 3)), width))
+    layers.append(Dense(rng.normal(0, 0.6, (5, width)), rng.normal(0, 0.2, 5)))
+    forward = random_recurrent(rng, name, 5, units, gates)
+    if streams:
+        layers.append(forward)
+    else:
+        layers.append(Bidirectional(forward, replace(random_recurrent(rng, name, 5, units + 1, gates), reverse=True)))
+    below = units if streams else 2 * units + 1
+    return Network((*layers, ReadOut(read_out), Dense(rng.normal(0, 0.5, (3, below)), rng.normal(0, 0.1, 3))), window=24)
 
 
 def random_input(rng: np.random.Generator, network: Network, batch: int = 4, steps: int = 20) -> np.ndarray:

@@ -11,8 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerNetwork, IntegerReadOut, IntegerRecurrent, IntOp, Normalize
-from edge_lstm.fixed_point.operators import VALUE, rescale
+from edge_lstm.fixed_point.integer_network import (
+    IntegerBidirectional,
+    IntegerConv1d,
+    IntegerDense,
+    IntegerNetwork,
+    IntegerPool,
+    IntegerReadOut,
+    IntegerRecurrent,
+    IntOp,
+    Normalize,
+)
+from edge_lstm.fixed_point.operators import VALUE, rescale, round_shift
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -66,6 +76,57 @@ def dense(layer: IntegerDense, v: Int64Array, steps: int) -> Int64Array:
     return np.clip(rescale(accumulator, layer.limit, layer.multiplier, layer.shift), layer.low, layer.high)
 
 
+def recurrent(layer: IntegerRecurrent, v: Int64Array) -> tuple[Int64Array, dict[str, npt.NDArray[np.int32]]]:
+    """Outputs [batch, time, units] and the trace of each state [batch, time, units], in the order of the input."""
+    state = initial_state(layer, len(v))
+    outputs = np.empty((*v.shape[:2], layer.units), np.int64)
+    trace = {s.name: np.empty((*v.shape[:2], layer.units), np.int32) for s in layer.states}
+    order = range(v.shape[1])
+    for t in reversed(order) if layer.reverse else order:
+        state, outputs[:, t], _ = step(layer, v[:, t], state)
+        for name, value in state.items():
+            trace[name][:, t] = value
+    return outputs, trace
+
+
+def convolve(layer: IntegerConv1d, v: Int64Array) -> Int64Array:
+    """Convolution over time of v: [batch, time, inputs]."""
+    v = np.pad(v, ((0, 0), layer.padding, (0, 0)))
+    steps = (v.shape[1] - layer.reach) // layer.stride + 1
+    accumulator = np.tile(layer.bias.astype(np.int64), (len(v), steps, 1))
+    for k in range(layer.W.shape[2]):
+        first = k * layer.dilation
+        accumulator += v[:, first : first + (steps - 1) * layer.stride + 1 : layer.stride] @ layer.W[:, :, k].astype(np.int64).T
+    return np.clip(rescale(accumulator, layer.limit, layer.multiplier, layer.shift), layer.low, layer.high)
+
+
+def pool(layer: IntegerPool, v: Int64Array) -> Int64Array:
+    """Pooling over time of v: [batch, time, channels]."""
+    steps = (v.shape[1] - layer.size) // layer.stride + 1
+    parts = np.stack([v[:, k : k + (steps - 1) * layer.stride + 1 : layer.stride] for k in range(layer.size)])
+    return parts.max(0) if layer.kind == "max" else round_shift(parts.sum(0) * layer.multiplier, layer.shift)
+
+
+def backward_units(network: IntegerNetwork) -> int:
+    """How many of the last units that the read-out sees were read in reverse."""
+    layers = network.layers
+    below = layers[layers.index(network.read_out) - 1]
+    if isinstance(below, IntegerBidirectional):
+        return below.backward.units
+    return below.units if isinstance(below, IntegerRecurrent) and below.reverse else 0
+
+
+def read_out(layer: IntegerReadOut, v: Int64Array, backward: int) -> Int64Array:
+    """[batch, time, units] -> [batch, units] (a sum for a mean), or unchanged for every step."""
+    if layer.kind == "every":
+        return v
+    if layer.kind == "mean":
+        return v.sum(1)
+    if layer.kind == "last" or not backward:
+        return v[:, -1]
+    return np.concatenate([v[:, -1, :-backward], v[:, 0, -backward:]], 1)
+
+
 @dataclass(frozen=True)
 class Run:
     """What a run over whole sequences leaves.
@@ -90,28 +151,41 @@ def run_normalized(network: IntegerNetwork, x: npt.NDArray[np.int8], *, states: 
     check_steps(network, x.shape[1])
     for layer in network.layers:
         if isinstance(layer, IntegerRecurrent):
-            state = initial_state(layer, len(v))
-            outputs = np.empty((*v.shape[:2], layer.units), np.int64)
-            trace = {s.name: np.empty((*v.shape[:2], layer.units), np.int32) for s in layer.states}
-            for t in range(v.shape[1]):
-                state, outputs[:, t], _ = step(layer, v[:, t], state)
-                for name, value in state.items():
-                    trace[name][:, t] = value
+            v, trace = recurrent(layer, v)
             kept.append(trace)
-            v = outputs
+        elif isinstance(layer, IntegerBidirectional):
+            (ahead, trace), (back, back_trace) = recurrent(layer.forward, v), recurrent(layer.backward, v)
+            kept += [trace, back_trace]
+            v = np.concatenate([ahead, back], 2)
+        elif isinstance(layer, IntegerConv1d):
+            v = convolve(layer, v)
+        elif isinstance(layer, IntegerPool):
+            v = pool(layer, v)
         elif isinstance(layer, IntegerReadOut):
             steps = v.shape[1] if layer.kind == "mean" else 1
-            v = {"last": lambda v: v[:, -1], "mean": lambda v: v.sum(1), "every": lambda v: v}[layer.kind](v)
+            v = read_out(layer, v, backward_units(network))
         else:
             v, steps = dense(layer, v, steps), 1
     return Run(v.astype(np.int32), tuple(kept) if states else ())
 
 
-def check_steps(network: IntegerNetwork, steps: int) -> None:
-    """Refuses sequences without a whole step, and those longer than the window of a mean."""
+def check_steps(network: IntegerNetwork, steps: int) -> int:
+    """Number of steps that reach the read-out when `steps` enter the network.
+
+    Refuses sequences that are too short for a block, a convolution or a pooling, and those longer than the window of a mean.
+    """
     if steps < 1:
         raise EdgeLstmError(f"the input has fewer samples than one block of {network.normalize.decimation}")
+    for layer in network.layers:
+        if isinstance(layer, IntegerReadOut):
+            break
+        if isinstance(layer, (IntegerConv1d, IntegerPool)):
+            span, extra = (layer.reach, sum(layer.padding)) if isinstance(layer, IntegerConv1d) else (layer.size, 0)
+            if steps + extra < span:
+                raise EdgeLstmError(f"the sequence is shorter than the {span} steps that a convolution or pooling spans")
+            steps = (steps + extra - span) // layer.stride + 1
     if network.read_out.kind == "mean" and steps > network.read_out.window:
         raise EdgeLstmError(
             f"{steps} steps are longer than the window of {network.read_out.window} steps that the mean was proved for; cut the input"
         )
+    return steps

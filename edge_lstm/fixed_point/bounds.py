@@ -12,8 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerNetwork, IntegerRecurrent, IntegerRow, IntOp
-from edge_lstm.fixed_point.operators import INTERVAL, Interval
+from edge_lstm.fixed_point.integer_network import (
+    IntegerBidirectional,
+    IntegerConv1d,
+    IntegerDense,
+    IntegerNetwork,
+    IntegerPool,
+    IntegerRecurrent,
+    IntegerRow,
+    IntOp,
+)
+from edge_lstm.fixed_point.operators import INTERVAL, Interval, half
 
 INT32 = 2**31 - 1
 Int64Array = npt.NDArray[np.int64]
@@ -109,6 +118,17 @@ def prove_dense(layer: IntegerDense, input_limit: int, steps: int = 1) -> Bound:
     return _bound("dense accumulator", (-reach, reach), (-reach, reach))
 
 
+def prove_convolution(layer: IntegerConv1d) -> Bound:
+    """The bound of a convolution's accumulator."""
+    reach = np.abs(layer.W.astype(np.int64)).sum((1, 2)) * 127 + np.abs(layer.bias.astype(np.int64))
+    return _bound("convolution accumulator", (-reach, reach), (-reach, reach))
+
+
+def _prove_pool(layer: IntegerPool) -> Bound:
+    reach = np.array([127 * layer.size * max(layer.multiplier, 1) + half(layer.shift)], np.int64)
+    return _bound(f"{layer.kind} pooling", (np.array([-127]), np.array([127])), (-reach, reach))
+
+
 def prove_network(network: IntegerNetwork) -> list[list[Bound]]:
     """The bounds of every layer, in order (one list per layer; a read-out has none but the running sum of a mean)."""
     proofs: list[list[Bound]] = []
@@ -116,6 +136,12 @@ def prove_network(network: IntegerNetwork) -> list[list[Bound]]:
     for layer in network.layers:
         if isinstance(layer, IntegerRecurrent):
             proofs.append(prove(layer))
+        elif isinstance(layer, IntegerBidirectional):
+            proofs.append([*prove(layer.forward), *prove(layer.backward)])
+        elif isinstance(layer, IntegerConv1d):
+            proofs.append([prove_convolution(layer)])
+        elif isinstance(layer, IntegerPool):
+            proofs.append([_prove_pool(layer)])
         elif isinstance(layer, IntegerDense):
             proofs.append([prove_dense(layer, limit, steps)])
             limit, steps = 127, 1

@@ -73,7 +73,7 @@ class IntegerRecurrent:
 
     cell: name of the float cell it came from; activations: role -> text, for banners; equations: textbook form.
     ops: the dataflow of one unit; output: operator whose value, in [-127, 127], is what the next layer and the read-out see,
-    with real value = integer * output_scale. input_scale: [inputs] real value of one unit of x.
+    with real value = integer * output_scale. input_scale: [inputs] real value of one unit of x. reverse: reads the sequence from its end.
     """
 
     cell: str
@@ -87,6 +87,7 @@ class IntegerRecurrent:
     output: int
     output_scale: float
     input_scale: Float64Array
+    reverse: bool = False
 
     @property
     def units(self) -> int:
@@ -115,8 +116,83 @@ class IntegerRecurrent:
 
 
 @dataclass(frozen=True)
+class IntegerBidirectional:
+    """Two recurrent layers over the same whole sequence, the second reversed; the int8 outputs are joined: [forward, backward]."""
+
+    forward: IntegerRecurrent
+    backward: IntegerRecurrent
+
+    @property
+    def inputs(self) -> int:
+        return self.forward.inputs
+
+    @property
+    def outputs(self) -> int:
+        return self.forward.units + self.backward.units
+
+
+@dataclass(frozen=True)
+class IntegerConv1d:
+    """Convolution over time, requantized to int8.
+
+    accumulator[t, o] = bias[o] + sum_{k, c} W[o, c, k] x[t * stride + k * dilation - padding[0], c], with x = 0 outside the sequence;
+    result = clip((clip(accumulator, -limit, limit) * multiplier + half) >> shift, low, high). W: int8 [outputs, inputs, kernel].
+    With padding[1] = 0 it streams: output t is due as soon as its last input step is there.
+    """
+
+    W: Int8Array
+    bias: Int32Array
+    scale: Float64Array
+    limit: Int32Array
+    multiplier: Int32Array
+    shift: int
+    low: int
+    high: int
+    output_scale: float
+    stride: int = 1
+    padding: tuple[int, int] = (0, 0)
+    dilation: int = 1
+
+    @property
+    def inputs(self) -> int:
+        return int(self.W.shape[1])
+
+    @property
+    def outputs(self) -> int:
+        return int(self.W.shape[0])
+
+    @property
+    def reach(self) -> int:
+        """Number of input steps that one output step spans."""
+        return (int(self.W.shape[2]) - 1) * self.dilation + 1
+
+
+@dataclass(frozen=True)
+class IntegerPool:
+    """Over `size` steps of each channel, every `stride` steps; an unfinished last window is dropped.
+
+    kind "max": the largest int8; "average": (sum * multiplier + half) >> shift with multiplier = round(2^shift / size).
+    """
+
+    kind: str
+    size: int
+    stride: int
+    channels: int
+    multiplier: int = 0
+    shift: int = 0
+
+    @property
+    def inputs(self) -> int:
+        return self.channels
+
+    @property
+    def outputs(self) -> int:
+        return self.channels
+
+
+@dataclass(frozen=True)
 class IntegerReadOut:
-    """Which steps reach the layers behind. kind: "last", "mean" or "every".
+    """Which steps reach the layers behind. kind: "last", "mean", "every", or "final" (see `network.ReadOut`).
 
     "mean" passes on the int32 sum over the steps, not the mean: the dense layer behind multiplies its bias by the number of steps
     instead, so that no division is needed and argmax is unchanged. window: number of steps after which a decision is due
@@ -156,7 +232,7 @@ class IntegerDense:
         return int(self.W.shape[0])
 
 
-IntegerLayer = IntegerRecurrent | IntegerReadOut | IntegerDense
+IntegerLayer = IntegerRecurrent | IntegerBidirectional | IntegerConv1d | IntegerPool | IntegerReadOut | IntegerDense
 
 
 @dataclass(frozen=True)
@@ -183,7 +259,7 @@ class Normalize:
 
 @dataclass(frozen=True)
 class IntegerNetwork:
-    """An integer network: normalize -> recurrent ... -> read-out -> dense ... (scores int32).
+    """An integer network: normalize -> [convolution | pooling | dense]* -> recurrent ... -> read-out -> dense ... (scores int32).
 
     softmax: whether the float network ended in a softmax (scores are left before it; argmax is the same).
     classes: names of the outputs; metadata: text that travels with the model.
@@ -202,7 +278,20 @@ class IntegerNetwork:
 
     @property
     def recurrent(self) -> tuple[IntegerRecurrent, ...]:
-        return tuple(layer for layer in self.layers if isinstance(layer, IntegerRecurrent))
+        """All recurrent layers in order, the two directions of a bidirectional one as two."""
+        found: list[IntegerRecurrent] = []
+        for layer in self.layers:
+            if isinstance(layer, IntegerRecurrent):
+                found.append(layer)
+            elif isinstance(layer, IntegerBidirectional):
+                found += [layer.forward, layer.backward]
+        return tuple(found)
+
+    @property
+    def streams(self) -> bool:
+        """Whether the network can be fed step by step: nothing in it needs the end of the sequence."""
+        waits = any(isinstance(layer, IntegerConv1d) and layer.padding[1] for layer in self.layers)
+        return not waits and not any(layer.reverse for layer in self.recurrent)
 
     @property
     def read_out(self) -> IntegerReadOut:

@@ -12,12 +12,19 @@ from edge_lstm import float_inference
 from edge_lstm.cells import Activation
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.bounds import prove_network
+from edge_lstm.fixed_point.feed_forward import integer_convolution, integer_dense, pooling
 from edge_lstm.fixed_point.formats import INT8, state_formats
-from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerLayer, IntegerNetwork, IntegerReadOut, Normalize
+from edge_lstm.fixed_point.integer_network import (
+    IntegerBidirectional,
+    IntegerLayer,
+    IntegerNetwork,
+    IntegerReadOut,
+    IntegerRecurrent,
+    Normalize,
+)
 from edge_lstm.fixed_point.lowering import lower
 from edge_lstm.fixed_point.rescaling import rescaling
-from edge_lstm.fixed_point.weights import SMALLEST_SCALE, round_rows
-from edge_lstm.network import Dense, Network, Preprocess, ReadOut, Recurrent
+from edge_lstm.network import Bidirectional, Conv1d, Dense, FloatArray, Layer, Network, Pool, Preprocess, ReadOut, Recurrent
 
 Float64Array = npt.NDArray[np.float64]
 INPUT_RANGE = 4.0  # standardized inputs are clipped at +-4 standard deviations
@@ -38,12 +45,12 @@ class Ranges:
     """What calibration saw.
 
     input: [channels] largest |x| of the network's own input; states: per recurrent layer, state -> largest magnitude;
-    dense: per dense layer, largest |output|.
+    outputs: per dense or convolutional layer, largest |output|.
     """
 
     input: Float64Array
     states: tuple[dict[str, float], ...]
-    dense: tuple[float, ...]
+    outputs: tuple[float, ...]
 
 
 def calibrate(network: Network, x: npt.NDArray[np.generic]) -> Ranges:
@@ -53,36 +60,48 @@ def calibrate(network: Network, x: npt.NDArray[np.generic]) -> Ranges:
     """
     float_inference.check_input(x, network.inputs)
     v = float_inference.preprocess(network.preprocess, x) if network.preprocess is not None else np.asarray(x, np.float64)
-    inputs, states, outputs = np.abs(v).max((0, 1)), [], []
+    inputs = np.abs(v).max((0, 1))
+    states: list[dict[str, float]] = []
+    outputs: list[float] = []
     for index, layer in enumerate(network.layers):
         if isinstance(layer, Recurrent):
-            state = float_inference.initial_state(layer, len(v), np.float64)
-            seen = dict.fromkeys(layer.cell.states, 0.0)
-            h = np.empty((*v.shape[:2], layer.units))
-            for t in range(v.shape[1]):
-                state, _ = float_inference.step(layer, v[:, t], state)
-                seen = {s: max(seen[s], float(np.abs(state[s]).max())) for s in seen}
-                h[:, t] = state[layer.cell.output]
-            states.append(seen)
-            v = h
-        else:
-            v = float_inference.apply(network, index, v)
-            if isinstance(layer, Dense):
-                outputs.append(float(np.abs(v).max()))
+            states.append(_largest_states(layer, v))
+        elif isinstance(layer, Bidirectional):
+            states += [_largest_states(direction, v) for direction in (layer.forward, layer.backward)]
+        v = float_inference.apply(network, index, v)
+        if isinstance(layer, (Dense, Conv1d)):
+            outputs.append(float(np.abs(v).max()))
     return Ranges(inputs, tuple(states), tuple(outputs))
+
+
+def _largest_states(layer: Recurrent, v: FloatArray) -> dict[str, float]:
+    state = float_inference.initial_state(layer, len(v), np.float64)
+    seen = dict.fromkeys(layer.cell.states, 0.0)
+    order = range(v.shape[1])
+    for t in reversed(order) if layer.reverse else order:
+        state, _ = float_inference.step(layer, v[:, t], state)
+        seen = {s: max(seen[s], float(np.abs(state[s]).max())) for s in seen}
+    return seen
 
 
 def harden(network: Network, gates: Sequence[str] | None = None) -> Network:
     """The same weights with threshold gates (all gates of every layer, or those named). Accuracy suffers unless training follows."""
-    layers = []
+
+    def hardened(layer: Recurrent) -> Recurrent:
+        names = layer.cell.gates if gates is None else gates
+        unknown = set(names) - set(layer.cell.gates)
+        if unknown:
+            raise EdgeLstmError(f"{layer.cell.name} has no gate {', '.join(sorted(unknown))}; it has {', '.join(layer.cell.gates)}")
+        return replace(layer, activations={**layer.activations, **{g: Activation("threshold") for g in names}})
+
+    layers: list[Layer] = []
     for layer in network.layers:
         if isinstance(layer, Recurrent):
-            names = layer.cell.gates if gates is None else gates
-            unknown = set(names) - set(layer.cell.gates)
-            if unknown:
-                raise EdgeLstmError(f"{layer.cell.name} has no gate {', '.join(sorted(unknown))}; it has {', '.join(layer.cell.gates)}")
-            layer = replace(layer, activations={**layer.activations, **{g: Activation("threshold") for g in names}})
-        layers.append(layer)
+            layers.append(hardened(layer))
+        elif isinstance(layer, Bidirectional):
+            layers.append(Bidirectional(hardened(layer.forward), hardened(layer.backward)))
+        else:
+            layers.append(layer)
     return network.with_layers(tuple(layers))
 
 
@@ -106,49 +125,39 @@ def quantize_with_ranges(network: Network, ranges: Ranges, options: Options) -> 
 
 def _layers(network: Network, normalize: Normalize, ranges: Ranges, options: Options) -> tuple[IntegerLayer, ...]:
     layers: list[IntegerLayer] = []
-    scale: Float64Array | float = normalize.scale
-    states, denses = iter(ranges.states), iter(ranges.dense)
+    scale: Float64Array = normalize.scale  # real value of one unit of each channel that the next layer reads
+    states, outputs = iter(ranges.states), iter(ranges.outputs)
+
+    def recurrent(layer: Recurrent) -> IntegerRecurrent:
+        formats = state_formats(layer, next(states), options.cell_bits)
+        return replace(lower(layer, scale, formats, options.weight_levels).layer, reverse=layer.reverse)
+
     for index, layer in enumerate(network.layers):
-        if isinstance(layer, Recurrent) and not layer.reverse:
-            formats = state_formats(layer, next(states), options.cell_bits)
-            width = np.broadcast_to(np.asarray(scale, np.float64), (layer.inputs,))
-            recurrent = lower(layer, width, formats, options.weight_levels).layer
-            layers.append(recurrent)
-            scale = recurrent.output_scale
+        if isinstance(layer, Recurrent):
+            one = recurrent(layer)
+            layers.append(one)
+            scale = np.full(one.units, one.output_scale)
+        elif isinstance(layer, Bidirectional):
+            both = IntegerBidirectional(recurrent(layer.forward), recurrent(layer.backward))
+            layers.append(both)
+            scale = np.concatenate([np.full(one.units, one.output_scale) for one in (both.forward, both.backward)])
         elif isinstance(layer, ReadOut):
-            kind = "last" if layer.kind == "final" else layer.kind
+            kind = "last" if layer.kind == "final" and network.streams else layer.kind
             layers.append(IntegerReadOut(kind, network.window or (MEAN_WINDOW if kind == "mean" else 0)))
-        elif isinstance(layer, Dense):
-            below = layers[-1] if layers else None
-            mean = isinstance(below, IntegerReadOut) and below.kind == "mean"
-            integer = _dense(layer, scale, next(denses), last=index == len(network.layers) - 1, after_mean=mean)
-            layers.append(integer)
-            scale = integer.output_scale
+        elif isinstance(layer, Pool):
+            layers.append(pooling(layer))
+        elif isinstance(layer, Conv1d):
+            convolution = integer_convolution(layer, scale, next(outputs))
+            layers.append(convolution)
+            scale = np.full(layer.outputs, convolution.output_scale)
         else:
-            what = "a reversed recurrent layer" if isinstance(layer, Recurrent) else f"a {type(layer).__name__} layer"
-            raise EdgeLstmError(f"layer {index}: {what} has no integer form; the float network can be used as it is")
+            below = layers[-1] if layers else None
+            after_mean = isinstance(below, IntegerReadOut) and below.kind == "mean"
+            last = index == len(network.layers) - 1
+            dense = integer_dense(layer, scale, next(outputs), last=last, after_mean=after_mean)
+            layers.append(dense)
+            scale = np.full(layer.outputs, dense.output_scale)
     return tuple(layers)
-
-
-def _dense(layer: Dense, input_scale: Float64Array | float, seen: float, *, last: bool, after_mean: bool) -> IntegerDense:
-    W, b = np.asarray(layer.W, np.float64) * input_scale, np.asarray(layer.b, np.float64)
-    largest = np.abs(W).max(1)
-    if last and layer.activation.kind == "identity":
-        largest = np.full(layer.outputs, largest.max())  # one scale, so that the accumulators themselves can be compared
-        scale = np.maximum(largest / INT8, max(float(np.abs(b).max()) / 2**22, SMALLEST_SCALE))
-        return IntegerDense(round_rows(W, scale, INT8), np.floor(b / scale + 0.5).astype(np.int32), scale)
-    if layer.activation.kind not in ("identity", "relu"):
-        raise EdgeLstmError(f"a dense layer with activation {layer.activation} has no integer form yet; use relu or none")
-    if after_mean:
-        raise EdgeLstmError(
-            "a hidden dense layer behind a mean read-out has no integer form; read out the last step, or drop the hidden layer"
-        )
-    scale = np.maximum.reduce([largest / INT8, np.abs(b) / 2**22, np.full(len(b), SMALLEST_SCALE)])
-    output = max(seen, 2.0**-6) / INT8
-    limit, multiplier, shift = rescaling(scale / output, INT8)
-    low = 0 if layer.activation.kind == "relu" else -INT8
-    bias = np.floor(b / scale + 0.5).astype(np.int32)
-    return IntegerDense(round_rows(W, scale, INT8), bias, scale, limit, multiplier, shift, low, INT8, output)
 
 
 def normalization(network: Network, seen: Float64Array) -> Normalize:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from random_networks import random_input, random_integer, random_network
+from random_networks import random_deep, random_input, random_integer, random_network
 
 from edge_lstm.cells import activation, cell, family
 from edge_lstm.engine import reference
@@ -22,7 +22,7 @@ def outputs(network: Network, x: np.ndarray, options: Options | None = None) -> 
     """Real outputs of the quantized network on the reference engine, before a softmax."""
     integer = quantize(network, x, options)
     counts = x if x.dtype == np.int16 else np.clip(np.floor(x / integer.normalize.units_per_count + 0.5), -32768, 32767).astype(np.int16)
-    steps = counts.shape[1] // integer.normalize.decimation if integer.read_out.kind == "mean" else 1
+    steps = reference.check_steps(integer, counts.shape[1] // integer.normalize.decimation) if integer.read_out.kind == "mean" else 1
     return reference.run(integer, counts).scores * integer.score_scale / steps
 
 
@@ -35,6 +35,18 @@ def test_a_smooth_network_is_close_to_its_float_original(name: str, read_out: st
     y = network(x)
     error = outputs(network, x) - y
     assert np.sqrt((error**2).mean()) < 0.03 * max(float(np.abs(y).max()), 0.5)
+
+
+@pytest.mark.parametrize("read_out", ["last", "mean", "every", "final"])
+@pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.parametrize("name", ["lstm", "gru", "rnn"])
+def test_layers_around_the_cell_stay_close_too(name: str, streams: bool, read_out: str) -> None:
+    rng = np.random.default_rng(10 + streams)
+    network = random_deep(rng, name, "sigmoid", read_out, streams=streams)
+    x = random_input(rng, network, 16)
+    y, z = network(x), outputs(network, x)
+    assert y.shape == z.shape
+    assert np.sqrt(((y - z) ** 2).mean()) < 0.04 * max(float(np.abs(y).max()), 0.5)
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru", "lstm_peephole"])
