@@ -1,8 +1,8 @@
 """ONNX in, ONNX out: reading the graphs of exporters, writing and reading the float and the integer model.
 
-    load(path)                     Network or IntegerNetwork, from a file of our own or of an exporter
-    save_network, save_integer     written atomically, read back exactly
-    integer_model                  the integer network as an ONNX model, with every state as an output on request
+load(path)                     Network or IntegerNetwork, from a file of our own or of an exporter
+save_network, save_integer     written atomically, read back exactly
+integer_model                  the integer network as an ONNX model, with every state as an output on request
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class Body:
         self.nodes.append(helper.make_node("Identity", [value], [name]))
 
     def blocks(self, source: str, value: str, length: int) -> str:
-        """`value`: [batch, samples, channels] like `source`, as [batch, samples // length, length, channels]; left-over samples are dropped."""
+        """`value`: [batch, samples, channels] like `source`, as [batch, blocks, length, channels]; left-over samples are dropped."""
         block = self.constant([length], np.int64)
         zero, one = (self.constant([n], np.int64) for n in (0, 1))
         count = self.emit("Div", self.emit("Shape", source, start=1, end=2), block)
@@ -69,12 +69,20 @@ class Body:
         return [*self._constants.values(), *self.nodes]
 
     def scan(
-        self, step: Body, states: Sequence[tuple[str, str, str]], inputs: Sequence[tuple[str, str]], outputs: Sequence[str], dtype: int
+        self,
+        step: Body,
+        states: Sequence[tuple[str, str, str]],
+        inputs: Sequence[tuple[str, str]],
+        outputs: Sequence[str],
+        dtype: int,
+        *,
+        reverse: bool = False,
     ) -> list[str]:
         """Appends a Scan over axis 1 of [batch, time, ...] values whose body is `step`.
 
         states: (initial value, name of the state inside the step, value inside the step that renews it), of ONNX type `dtype`;
-        inputs: (whole sequence, name of one step of it inside the step); outputs: values inside the step, gathered over time.
+        inputs: (whole sequence, name of one step of it inside the step); outputs: values inside the step, gathered over time;
+        reverse: from the last step to the first, the outputs in the order of the inputs all the same.
         Returns the names of the states after the last step and of the gathered outputs.
         """
         body_outputs = []
@@ -96,6 +104,7 @@ class Body:
             num_scan_inputs=len(inputs),
             scan_input_axes=[1] * len(inputs),
             scan_output_axes=[1] * len(outputs),
+            **({"scan_input_directions": [1] * len(inputs), "scan_output_directions": [1] * len(outputs)} if reverse else {}),
         )
 
     def function(

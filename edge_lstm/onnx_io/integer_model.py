@@ -87,7 +87,7 @@ class _Writer:
         network = self.network
         graph = helper.make_graph(
             self.nodes,
-            network.name,
+            network.name or "network",
             [helper.make_tensor_value_info("raw", TensorProto.INT16, ["batch", "samples", network.inputs])],
             [
                 helper.make_tensor_value_info("scores", TensorProto.INT32, [*shape, network.outputs]),

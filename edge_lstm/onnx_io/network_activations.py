@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -87,6 +87,6 @@ def parameters(activations: list[tuple[str, float, float]]) -> dict[str, list[st
     return attributes
 
 
-def float_type(dtypes: set[npt.DTypeLike]) -> FloatType:
+def float_type(arrays: Iterable[npt.NDArray[np.floating]]) -> FloatType:
     """float32 if every array is, else float64."""
-    return np.float32 if all(np.dtype(d) == np.float32 for d in dtypes) else np.float64
+    return np.float32 if all(array.dtype == np.float32 for array in arrays) else np.float64

@@ -67,7 +67,7 @@ def recurrent(layer: Recurrent, name: str, dtype: FloatType) -> onnx.FunctionPro
     for state in layer.cell.states:
         start = given.get(names.initial(state)) or function.constant(np.zeros(layer.units), dtype)
         states.append((_per_sequence(function, start), inside[state], values[updates[state]]))
-    output = function.scan(step, states, sequences, [values[updates[layer.cell.output]]], ONNX_TYPE[dtype])[-1]
+    output = function.scan(step, states, sequences, [values[updates[layer.cell.output]]], ONNX_TYPE[dtype], reverse=layer.reverse)[-1]
     function.rename(output, "Y")
     return function.function(name, ["X", *inputs], ["Y"], (), "\n".join(layer.cell.equations))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ import onnx
 from edge_lstm import cells
 from edge_lstm.cells import Activation, Cell
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.network import Dense, Layer, Network, Preprocess, ReadOut, Recurrent, RowWeights
+from edge_lstm.network import Bidirectional, Conv1d, Dense, Layer, Network, Pool, Preprocess, ReadOut, Recurrent, RowWeights
 from edge_lstm.onnx_io import integer_arrays as names
 from edge_lstm.onnx_io.body import DOMAIN
 from edge_lstm.onnx_io.network_standard import FORMS, Form, unstack
@@ -29,7 +29,7 @@ def read_own_network(model: onnx.ModelProto) -> Network:
     if missing:
         raise EdgeLstmError(f"the function of node {missing[0]!r} is missing; the file is cut off or was edited")
     return Network(
-        fields.objects("layers", lambda f: _Layer(f, initializers).read()),
+        fields.objects("layers", lambda f: _Layer(f, initializers, f"layer{f.index}").read()),
         _preprocess(fields.object("preprocess"), initializers) if fields.has("preprocess") else None,
         fields.flag("softmax"),
         fields.texts("classes"),
@@ -65,31 +65,52 @@ def _activation(fields: Fields) -> Activation:
 
 
 class _Layer:
-    """A layer's definition; its arrays are the initializers `<label>.<name>`, its label is its place in the list."""
+    """A layer's definition; its arrays are the initializers `<label>.<name>`."""
 
-    def __init__(self, fields: Fields, initializers: Mapping[str, onnx.TensorProto]) -> None:
-        self.fields, self.initializers = fields, initializers
-        self.label = f"layer{fields.index}"
+    def __init__(self, fields: Fields, initializers: Mapping[str, onnx.TensorProto], label: str) -> None:
+        self.fields, self.initializers, self.label = fields, initializers, label
 
     def array(self, name: str, dimensions: int) -> FloatArray:
         return _array(self.initializers, f"{self.label}.{name}", dimensions)
 
     def read(self) -> Layer:
         kind = self.fields.text("kind")
-        if kind == "read_out":
-            return ReadOut(self.fields.text("read_out"))
-        if kind == "dense":
-            W = self.array("W", 2)
-            W = np.ascontiguousarray(W.T) if self.fields.flag("transposed") else W
-            dense = Dense(W, self.array("b", 1), _activation(self.fields.object("activation")))
-            if dense.b.shape != W.shape[:1]:
-                raise EdgeLstmError(f"{self.label}: {len(dense.b)} biases for {W.shape[0]} outputs; the file was edited")
-            return dense
-        if kind == "recurrent":
-            return self._recurrent()
-        raise EdgeLstmError(f"{self.fields.where}: unknown kind of layer {kind!r}; the file comes from a later version")
+        if kind not in _READERS:
+            raise EdgeLstmError(f"{self.fields.where}: unknown kind of layer {kind!r}; the file comes from a later version")
+        return _READERS[kind](self)
 
-    def _recurrent(self) -> Recurrent:
+    def weights(self, dimensions: int) -> tuple[FloatArray, FloatArray]:
+        """W and b, which must have as many outputs each."""
+        W, b = self.array("W", dimensions), self.array("b", 1)
+        outputs = W.shape[1] if self.fields.has("transposed") and self.fields.flag("transposed") else W.shape[0]
+        if b.shape != (outputs,):
+            raise EdgeLstmError(f"{self.label}: {len(b)} biases for {outputs} outputs; the file was edited")
+        return W, b
+
+    def dense(self) -> Dense:
+        W, b = self.weights(2)
+        return Dense(np.ascontiguousarray(W.T) if self.fields.flag("transposed") else W, b, _activation(self.fields.object("activation")))
+
+    def conv1d(self) -> Conv1d:
+        W, b = self.weights(3)
+        stride, dilation, padding = self.fields.integer("stride"), self.fields.integer("dilation"), self.fields.integers("padding")
+        if stride < 1 or dilation < 1 or len(padding) != 2 or min(padding) < 0:
+            raise EdgeLstmError(
+                f"{self.label}: stride {stride}, dilation {dilation} and padding {padding} are impossible; the file was edited"
+            )
+        return Conv1d(W, b, stride, (padding[0], padding[1]), dilation, _activation(self.fields.object("activation")))
+
+    def pool(self) -> Pool:
+        fields = self.fields
+        return Pool(fields.text("pool"), fields.integer("size"), fields.integer("stride"), fields.integer("channels"))
+
+    def bidirectional(self) -> Bidirectional:
+        forward, backward = (
+            _Layer(self.fields.object(name), self.initializers, f"{self.label}.{name}").recurrent() for name in ("forward", "backward")
+        )
+        return Bidirectional(forward, backward)
+
+    def recurrent(self) -> Recurrent:
         fields = self.fields
         try:
             cell = cells.cell(fields.text("cell"))
@@ -99,7 +120,10 @@ class _Layer:
         initial = {state: self.array(names.initial(state), 1) for state in fields.texts("initial")}
         rows, parameters = self._standard(cell) if fields.flag("standard") else self._function(cell)
         clip = fields.number("clip") if fields.has("clip") else None
-        layer = Recurrent(cell, activations, rows, parameters, initial, clip)
+        layer = Recurrent(cell, activations, rows, parameters, initial, clip, fields.flag("reverse"))
+        widths = {weights.W.shape[1] for weights in rows.values() if weights.W is not None}
+        if len(widths) != 1:
+            raise EdgeLstmError(f"{self.label}: its rows read {sorted(widths)} inputs; the file was edited")
         wrong = [name for name, values in {**parameters, **initial}.items() if values.shape != (layer.units,)]
         if wrong or set(initial) - set(cell.states):
             raise EdgeLstmError(f"{self.label}: {', '.join(wrong) or 'an initial state'} does not fit the cell; the file was edited")
@@ -138,3 +162,13 @@ class _Layer:
                 raise EdgeLstmError(
                     f"{self.label}.{name} has shape {list(array.shape)}, expected {list(wanted[name])}; the file was edited"
                 )
+
+
+_READERS: dict[str, Callable[[_Layer], Layer]] = {
+    "recurrent": _Layer.recurrent,
+    "bidirectional": _Layer.bidirectional,
+    "conv1d": _Layer.conv1d,
+    "pool": _Layer.pool,
+    "read_out": lambda layer: ReadOut(layer.fields.text("read_out")),
+    "dense": _Layer.dense,
+}

@@ -75,6 +75,8 @@ def attributes(layer: Recurrent, form: Form) -> dict[str, Any]:
     """Attributes of the node."""
     entries = [standard(layer.activations[roles[0]]) for roles in form.roles]
     found: dict[str, Any] = {"hidden_size": layer.units, **form.attributes, **parameters([entry for entry in entries if entry is not None])}
+    if layer.reverse:
+        found["direction"] = "reverse"
     if layer.clip is not None:
         found["clip"] = float(layer.clip)
     return found

@@ -66,7 +66,10 @@ def to_array(tensor: onnx.TensorProto, where: str) -> Array:
 
 def to_text(value: dict[str, Any]) -> str:
     """Compact JSON; floats in their shortest form that reads back to the same bits."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise EdgeLstmError(f"the network cannot be saved: {error}") from error
 
 
 class Fields:
