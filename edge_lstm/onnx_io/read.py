@@ -32,7 +32,8 @@ def read_network(model: onnx.ModelProto, base_dir: Path | None = None) -> Networ
     """The float network that `model` computes, for input [batch, time, channels] whatever the order of the axes in the graph.
 
     base_dir: folder of the files that hold external weights. The model is left as it is.
-    States that are inputs of the graph (the streaming form) start at zero and are kept by the engine; the metadata names them.
+    The metadata names input and output of the graph, `onnx_input_axes` where the graph has the time axis first, and
+    `onnx_state_inputs`: states that are inputs of the graph (the streaming form), which start at zero and are kept by the engine.
     Raises UnsupportedModel with every reason found, or EdgeLstmError for a damaged model or missing weights.
     """
     model = _prepared(model, base_dir)
@@ -66,6 +67,9 @@ def _prepared(model: onnx.ModelProto, base_dir: Path | None) -> onnx.ModelProto:
             load_external_data_for_model(copy, str(base_dir))
         except (OSError, ValueError, onnx.checker.ValidationError) as error:
             raise EdgeLstmError(f"cannot read the model's external weights: {_first_line(error)}") from error
+    opset = next((o.version for o in copy.opset_import if o.domain in ("", "ai.onnx")), None)
+    if opset is None or opset < OLDEST_OPSET:
+        raise UnsupportedModel((f"the model uses opset {opset}; export it again with opset {OLDEST_OPSET} or later (17 is a good choice)",))
     shapeless = [i.name for i in copy.graph.input if i.type.HasField("tensor_type") and not i.type.tensor_type.HasField("shape")]
     if shapeless:
         raise UnsupportedModel(tuple(f"input {name} has no shape: export the model with its number of channels" for name in shapeless))
@@ -75,9 +79,6 @@ def _prepared(model: onnx.ModelProto, base_dir: Path | None) -> onnx.ModelProto:
         onnx.checker.check_model(copy)
     except onnx.checker.ValidationError as error:
         raise EdgeLstmError(f"this is no valid ONNX model: {_first_line(error)}") from error
-    opset = next((o.version for o in copy.opset_import if o.domain in ("", "ai.onnx")), None)
-    if opset is None or opset < OLDEST_OPSET:
-        raise UnsupportedModel((f"the model uses opset {opset}; export it again with opset {OLDEST_OPSET} or later (17 is a good choice)",))
     return onnx.inliner.inline_local_functions(copy) if copy.functions else copy
 
 
@@ -115,6 +116,8 @@ def _network(model: onnx.ModelProto, signals: Mapping[str, Signal], inputs: Mapp
         raise UnsupportedModel((f"the model has {len(results)} outputs ({', '.join(results)}); keep one",))
     name, signal = next(iter(results.items()))
     names = {"onnx_input": signal.source, "onnx_output": name}
+    if _axes(inputs[signal.source])[0][0].name == walk.roles.axis(signal.source, "time"):
+        names["onnx_input_axes"] = "time, batch, features"
     states = [i for i in inputs if i != signal.source]
     if states:
         names["onnx_state_inputs"] = ", ".join(states)

@@ -46,7 +46,7 @@ def add_dense(signal: Signal, W: FloatArray, b: FloatArray, dimension: int, role
     """Adds y = W x + b over the features in `dimension`. W: [outputs, inputs]."""
     check_open(signal)
     width = features_of(signal, dimension, roles)
-    if W.shape[1] != width:
+    if W.shape[1] != width or 0 in W.shape:
         raise Refusal(f"has weights for {W.shape[1]} inputs but reads {describe(signal)}")
     W, b = fold_input(signal, W, b)
     layers = (*signal.layers, Dense(W, b))

@@ -157,13 +157,17 @@ def _activations(node: Node, kind: Kind) -> tuple[Activation, ...]:
 
 def _units(node: Node) -> int:
     """Number of hidden units: the attribute hidden_size, or the last axis of R where it is left out."""
-    return int(node.attribute("hidden_size", node.value(_R).shape[-1]))
+    shape = node.value(_R).shape
+    if len(shape) != 3:
+        raise Refusal(f"weight input R is {describe(node.value(_R))}, expected rank 3")
+    units = node.attribute("hidden_size", shape[2])
+    if not isinstance(units, int) or units < 1:
+        raise Refusal(f"hidden_size is {units}; expected a positive number")
+    return units
 
 
 def _weights(node: Node, kind: Kind, signal: Signal) -> Weights:
-    W, R = (concrete(node.value(i), f"weight input {name}") for i, name in ((_W, "W"), (_R, "R")))
-    if W.ndim != 3 or R.ndim != 3:
-        raise Refusal(f"weights W and R must have rank 3, not {W.ndim} and {R.ndim}")
+    W, R = (concrete(node.value(i), f"weight input {name}", 3) for i, name in ((_W, "W"), (_R, "R")))
     if W.shape[0] != 1 or R.shape[0] != 1:
         raise Refusal(f"weights W are of {W.shape[0]} directions, R of {R.shape[0]}; a forward layer has 1")
     units = _units(node)

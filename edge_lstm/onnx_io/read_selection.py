@@ -83,6 +83,8 @@ def _slice(node: Node) -> Value:
         starts, ends = sizes(node.value(1), "starts"), sizes(node.value(2), "ends")
         axes = tuple(range(len(starts))) if node.input(3) is None else tuple(int(a) for a in concrete(node.value(3), "axes").ravel())
         steps = (1,) * len(starts) if node.input(4) is None else tuple(int(s) for s in concrete(node.value(4), "steps").ravel())
+    if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
+        raise Refusal(f"has {len(starts)} starts, {len(ends)} ends, {len(axes)} axes and steps {list(steps)}, which do not fit together")
     for axis, start, end, step in zip((resolve_axis(a, len(shape)) for a in axes), starts, ends, steps, strict=True):
         part = _sliced(node, value, axis, start, end, step)
         if isinstance(part, Refused):
@@ -119,6 +121,9 @@ def _sliced(node: Node, value: Readable, axis: int, start: Size, end: Size, step
 def _concat(node: Node) -> Value:
     values = [node.value(index) for index in range(len(node.inputs))]
     axis = resolve_axis(node.attribute("axis"), len(values[0].shape))
+    others = {(*v.shape[:axis], *v.shape[axis + 1 :]) for v in values if len(v.shape) == len(values[0].shape)}
+    if len(others) != 1 or any(len(v.shape) != len(values[0].shape) for v in values):
+        raise Refusal(f"joins {', '.join(describe(v) for v in values)}, which do not fit together")
     if len(values) == 1:
         return values[0]
     if all(isinstance(v, Constant) for v in values):

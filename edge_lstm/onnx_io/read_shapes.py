@@ -88,6 +88,8 @@ def _unsqueeze(node: Node) -> Value:
     value, axes = node.value(0), axes_of(node) or ()
     rank = len(value.shape) + len(axes)
     new = sorted(resolve_axis(a, rank) for a in axes)
+    if len(set(new)) != len(new):
+        raise Refusal(f"adds an axis twice: {list(axes)}")
     if isinstance(value, Constant):
         shape = list(value.shape)
         for a in new:
@@ -203,6 +205,8 @@ def _expand(node: Node) -> Value:
 
 def repeated(value: Constant, target: tuple[Size, ...]) -> Constant:
     """The constant broadcast with the shape `target` (NumPy's rule, operator Expand)."""
+    if any(isinstance(size, int) and size < 0 for size in target):
+        raise Refusal(f"asks for the shape {shape_text(target)}")
     rank = max(len(target), len(value.shape))
     old = (1,) * (rank - len(value.shape)) + value.shape
     new = (1,) * (rank - len(target)) + target

@@ -24,7 +24,7 @@ def _gemm(node: Node) -> Value:
         raise Refusal("attribute transA = 1 is not read: the signal must be the left factor as it is")
     if len(signal.axes) != 2:
         raise Refusal(f"reads {describe(signal)}; expected rank 2")
-    B = concrete(node.value(1), "the weight matrix")
+    B = concrete(node.value(1), "the weight matrix", 2)
     W = as_float(B if node.attribute("transB", 0) else B.T) * np.float32(node.attribute("alpha", 1.0))
     b = np.zeros(W.shape[0], W.dtype)
     if node.input(2) is not None:

@@ -125,9 +125,11 @@ def shape_text(shape: tuple[Size, ...]) -> str:
     return "[" + ", ".join(str(size) for size in shape) + "]"
 
 
-def concrete(value: Value | None, what: str) -> Array:
-    """The numbers of `value`. Raises Refusal, naming `what`, if it depends on the input."""
+def concrete(value: Value | None, what: str, rank: int | None = None) -> Array:
+    """The numbers of `value`. Raises Refusal, naming `what`, if it depends on the input or has another rank."""
     if isinstance(value, Constant) and value.is_concrete:
+        if rank is not None and value.array.ndim != rank:
+            raise Refusal(f"{what} has shape {shape_text(value.shape)}, expected rank {rank}")
         return value.array
     if isinstance(value, Refused):
         raise Refusal(value.reason)

@@ -75,8 +75,9 @@ def runtime(model: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]]) -> list[N
 
 
 def assert_reads(
-    model: onnx.ModelProto, *, batch: int = 3, steps: int = STEPS, time_major: bool = False, seed: int = 1, feeds: Mapping[str, Any] | None = None
-) -> Network:
+    model: onnx.ModelProto, *, batch: int = 3, steps: int = STEPS, time_major: bool = False, seed: int = 1,
+    feeds: Mapping[str, Any] | None = None,
+) -> Network:  # fmt: skip
     """Reads the model, and holds what the network computes on random input against ONNX Runtime."""
     network = read_network(model)
     shape = (batch, steps, network.inputs)

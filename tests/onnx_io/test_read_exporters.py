@@ -177,7 +177,8 @@ def test_weights_that_the_graph_computes_are_folded() -> None:
     y, _ = scripted(graph, 1)
     weights = graph.node("Transpose", graph.node("Concat", graph.random(1, UNITS), graph.random(CLASSES - 1, UNITS), axis=0), perm=[1, 0])
     value = graph.node("Gather", y, graph.constant(-1), axis=1)
-    assert_reads(graph.model(graph.node("Add", graph.random(CLASSES), graph.node("MatMul", value, graph.node("Mul", weights, graph.random(1))))))
+    product = graph.node("MatMul", value, graph.node("Mul", weights, graph.random(1)))
+    assert_reads(graph.model(graph.node("Add", graph.random(CLASSES), product)))
 
 
 def test_a_branch_whose_condition_is_known_is_taken() -> None:

@@ -58,7 +58,6 @@ CASES = [
 
 
 @pytest.mark.parametrize(("kind", "tail", "count"), CASES)
-@pytest.mark.slow
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
 @pytest.mark.parametrize("dynamo", [False, True], ids=["torchscript", "dynamo"])
 def test_export_is_read(kind: str, tail: str, count: int, dynamic: bool, dynamo: bool, tmp_path: Path) -> None:
