@@ -51,6 +51,7 @@ class LayerNames:
 
 
 def number(value: int) -> Expression:
+    """A constant."""
     return Expression(str(value), ATOM if value >= 0 else SUM)
 
 

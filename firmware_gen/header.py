@@ -28,6 +28,7 @@ def header(network: IntegerNetwork, *, prefix: str | None = None) -> str:
 
 
 def render_header(model: Model) -> str:
+    """The header of a network whose C text is made already."""
     network, last = model.network, model.layers[-1]
     return TEMPLATES.get_template("header.h.j2").render(
         model=model, network=network, p=model.prefix, P=model.prefix.upper(), banner=banner(model), last=last,
@@ -58,8 +59,8 @@ def _layer_title(text: LayerText) -> str:
 def _activation_lines(text: LayerText) -> list[str]:
     roles = ", ".join(f"{role}: {kind}" for role, kind in text.layer.activations.items())
     lines = [f"Activations: {roles}."]
-    if text.is_lazy:
-        lines.append("What a closed gate would discard is not computed.")
+    if text.lazy_rows:
+        lines.append(f"Computed only where its gate is open: row {', row '.join(text.lazy_rows)}.")
     return lines
 
 
@@ -70,7 +71,6 @@ def _reset_lines(model: Model) -> list[str]:
     for field in model.fields:
         value = "0"
         if field.name in starts and starts[field.name][1].initial.any():
-            text, state = starts[field.name]
             table = model.initial[field.name]
             value = f"({field.type}){table}[k]" if field.type != "int32_t" else f"{table}[k]"
         if field.shape is None:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from edge_lstm.fixed_point.integer_network import IntegerRecurrent, IntOp
 from firmware_gen.expressions import CONDITION, EXPRESSION, SUM, UNARY, Expression, LayerNames, as_number, condition, number
 from firmware_gen.names import identifier
@@ -16,6 +18,10 @@ from firmware_gen.tables import WIDTH, Tables, signed_type
 STORED_VIEW = ("clip", "shift", "raise", "offset", "complement")  # operators that need nothing but a stored number
 LONGEST = 3  # operators in one expression before it is split into statements
 INDENT = "    "
+# Names of values that are one other value, changed.
+PARTICIPLE = {
+    "select": "gated_", "complement": "one_minus_", "shift": "rounded_", "rescale": "scaled_", "clip": "clipped_", "raise": "raised_",
+}  # fmt: skip
 RESERVED = {"u", "x", "y", "state"}  # names that the generated function has already
 
 
@@ -27,7 +33,7 @@ class LayerText:
     arrays: (type, name) of the local arrays of all units; fields: state -> (type, field of the struct); buffers: (field, local array)
     of the states that are copied back when the last pass is over; output: the layer's output of unit u, from the struct `state`;
     output_field: the int8 field that holds it as it is, None if it takes an expression; output_stored: whether that field exists for
-    this purpose alone; flow: the simplified dataflow, for the banner.
+    this purpose alone; lazy_rows: rows computed only where a gate is open; flow: the simplified dataflow, for the banner.
     """
 
     infix: str
@@ -40,21 +46,24 @@ class LayerText:
     output: str
     output_field: str | None
     output_stored: bool
+    lazy_rows: tuple[str, ...]
+
+    @property
+    def matrices(self) -> list[np.ndarray]:
+        """The weight matrices of the rows that are left; one that is zero throughout costs nothing."""
+        rows = [self.layer.rows[op.name] for op in self.flow.ops.values() if op.code == "row"]
+        return [matrix for row in rows for matrix in (row.W, *row.R) if matrix is not None and matrix.any()]
 
     @property
     def reads_x(self) -> bool:
-        return any(" x, " in line for lines in self.passes for line in lines)
-
-    @property
-    def is_lazy(self) -> bool:
-        """Whether any row is computed only where a gate is open."""
-        return any(line.lstrip().startswith("if (") for lines in self.passes for line in lines)
+        """Whether any row reads the layer's input."""
+        rows = [self.layer.rows[op.name] for op in self.flow.ops.values() if op.code == "row"]
+        return any(row.W is not None and row.W.any() for row in rows)
 
     @property
     def multiply_accumulates(self) -> int:
-        """Worst-case multiply-accumulates of the rows in one step."""
-        rows = [self.layer.rows[op.name] for op in self.flow.ops.values() if op.code == "row"]
-        return sum((0 if row.W is None else row.W.size) + sum(r.size for r in row.R) for row in rows)
+        """Multiply-accumulates of the rows in one step with all gates open."""
+        return sum(int(matrix.size) for matrix in self.matrices)
 
 
 def layer_text(layer: IntegerRecurrent, tables: Tables, infix: str) -> LayerText:
@@ -91,7 +100,7 @@ class _Writer:
             passes[-1].append(f"{INDENT * 2}{output} = {self._stored(self._value(self.flow.output), 'int8_t')};")
         return LayerText(
             self.infix, self.layer, self.flow, tuple(map(tuple, passes)), tuple(arrays), self.fields, tuple(buffers), output, output_field,
-            self.flow.output is not None,
+            self.flow.output is not None, tuple(op.name for i, op in self.flow.ops.items() if op.code == "row" and self.plan.lazy[i]),
         )  # fmt: skip
 
     # ---- what the next layer sees -------------------------------------------------------------------------------------------
@@ -164,9 +173,8 @@ class _Writer:
             return role
         if op.code == "multiply" and all(isinstance(a, int) and a in self.local for a in args):
             return "_".join(self.local[a] for a in args if isinstance(a, int))
-        words = {"select": "gated_", "complement": "one_minus_", "shift": "rounded_", "rescale": "scaled_", "clip": "clipped_", "raise": "raised_"}
-        if op.code in words:
-            return words[op.code] + re.sub(r"^(a_|new_)", "", of)
+        if op.code in PARTICIPLE:
+            return PARTICIPLE[op.code] + re.sub(r"^(a_|new_)", "", of)
         return {"add": "sum", "subtract": "difference", "multiply": "product"}.get(op.code, op.code)
 
     def _is_gate(self, index: int) -> bool:
@@ -175,7 +183,9 @@ class _Writer:
         codes = [self.flow.ops[a].code for a in args if isinstance(a, int)]
         if op.code == "positive":
             return codes != ["row"] and not all(self._is_gate(user) for user in self.flow.users(index))
-        return (op.code == "add" and codes == ["positive", "positive"]) or (op.code == "clip" and op.numbers[0] == 0 and codes == ["offset"])
+        if op.code == "add":
+            return codes == ["positive", "positive"]
+        return op.code == "clip" and op.numbers[0] == 0 and codes == ["offset"]
 
     # ---- statements ---------------------------------------------------------------------------------------------------------
 
@@ -285,8 +295,9 @@ class _Writer:
             if not weights.any():
                 continue
             assert isinstance(source, int), "a source of a row is always kept as a vector"
-            vector = f"state->{self.fields[self.flow.ops[source].name][1]}" if stored_as_read(self.flow, source) else self.local[source]
-            number_of = "" if len(row.R) == 1 else str(k + 1)
-            R = self.names.add((f"{row.name}_R{number_of}",), weights, f"[units][units] weights of {vector.removeprefix('state->')} in row {row.name}")
-            terms.append(f"{prefix}_dot({R}[u], {vector}, {units})")
+            in_state = stored_as_read(self.flow, source)
+            vector = self.fields[self.flow.ops[source].name][1] if in_state else self.local[source]
+            which = "" if len(row.R) == 1 else str(k + 1)
+            R = self.names.add((f"{row.name}_R{which}",), weights, f"[units][units] weights of {vector} in row {row.name}")
+            terms.append(f"{prefix}_dot({R}[u], {'state->' if in_state else ''}{vector}, {units})")
         return Expression(" + ".join(terms) or "0", SUM)

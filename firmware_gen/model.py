@@ -14,8 +14,10 @@ from firmware_gen.names import prefix_of
 from firmware_gen.tables import BYTES, Tables, signed_type, unsigned_type
 
 INT32 = 2**31 - 1
-FUNCTIONS = ("reset", "normalize", "push", "step", "ready", "class", "class_name", "scores", "state", "round", "clip", "dot", "dot_sum", "rescale",
-             "curve", "recurrent", "shift_is_arithmetic")  # fmt: skip
+FUNCTIONS = (
+    "reset", "normalize", "push", "step", "ready", "class", "class_name", "scores", "state", "round", "clip", "dot", "dot_sum", "rescale",
+    "curve", "recurrent", "shift_is_arithmetic",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,8 @@ def build(network: IntegerNetwork, prefix: str | None = None) -> Model:
     layers = tuple(layer_text(layer, tables, infix) for layer, infix in zip(recurrent, infixes, strict=True))
     dense_texts = tuple(_dense(layer, k, k == len(dense) - 1, tables) for k, layer in enumerate(dense))
     due = max(network.read_out.window, 1)
-    return Model(network, name, tables, layers, dense_texts, _fields(network, name, layers, due, mean), normalize, _initial(layers, tables), due)
+    fields = _fields(network, name, layers, due, mean)
+    return Model(network, name, tables, layers, dense_texts, fields, normalize, _initial(layers, tables), due)
 
 
 def _in_order(network: IntegerNetwork) -> tuple[list[IntegerRecurrent], list[IntegerDense], bool]:
@@ -137,7 +140,7 @@ def _check_products(network: IntegerNetwork) -> None:
     for what, limit, multiplier, shift in rescalings:
         worst = int((limit.astype(np.int64) * multiplier).max(initial=0)) + (1 << shift >> 1)
         if worst > INT32 or limit.min(initial=0) < 0 or multiplier.min(initial=0) < 0:
-            raise EdgeLstmError(f"{what}: the product {worst} leaves 32 bits (limit * multiplier + half must not); quantize the network again")
+            raise EdgeLstmError(f"{what}: limit * multiplier + half = {worst} leaves 32 bits; quantize the network again")
     if 32768 * front.decimation + int(np.abs(front.offset.astype(np.int64)).max(initial=0)) > INT32:
         raise EdgeLstmError("normalization: the sum of a block minus its offset leaves 32 bits; use a smaller decimation")
     for layer in network.recurrent:
@@ -189,10 +192,11 @@ def _fields(network: IntegerNetwork, prefix: str, layers: tuple[LayerText, ...],
             fields.append(Field("int8_t", text.output_field, units, length, f"[{units}] output of the layer"))
     if mean:
         units, limit = layers[-1].layer.units, 127 * network.read_out.window
-        length = f"{upper}_{layers[-1].infix.upper()}UNITS"
-        fields.append(Field(signed_type(-limit, limit), "sum", units, length, f"[{units}] sum of the output over the steps, within +-{limit}"))
+        length, comment = f"{upper}_{layers[-1].infix.upper()}UNITS", f"[{units}] sum of the output over the steps, within +-{limit}"
+        fields.append(Field(signed_type(-limit, limit), "sum", units, length, comment))
     if front.decimation > 1:
-        fields.append(Field("int32_t", "block", front.inputs, f"{upper}_INPUTS", f"[{front.inputs}] sums of the counts of the block being gathered"))
+        comment = f"[{front.inputs}] sums of the counts of the block being gathered"
+        fields.append(Field("int32_t", "block", front.inputs, f"{upper}_INPUTS", comment))
         fields.append(Field(unsigned_type(front.decimation), "samples", None, "", "samples in the block so far"))
     fields.append(Field(unsigned_type(due), "steps", None, "", f"steps since the reset, at most {due}"))
     return tuple(sorted(fields, key=lambda field: -BYTES[field.type]))

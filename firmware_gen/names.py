@@ -8,10 +8,15 @@ from edge_lstm.errors import UsageError
 
 # Words that C or C++ keeps for itself and that could end up as a whole identifier of the generated code.
 KEYWORDS = frozenset(
-    "alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl const constexpr continue decltype default delete do double "
-    "else enum explicit export extern false float for friend goto if inline int long mutable namespace new noexcept not not_eq nullptr operator or or_eq "
-    "private protected public register restrict return short signed sizeof static struct switch template this throw true try typedef typeid typename "
-    "union unsigned using virtual void volatile wchar_t while xor xor_eq".split()
+    re.findall(
+        r"\w+",
+        """
+        alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl const constexpr continue decltype default
+        delete do double else enum explicit export extern false float for friend goto if inline int long mutable namespace new noexcept not
+        not_eq nullptr operator or or_eq private protected public register restrict return short signed sizeof static struct switch template
+        this throw true try typedef typeid typename union unsigned using virtual void volatile wchar_t while xor xor_eq
+        """,
+    )
 )
 
 
@@ -24,7 +29,10 @@ def identifier(text: str) -> str:
 
 
 def prefix_of(name: str, prefix: str | None) -> str:
-    """The prefix of all names of a header: `prefix`, or the model's name in lower case. Raises UsageError for a prefix that C cannot use."""
+    """The prefix of all names of a header: `prefix`, or the model's name in lower case.
+
+    Raises UsageError for a prefix that C cannot use.
+    """
     if prefix is None:
         return identifier(name.lower())
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*", prefix) or prefix in KEYWORDS:
@@ -40,5 +48,5 @@ def comment(text: str) -> str:
 
 def string_literal(text: str) -> str:
     """`text` as a C string literal, UTF-8 bytes outside printable ASCII as octal escapes."""
-    plain = {ord(" "), *range(ord("a"), ord("z") + 1), *range(ord("A"), ord("Z") + 1), *range(ord("0"), ord("9") + 1), *b"!#$%&'()*+,-./:;<=>@[]^_`{|}~"}
+    plain = set(range(0x20, 0x7F)) - set(b'"\\?')  # ?? could start a trigraph
     return '"' + "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in text.encode("utf-8")) + '"'

@@ -22,19 +22,20 @@ def selftest(model: Model, raw: npt.NDArray[np.int16]) -> str:
     """
     network = model.network
     if raw.dtype != np.int16 or raw.ndim != 3 or raw.shape[2] != network.inputs or not len(raw):
-        raise EdgeLstmError(f"self-test vectors must be int16 counts [vectors, samples, {network.inputs}], got {raw.dtype} {list(raw.shape)}")
+        wanted = f"int16 counts [vectors, samples, {network.inputs}]"
+        raise EdgeLstmError(f"self-test vectors must be {wanted}, got {raw.dtype} {list(raw.shape)}")
     expected = reference.run(network, raw, states=True)
-    fields = [(text, state.name) for text in model.layers for state in text.layer.states]
-    traces = [trace[name] for trace, text in zip(expected.states, model.layers, strict=True) for name in [s.name for s in text.layer.states]]
+    traces = [trace[s.name] for trace, text in zip(expected.states, model.layers, strict=True) for s in text.layer.states]
+    fields = [(text.fields[s.name][1], text.layer.units) for text in model.layers for s in text.layer.states]
     scores = expected.scores[:, -1] if network.read_out.kind == "every" else expected.scores
     checksums = [_wrapped(_checksums(np.concatenate([trace[k] for trace in traces], axis=1))) for k in range(len(raw))]
     tables = [
-        Table("raw", "int16_t", raw, ""),
-        Table("expected_scores", "int32_t", scores, ""),
+        Table(f"{model.prefix}_selftest_raw", "int16_t", raw, ""),
+        Table(f"{model.prefix}_selftest_scores", "int32_t", scores, ""),
     ]
     return TEMPLATES.get_template("selftest.c.j2").render(
         p=model.prefix, P=model.prefix.upper(), version=__version__, vectors=len(raw), samples=raw.shape[1], steps=len(traces[0][0]),
-        tables=tables, checksums=checksums, states=[(text.fields[name][1], text.layer.units) for text, name in fields],
+        tables=tables, checksums=checksums, states=fields,
     )  # fmt: skip
 
 

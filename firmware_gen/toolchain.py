@@ -24,7 +24,10 @@ class Compiler:
     cxx: tuple[str, ...] | None = None
 
     def run(self, sources: list[Path], output: Path, *flags: str, cxx: bool = False) -> None:
-        """Compiles (and links, unless a flag says otherwise) `sources` to `output`. Raises EdgeLstmError with the compiler's first error."""
+        """Compiles (and links, unless a flag says otherwise) `sources` to `output`.
+
+        Raises EdgeLstmError with the compiler's first error.
+        """
         command = self.cxx if cxx else self.command
         if command is None:
             raise EdgeLstmError(f"{self.name} has no C++ compiler here")
@@ -34,13 +37,15 @@ class Compiler:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise EdgeLstmError(f"the C compiler {self.name} does not run: {error}") from error
         if result.returncode:
-            messages = [line for line in result.stderr.splitlines() if "error" in line.lower()] or result.stderr.splitlines() or ["no message"]
-            raise EdgeLstmError(f"{self.name} cannot compile {sources[0].name}: {messages[0].strip()}")
+            lines = result.stderr.splitlines() or ["no message"]
+            first = next((line for line in lines if "error" in line.lower()), lines[0])
+            raise EdgeLstmError(f"{self.name} cannot compile {sources[0].name}: {first.strip()}")
 
     @property
     def version(self) -> str:
         """The first line that the compiler says about itself."""
-        result = subprocess.run([*self.command, "--version"], capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False)
+        call = [*self.command, "--version"]
+        result = subprocess.run(call, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False)
         return (result.stdout.splitlines() or [self.name])[0].strip()
 
 
