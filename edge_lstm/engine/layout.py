@@ -1,0 +1,156 @@
+"""Where everything lies in memory: the model (constants) and the records (the state of one sequence each).
+
+A model is one buffer: header of int64 slots, int32 numbers, then weights, constants and tables of each layer. A record is the state of
+one sequence, all layers one after the other; a batch is an array of records. Offsets that depend on the dataflow alone stand in the
+generated source; those that depend on sizes stand in the header, so that one compiled kernel serves all models of a structure.
+
+    group      sixteen units, one vector of int32
+    tile       64 bytes of weights: sixteen units times the 4 (int8) or 2 (int16) sources that one dot instruction takes
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_lstm.engine.plan import LayerPlan
+from edge_lstm.fixed_point.integer_network import IntegerRecurrent
+
+LINE = 64  # bytes of a cache line, and of sixteen int32
+LANES = 16
+PERMUTED_SEGMENTS = 64  # curves of so many segments fit four AVX-512 registers
+
+# "initial": a record after a reset; "inputs": place of x in a record; "sum": of a mean; "values": two buffers of the layers behind;
+# "normalize": int32 offset, limit, multiplier of each channel, then shift and rounding term; "dense": table of DENSE_SLOTS.
+NETWORK_SLOTS = (
+    "channels", "record", "window", "decimation", "normalize", "initial", "inputs", "sum", "values", "values_bytes", "outputs",
+    "dense_layers", "dense", "units", "groups",
+)  # fmt: skip
+LAYER_SLOTS = ("groups", "input_tiles", "unit_tiles", "segment_bytes", "half_bytes", "segments", "units", "constants")
+DENSE_SLOTS = ("inputs", "groups", "weights", "bias", "limit", "multiplier", "shift", "half", "low", "high")
+# A record begins with what streaming needs, in bytes from its start: int64 steps, samples of the unfinished block, address of the model,
+# then the int32 sums of the unfinished block.
+STREAM_STEPS, STREAM_SAMPLES, STREAM_MODEL, STREAM_SUMS = 0, 8, 16, 24
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a kernel is generated for.
+
+    name: "vnni" or "portable"; accumulators: vectors of sixteen int32 that the machine keeps in registers beside weights and sources;
+    permutes: whether curves of 64 segments are looked up in registers.
+    """
+
+    name: str
+    accumulators: int
+    permutes: bool
+
+    @property
+    def source_bytes(self) -> int:
+        """Bytes of one value that rows read: unsigned bytes (value + 128) for VNNI, int16 otherwise."""
+        return 1 if self.name == "vnni" else 2
+
+    @property
+    def tile_sources(self) -> int:
+        return 4 // self.source_bytes
+
+    def sequences(self, rows: int) -> int:
+        """How many sequences share one load of the weights of `rows` rows."""
+        return max(1, min(8, self.accumulators // max(rows, 1)))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Structure of a table. segments: number of them; paired: knots and their differences fit 16 bits, so one dot product interpolates."""
+
+    segments: int
+    paired: bool
+
+
+@dataclass(frozen=True)
+class LayerStructure:
+    """All of a recurrent layer that its kernel depends on: the schedule, and the structure of each table."""
+
+    plan: LayerPlan
+    curves: dict[str, Curve]
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """Row operators, phase by phase."""
+        return tuple(index for phase in self.plan.phases for index in phase.rows)
+
+    @property
+    def constant_names(self) -> tuple[str, ...]:
+        """Vectors of one group's constants, in order: 64 bytes each."""
+        biases = tuple(f"bias {self.plan.ops[index].name}" for index in self.rows)
+        rescales = tuple(f"{name}.{part}" for name in self.plan.rescales for part in ("low", "high", "multiplier"))
+        return biases + tuple(f"vector {name}" for name in self.plan.vectors) + rescales
+
+    @property
+    def unit_names(self) -> tuple[str, ...]:
+        """Vectors that a record keeps for each group: stored states, then values that cross phases."""
+        return tuple(f"state {name}" for name in self.plan.stored) + tuple(f"spill {index}" for index in self.plan.spilled)
+
+    @property
+    def number_names(self) -> tuple[str, ...]:
+        """Numbers common to all units: input shifts of rows, then the numbers of each operator with the rounding term of each shift."""
+        shifts = tuple(f"input_shift {self.plan.ops[index].name}" for index in self.rows)
+        return shifts + tuple(f"{index} {what}" for index, op in enumerate(self.plan.ops) for what in NUMBERS.get(op.code, ()))
+
+
+# Numbers of each operator that the kernel reads from the model. `complement` is missing: its number is part of the structure.
+NUMBERS: dict[str, tuple[str, ...]] = {
+    "offset": ("offset",),
+    "clip": ("low", "high"),
+    "rescale": ("shift", "half"),
+    "multiply": ("shift", "half"),
+    "shift": ("shift", "half"),
+    "raise": ("shift",),
+    "interpolate": ("low", "high", "reach", "segment_shift", "segment_mask", "segment_one", "shift", "half"),
+}
+
+
+@dataclass(frozen=True)
+class Structure:
+    """All of a network that its kernel depends on."""
+
+    layers: tuple[LayerStructure, ...]
+    read_out: str
+
+    @property
+    def slot_names(self) -> tuple[str, ...]:
+        names = [*NETWORK_SLOTS]
+        for k, layer in enumerate(self.layers):
+            names += [f"{k}.{name}" for name in LAYER_SLOTS]
+            names += [f"{k}.{part}{p}" for p in range(len(layer.plan.phases)) for part in ("weights", "group_weights")]
+            names += [f"{k}.table {name}" for name in layer.plan.tables]
+        return tuple(names)
+
+    @property
+    def number_names(self) -> tuple[str, ...]:
+        return tuple(f"{k}.{name}" for k, layer in enumerate(self.layers) for name in layer.number_names)
+
+    def slot(self, name: str) -> int:
+        """Byte offset of a slot of the header."""
+        return 8 * self.slot_names.index(name)
+
+    def number(self, name: str) -> int:
+        """Byte offset of a number."""
+        return 8 * len(self.slot_names) + 4 * self.number_names.index(name)
+
+    @property
+    def head_bytes(self) -> int:
+        """Size of header and numbers."""
+        return padded(8 * len(self.slot_names) + 4 * len(self.number_names), LINE)
+
+
+def padded(count: int, multiple: int = LANES) -> int:
+    """`count` rounded up to a multiple."""
+    return -(-count // multiple) * multiple
+
+
+def curve_of(layer: IntegerRecurrent, name: str) -> Curve:
+    """The structure of a table of `layer`."""
+    knots = layer.tables[name].astype(int)
+    shifts = [op.numbers[0] for op in layer.ops if op.code == "interpolate" and op.name == name]
+    steepest = max((abs(int(b) - int(a)) for a, b in zip(knots[:-1], knots[1:], strict=True)), default=0)
+    return Curve(len(knots) - 1, steepest <= 32767 and max(shifts) <= 14)

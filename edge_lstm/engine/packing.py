@@ -1,0 +1,314 @@
+"""From an integer network to the buffer that its kernels read: padded, tiled, with the corrections that keep every bit.
+
+Kernels for VNNI hold sources as unsigned bytes v + 128; the 128 * sum(weights) that a dot product gains is taken off the bias here, modulo
+2^32 as all sums are. Padded units and sources have zero weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_lstm.engine.layout import (
+    DENSE_SLOTS,
+    LANES,
+    LINE,
+    STREAM_SUMS,
+    LayerStructure,
+    Structure,
+    Target,
+    curve_of,
+    padded,
+)
+from edge_lstm.engine.plan import Phase, plan
+from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerReadOut, IntegerRecurrent, Normalize
+from edge_lstm.fixed_point.operators import VALUE, half
+
+Bytes = npt.NDArray[np.uint8]
+Int32Array = npt.NDArray[np.int32]
+Int64Array = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What one kernel runs: recurrent layers, a read-out ("last", "mean" or "every"), dense layers.
+
+    normalize: of a stack that sees the network's input, which streams need; None for one that other layers feed.
+    """
+
+    normalize: Normalize | None
+    recurrent: tuple[IntegerRecurrent, ...]
+    read_out: IntegerReadOut
+    dense: tuple[IntegerDense, ...]
+
+    @property
+    def inputs(self) -> int:
+        return self.recurrent[0].inputs
+
+    @property
+    def outputs(self) -> int:
+        return self.dense[-1].outputs if self.dense else self.recurrent[-1].units
+
+
+@dataclass(frozen=True)
+class StatePlace:
+    """One state as kernels list them. padded: units, rounded up to whole groups."""
+
+    layer: int
+    state: str
+    units: int
+    padded: int
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A packed stack. model: the buffer, aligned to 64 bytes; initial: one record as it is before the first step."""
+
+    model: Bytes
+    initial: Bytes
+    states: tuple[StatePlace, ...]
+
+
+def aligned(size: int) -> Bytes:
+    """A zeroed buffer of `size` bytes that begins on a cache line."""
+    raw = np.zeros(size + LINE, np.uint8)
+    start = -raw.ctypes.data % LINE
+    return raw[start : start + size]
+
+
+def structure_of(stack: Stack) -> Structure:
+    """What the kernels of `stack` depend on."""
+    layers = []
+    for layer in stack.recurrent:
+        schedule = plan(layer)
+        layers.append(LayerStructure(schedule, {name: curve_of(layer, name) for name in schedule.tables}))
+    return Structure(tuple(layers), stack.read_out.kind)
+
+
+class _Buffer:
+    """A growing buffer of aligned pieces."""
+
+    def __init__(self, head: int):
+        self.size = head
+        self.pieces: list[tuple[int, Bytes]] = []
+
+    def add(self, values: npt.NDArray[np.generic]) -> int:
+        """Appends an array; returns its offset."""
+        at = self.size
+        self.pieces.append((at, np.ascontiguousarray(values).reshape(-1).view(np.uint8)))
+        self.size = padded(at + values.nbytes, LINE)
+        return at
+
+    def finish(self) -> Bytes:
+        buffer = aligned(self.size)
+        for at, piece in self.pieces:
+            buffer[at : at + len(piece)] = piece
+        return buffer
+
+
+def pack(stack: Stack, structure: Structure, target: Target) -> Packed:
+    """The model buffer of `stack` for kernels that were generated from `structure` for `target`."""
+    buffer = _Buffer(structure.head_bytes)
+    inputs = stack.inputs
+    record = padded(STREAM_SUMS + 4 * inputs, LINE)
+    slots = {"channels": inputs, "inputs": record, "window": stack.read_out.window, **_pack_normalize(buffer, stack.normalize)}
+    record += padded(padded(inputs, 4) * target.source_bytes, LINE)
+    numbers: dict[str, int] = {}
+    initial: list[tuple[int, npt.NDArray[np.generic]]] = []
+    states: list[StatePlace] = []
+    for k, (layer, one) in enumerate(zip(stack.recurrent, structure.layers, strict=True)):
+        packer = _LayerPacker(layer, one, target)
+        slots |= {f"{k}.{name}": value for name, value in packer.pack(buffer, inputs, record).items()}
+        numbers |= {f"{k}.{name}": value for name, value in packer.numbers().items()}
+        initial += packer.initial(record)
+        states += [StatePlace(k, name, layer.units, packer.padded) for name in one.plan.updates]
+        record += packer.record_bytes
+        inputs = layer.units
+    groups = padded(inputs) // LANES
+    slots |= {"units": inputs, "groups": groups, "sum": record, "values": record + groups * LINE}
+    values_bytes = 4 * padded(max([inputs, *(layer.outputs for layer in stack.dense)]))
+    record += groups * LINE + 2 * values_bytes
+    if record // LINE % 2 == 0:
+        record += LINE  # an odd number of lines: the records of a batch spread over all sets of the cache
+    slots |= {"values_bytes": values_bytes, "outputs": stack.outputs}
+    slots |= {"dense_layers": len(stack.dense), "dense": _pack_dense(buffer, stack.dense)}
+    image = np.zeros(record, np.uint8)
+    for at, values in initial:
+        piece = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+        image[at : at + len(piece)] = piece
+    slots |= {"record": record, "initial": buffer.add(image)}
+    model = buffer.finish()
+    head = np.array([slots[name] for name in structure.slot_names], np.int64).view(np.uint8)
+    tail = np.array([numbers[name] for name in structure.number_names], np.int64).astype(np.int32).view(np.uint8)
+    model[: len(head)] = head
+    model[len(head) : len(head) + len(tail)] = tail
+    return Packed(model, image, tuple(states))
+
+
+def _pack_normalize(buffer: _Buffer, front: Normalize | None) -> dict[str, int]:
+    """Slots of the front end, which only streams read."""
+    if front is None:
+        return {"decimation": 1, "normalize": 0}
+    shifts = np.array([front.shift, half(front.shift)], np.int32)
+    values = np.concatenate([front.offset, front.limit, front.multiplier, shifts]).astype(np.int32)
+    return {"decimation": front.decimation, "normalize": buffer.add(values)}
+
+
+class _LayerPacker:
+    def __init__(self, layer: IntegerRecurrent, structure: LayerStructure, target: Target):
+        self.layer, self.structure, self.plan, self.target = layer, structure, structure.plan, target
+        self.padded = padded(layer.units)
+        self.groups = self.padded // LANES
+        self.segment_bytes = self.padded * target.source_bytes
+        self.half_bytes = len(self.plan.segments) * self.segment_bytes
+        self.unit_bytes = self.groups * LINE * len(structure.unit_names)
+        self.segments_bytes = padded(2 * self.half_bytes, LINE)
+
+    @property
+    def record_bytes(self) -> int:
+        return self.segments_bytes + self.unit_bytes
+
+    def pack(self, buffer: _Buffer, inputs: int, record: int) -> dict[str, int]:
+        """Adds weights, constants and tables to the buffer; returns the layer's slots. record: where its part of a record begins."""
+        slots = {
+            "groups": self.groups,
+            "input_tiles": -(-inputs // self.target.tile_sources),
+            "unit_tiles": -(-self.layer.units // self.target.tile_sources),
+            "segment_bytes": self.segment_bytes,
+            "half_bytes": self.half_bytes,
+            "segments": record,
+            "units": record + self.segments_bytes,
+            "constants": buffer.add(self.constants()),
+        }
+        for p, phase in enumerate(self.plan.phases):
+            tiles = self.weights(phase)
+            slots |= {f"weights{p}": buffer.add(tiles), f"group_weights{p}": tiles.nbytes // self.groups}
+        for name in self.plan.tables:
+            slots[f"table {name}"] = buffer.add(self.table(name))
+        return slots
+
+    def matrices(self, phase: Phase) -> list[list[npt.NDArray[np.int8]]]:
+        """For each pass of the phase, the matrices [units, sources] of its rows."""
+        found = []
+        for one in phase.passes:
+            rows = [(self.layer.rows[self.plan.ops[phase.rows[position]].name], k) for position, k in one.rows]
+            found.append([row.R[k] if k >= 0 else np.asarray(row.W) for row, k in rows])
+        return found
+
+    def weights(self, phase: Phase) -> npt.NDArray[np.generic]:
+        """[groups, bytes]: for each pass [tile, row, unit, source of the tile]."""
+        width = self.target.tile_sources
+        parts = [np.zeros((self.groups, 0), np.uint8)]
+        for matrices in self.matrices(phase):
+            tiles = -(-matrices[0].shape[1] // width)
+            wide = np.zeros((len(matrices), self.padded, tiles * width), np.int8 if self.target.source_bytes == 1 else np.int16)
+            for k, matrix in enumerate(matrices):
+                wide[k, : matrix.shape[0], : matrix.shape[1]] = matrix
+            tiled = wide.reshape(len(matrices), self.groups, LANES, tiles, width).transpose(1, 3, 0, 2, 4)
+            parts.append(np.ascontiguousarray(tiled).reshape(self.groups, -1).view(np.uint8))
+        return np.concatenate(parts, 1)
+
+    def constants(self) -> Int32Array:
+        """[groups, names, 16] in the order of `LayerStructure.constant_names`."""
+        values: dict[str, Int64Array] = {}
+        for index in self.structure.rows:
+            row = self.layer.rows[self.plan.ops[index].name]
+            bias = row.bias.astype(np.int64)
+            if self.target.source_bytes == 1:  # sources are stored with 128 added
+                if row.W is not None:
+                    bias = bias - (128 * row.W.astype(np.int64).sum(1) << row.input_shift)
+                for matrix in row.R:
+                    bias = bias - 128 * matrix.astype(np.int64).sum(1)
+            values[f"bias {row.name}"] = bias
+        for name in self.plan.vectors:
+            values[f"vector {name}"] = self.layer.vectors[name].astype(np.int64)
+        for name in self.plan.rescales:
+            limit = self.layer.vectors[f"{name}.limit"].astype(np.int64)
+            values |= {f"{name}.low": -limit, f"{name}.high": limit}
+            values[f"{name}.multiplier"] = self.layer.vectors[f"{name}.multiplier"].astype(np.int64)
+        names = self.structure.constant_names
+        packed = np.zeros((len(names), self.padded), np.int32)
+        for k, name in enumerate(names):
+            packed[k, : self.layer.units] = values[name].astype(np.int32)
+        return np.ascontiguousarray(packed.reshape(len(names), self.groups, LANES).transpose(1, 0, 2))
+
+    def table(self, name: str) -> Int32Array:
+        """Paired: low half knot, high half difference to the next. Otherwise all knots, then all differences."""
+        curve = self.structure.curves[name]
+        knots = self.layer.tables[name].astype(np.int64)
+        steps = knots[1:] - knots[:-1]
+        if curve.paired:
+            return ((steps << 16) | (knots[:-1] & 0xFFFF)).astype(np.int32)
+        return np.concatenate([knots[:-1], steps]).astype(np.int32)
+
+    def numbers(self) -> dict[str, int]:
+        values = {f"input_shift {row.name}": row.input_shift for row in self.layer.rows.values()}
+        for index, op in enumerate(self.plan.ops):
+            if op.code == "offset":
+                values[f"{index} offset"] = op.numbers[0]
+            elif op.code == "clip":
+                values |= {f"{index} low": op.numbers[0], f"{index} high": op.numbers[1]}
+            elif op.code in ("rescale", "multiply", "shift"):
+                values |= {f"{index} shift": op.numbers[0], f"{index} half": half(op.numbers[0])}
+            elif op.code == "raise":
+                values[f"{index} shift"] = op.numbers[0]
+            elif op.code == "interpolate":
+                segment, out = op.numbers
+                reach = self.structure.curves[op.name].segments << segment >> 1
+                values |= {
+                    f"{index} low": -reach, f"{index} high": reach - 1, f"{index} reach": reach, f"{index} segment_shift": segment,
+                    f"{index} segment_mask": (1 << segment) - 1, f"{index} segment_one": 1 << segment,
+                    f"{index} shift": segment + out, f"{index} half": half(segment + out),
+                }  # fmt: skip
+        return values
+
+    def initial(self, record: int) -> list[tuple[int, npt.NDArray[np.generic]]]:
+        """(offset, values) of what a record holds before the first step."""
+        start = {state.name: state.initial.astype(np.int64) for state in self.layer.states}
+        placed: list[tuple[int, npt.NDArray[np.generic]]] = []
+        units = np.zeros((self.groups, len(self.structure.unit_names), LANES), np.int32)
+        for k, name in enumerate(self.plan.stored):
+            wide = np.zeros(self.padded, np.int32)
+            wide[: self.layer.units] = start[name]
+            units[:, k] = wide.reshape(self.groups, LANES)
+        placed.append((record + self.segments_bytes, units))
+        for j, segment in enumerate(self.plan.segments):
+            wide = np.zeros(self.padded, np.int64)
+            if segment.source >= 0 and segment.at_end is not None:
+                wide[: self.layer.units] = self._from_states(segment.source, start)
+            stored = (wide + 128).astype(np.uint8) if self.target.source_bytes == 1 else wide.astype(np.int16)
+            placed.append((record + j * self.segment_bytes, stored))
+        return placed
+
+    def _from_states(self, index: int, states: dict[str, Int64Array]) -> Int64Array:
+        """Value of an operator that depends on nothing but states and constants."""
+        op = self.plan.ops[index]
+        if op.code == "state":
+            return states[op.name]
+        if op.code == "vector":
+            return self.layer.vectors[op.name].astype(np.int64)
+        return np.asarray(VALUE[op.code](op, self.layer, [self._from_states(a, states) for a in op.args]))
+
+
+def _pack_dense(buffer: _Buffer, layers: tuple[IntegerDense, ...]) -> int:
+    """Adds the dense layers and the table of DENSE_SLOTS that describes them; returns the table's offset."""
+    table = np.zeros((max(len(layers), 1), len(DENSE_SLOTS)), np.int64)
+    for k, layer in enumerate(layers):
+        width = padded(layer.outputs)
+        weights = np.zeros((layer.inputs, width), np.int32)
+        weights[:, : layer.outputs] = layer.W.T
+        tiled = weights.reshape(layer.inputs, width // LANES, LANES).transpose(1, 0, 2)
+
+        def vector(values: Int32Array, width: int = width) -> int:
+            wide = np.zeros(width, np.int32)
+            wide[: len(values)] = values
+            return buffer.add(wide)
+
+        entry = {"inputs": layer.inputs, "groups": width // LANES, "weights": buffer.add(tiled), "bias": vector(layer.bias)}
+        if layer.limit is not None and layer.multiplier is not None:
+            entry |= {"limit": vector(layer.limit), "multiplier": vector(layer.multiplier), "shift": layer.shift, "half": half(layer.shift)}
+        entry |= {"low": layer.low, "high": layer.high}
+        table[k] = [entry.get(name, 0) for name in DENSE_SLOTS]
+    return buffer.add(table)

@@ -1,0 +1,47 @@
+"""Floats in physical units on the way in, real-valued outputs on the way out, around the integer network."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_lstm.engine.reference import check_steps
+from edge_lstm.engine.whole import run
+from edge_lstm.errors import EdgeLstmError
+from edge_lstm.fixed_point.integer_network import IntegerNetwork, Normalize
+from edge_lstm.float_inference import check_input, softmax
+
+INT16 = np.iinfo(np.int16)
+
+
+def counts(normalize: Normalize, x: npt.NDArray[np.generic]) -> npt.NDArray[np.int16]:
+    """The int16 counts that a sensor would give for x: [..., channels] in physical units: clip(floor(x / units_per_count + 1/2)).
+
+    Raises EdgeLstmError for another number of channels and for NaN.
+    """
+    x = np.asarray(x, np.float64)
+    if x.shape[-1:] != (normalize.inputs,):
+        raise EdgeLstmError(f"input has shape {x.shape}, expected [..., {normalize.inputs}]")
+    if np.isnan(x).any():
+        raise EdgeLstmError(f"input has a NaN at {np.argwhere(np.isnan(x))[0].tolist()}")
+    return np.clip(np.floor(x / normalize.units_per_count + 0.5), INT16.min, INT16.max).astype(np.int16)
+
+
+def outputs(network: IntegerNetwork, x: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+    """Real-valued outputs, float32 [batch, outputs] or [batch, time, outputs], for x: [batch, time, channels].
+
+    Floats are physical units; integers are sensor counts and must fit int16. Probabilities where the float network ended in a softmax.
+    Raises EdgeLstmError for a wrong shape or type, an empty array, NaN, or counts beyond int16.
+    """
+    x = np.asarray(x)
+    check_input(x, network.inputs)
+    if x.dtype.kind == "f":
+        raw = counts(network.normalize, x)
+    else:
+        if x.min() < INT16.min or x.max() > INT16.max:
+            raise EdgeLstmError(f"counts range from {x.min()} to {x.max()}, beyond int16; give floats if these are physical units")
+        raw = x.astype(np.int16)
+    real = run(network, raw).scores * network.score_scale
+    if network.read_out.kind == "mean":
+        real = real / check_steps(network, raw.shape[1] // network.normalize.decimation)
+    return np.asarray(softmax(real) if network.softmax else real, np.float32)
