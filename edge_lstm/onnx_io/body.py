@@ -14,6 +14,7 @@ DOMAIN = "edge_lstm"
 DOMAIN_VERSION = 1
 OPSET = 18  # the first with ReduceMean and Split as written here; ONNX Runtime 1.20 and later run it
 IR_VERSION = 8  # the first with model-local functions
+END = np.iinfo(np.int64).max  # of a Slice: up to the end
 
 
 class Body:
@@ -63,6 +64,32 @@ class Body:
         whole = self.emit("Slice", value, zero, self.emit("Mul", count, block), one)
         batch, channels = self.emit("Shape", source, start=0, end=1), self.emit("Shape", source, start=2, end=3)
         return self.emit("Reshape", whole, self.emit("Concat", batch, count, block, channels, axis=0), allowzero=1)
+
+    def taps(self, value: str, size: int, stride: int, dilation: int) -> list[str]:
+        """For k = 0 ... size - 1, the steps value[:, k * dilation + stride * t] for every t at which all of them exist."""
+        axis, step = self.constant([1], np.int64), self.constant([stride], np.int64)
+        parts = []
+        for k in range(size):
+            behind = (size - 1 - k) * dilation
+            start, end = (self.constant([n], np.int64) for n in (k * dilation, -behind if behind else END))
+            parts.append(self.emit("Slice", value, start, end, axis, step))
+        return parts
+
+    def columns(self, value: str, start: int, end: int) -> str:
+        """value[..., start:end]; END for no end."""
+        return self.emit("Slice", value, *(self.constant([n], np.int64) for n in (start, end, -1)))
+
+    def padded(self, value: str, padding: tuple[int, int], zero: str) -> str:
+        """`value`: [batch, time, n] with constant `zero` before and after the sequence."""
+        return self.emit("Pad", value, self.constant([0, padding[0], 0, 0, padding[1], 0], np.int64), zero) if any(padding) else value
+
+    def final(self, value: str, backward: int) -> str:
+        """The last step [batch, n] of [batch, time, n]; of the last `backward` columns, which were made in reverse, the first."""
+        last = self.emit("Gather", value, self.constant(-1, np.int64), axis=1)
+        if not backward:
+            return last
+        first = self.emit("Gather", value, self.constant(0, np.int64), axis=1)
+        return self.emit("Concat", self.columns(last, 0, -backward), self.columns(first, -backward, END), axis=-1)
 
     def finished_nodes(self) -> list[onnx.NodeProto]:
         """The constants and then the nodes."""

@@ -12,16 +12,18 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerReadOut, IntegerRecurrent, Normalize
+from edge_lstm.fixed_point.integer_network import IntegerConv1d, IntegerDense, IntegerPool, IntegerReadOut, IntegerRecurrent, Normalize
 
 Array = npt.NDArray[np.generic]
-Layer = Normalize | IntegerRecurrent | IntegerReadOut | IntegerDense
+Layer = Normalize | IntegerRecurrent | IntegerConv1d | IntegerPool | IntegerReadOut | IntegerDense
 
 ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     "Normalize": ("definition", "scale", "units_per_count"),
     "Recurrent": ("definition", "input_scale", "row_scales"),
     "ReadOut": ("definition",),
+    "Pool": ("definition",),
     "Dense": ("definition", "scale"),
+    "Conv1d": ("definition", "scale"),
 }
 
 
@@ -59,10 +61,10 @@ def inputs(layer: Layer) -> dict[str, Array]:
     """Name -> array of the node's inputs behind the value that flows through, in order."""
     if isinstance(layer, Normalize):
         return {"offset": layer.offset, "limit": layer.limit, "multiplier": layer.multiplier}
-    if isinstance(layer, IntegerDense):
+    if isinstance(layer, (IntegerDense, IntegerConv1d)):
         requantize = {"limit": layer.limit, "multiplier": layer.multiplier}
         return {"W": layer.W, "bias": layer.bias, **{k: v for k, v in requantize.items() if v is not None}}
-    if isinstance(layer, IntegerReadOut):
+    if not isinstance(layer, IntegerRecurrent):
         return {}
     arrays: dict[str, Array] = {}
     for row in layer.rows.values():
@@ -80,8 +82,8 @@ def tensors(layer: Layer) -> dict[str, Array]:
     """Name -> array of the node's tensor attributes."""
     if isinstance(layer, Normalize):
         return {"scale": layer.scale, "units_per_count": layer.units_per_count}
-    if isinstance(layer, IntegerDense):
+    if isinstance(layer, (IntegerDense, IntegerConv1d)):
         return {"scale": layer.scale}
-    if isinstance(layer, IntegerReadOut):
-        return {}
-    return {"input_scale": layer.input_scale, "row_scales": np.stack([row.scale for row in layer.rows.values()])}
+    if isinstance(layer, IntegerRecurrent):
+        return {"input_scale": layer.input_scale, "row_scales": np.stack([row.scale for row in layer.rows.values()])}
+    return {}

@@ -6,8 +6,18 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerNetwork, IntegerReadOut, IntegerRecurrent, IntOp, Normalize
-from edge_lstm.network import READ_OUTS
+from edge_lstm.fixed_point.integer_network import (
+    IntegerBidirectional,
+    IntegerConv1d,
+    IntegerDense,
+    IntegerNetwork,
+    IntegerPool,
+    IntegerReadOut,
+    IntegerRecurrent,
+    IntOp,
+    Normalize,
+)
+from edge_lstm.network import POOLS, READ_OUTS
 
 # code -> (number of arguments, number of constants); a row has as many arguments as recurrent matrices
 _SIGNATURE: dict[str, tuple[int, int]] = {
@@ -33,11 +43,22 @@ def check(network: IntegerNetwork) -> None:
             seen_read_out = True
             continue
         _need(layer.inputs == width, f"{where} expects {layer.inputs} inputs but the layer before gives {width}")
+        _need(not seen_read_out or isinstance(layer, IntegerDense), f"{where}: a {type(layer).__name__} behind the read-out")
         if isinstance(layer, IntegerRecurrent):
-            _need(not seen_read_out, f"{where}: a recurrent layer behind the read-out")
             _check_recurrent(layer, where)
+        elif isinstance(layer, IntegerBidirectional):
+            _need(not layer.forward.reverse and layer.backward.reverse, f"{where}: its directions are not forward and backward")
+            _need(layer.backward.inputs == width, f"{where}: its two directions have different inputs")
+            _check_recurrent(layer.forward, where)
+            _check_recurrent(layer.backward, where)
+        elif isinstance(layer, IntegerConv1d):
+            _check_convolution(layer, where)
+        elif isinstance(layer, IntegerPool):
+            _check_pool(layer, where)
         else:
-            _check_dense(layer, where)
+            last = index == len(network.layers) - 1
+            _need(last or layer.limit is not None, f"{where}: a dense layer that is not the last gives 32 bits")
+            _check_weighted(layer, where)
         width = layer.outputs
     _need(not network.classes or len(network.classes) == width, f"{len(network.classes)} class names for {width} outputs")
 
@@ -79,7 +100,8 @@ def _check_normalize(front: Normalize) -> None:
     _need(widest < 2**31, f"{where}: the block sum less its offset reaches {widest}, beyond 32 bits")
 
 
-def _check_dense(layer: IntegerDense, where: str) -> None:
+def _check_weighted(layer: IntegerDense | IntegerConv1d, where: str) -> None:
+    _need(layer.W.size > 0, f"{where}: no weights")
     _check_lengths(where, layer.outputs, bias=layer.bias, scale=layer.scale)
     _check_weights(where, layer.W)
     _check_positive(where, scale=layer.scale)
@@ -88,6 +110,21 @@ def _check_dense(layer: IntegerDense, where: str) -> None:
         _check_requantizing(where, layer.limit, layer.multiplier, layer.shift)
         _check_positive(where, output_scale=layer.output_scale)
         _need(-127 <= layer.low <= layer.high <= 127, f"{where}: output range [{layer.low}, {layer.high}] is not within [-127, 127]")
+
+
+def _check_convolution(layer: IntegerConv1d, where: str) -> None:
+    _check_weighted(layer, where)
+    numbers = layer.stride >= 1 and layer.dilation >= 1 and min(layer.padding) >= 0
+    _need(numbers, f"{where}: stride {layer.stride}, dilation {layer.dilation}, padding {list(layer.padding)}")
+
+
+def _check_pool(layer: IntegerPool, where: str) -> None:
+    sizes = layer.kind in POOLS and layer.size >= 1 and layer.stride >= 1
+    _need(sizes, f"{where}: {layer.kind!r} pooling of {layer.size} steps every {layer.stride}")
+    if layer.kind == "average":
+        _need(0 <= layer.shift <= _MAX_SHIFT and layer.multiplier >= 0, f"{where}: multiplier {layer.multiplier} and shift {layer.shift}")
+        largest = (127 * layer.size * layer.multiplier + (1 << layer.shift >> 1)) >> layer.shift
+        _need(largest <= 127, f"{where}: its average may reach {largest}, beyond 127")
 
 
 def _check_recurrent(layer: IntegerRecurrent, where: str) -> None:

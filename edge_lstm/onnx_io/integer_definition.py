@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerNetwork, IntegerReadOut, Normalize
+from edge_lstm.fixed_point.integer_network import IntegerConv1d, IntegerDense, IntegerNetwork, IntegerPool, IntegerReadOut, Normalize
 from edge_lstm.onnx_io.integer_arrays import Layer
 
 
@@ -17,6 +17,11 @@ def definition(layer: Layer) -> dict[str, Any]:
     if isinstance(layer, IntegerDense):
         names = ("shift", "low", "high", "output_scale")
         return {**{name: getattr(layer, name) for name in names}, "requantized": layer.limit is not None}
+    if isinstance(layer, IntegerPool):
+        return {name: getattr(layer, name) for name in ("kind", "size", "stride", "channels", "multiplier", "shift")}
+    if isinstance(layer, IntegerConv1d):
+        numbers = ("shift", "low", "high", "output_scale", "stride", "dilation")
+        return {**{name: getattr(layer, name) for name in numbers}, "padding": list(layer.padding)}
     return {
         "cell": layer.cell,
         "equations": list(layer.equations),
@@ -31,6 +36,7 @@ def definition(layer: Layer) -> dict[str, Any]:
         "ops": [{"code": op.code, "args": list(op.args), "name": op.name, "numbers": list(op.numbers)} for op in layer.ops],
         "output": layer.output,
         "output_scale": layer.output_scale,
+        "reverse": layer.reverse,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +12,12 @@ import onnx
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.bounds import prove_network
 from edge_lstm.fixed_point.integer_network import (
+    IntegerBidirectional,
+    IntegerConv1d,
     IntegerDense,
     IntegerLayer,
     IntegerNetwork,
+    IntegerPool,
     IntegerReadOut,
     IntegerRecurrent,
     IntegerRow,
@@ -24,8 +28,10 @@ from edge_lstm.fixed_point.integer_network import (
 from edge_lstm.onnx_io import integer_arrays
 from edge_lstm.onnx_io.body import DOMAIN
 from edge_lstm.onnx_io.integer_check import check
-from edge_lstm.onnx_io.integer_functions import READ_OUT_FUNCTIONS
+from edge_lstm.onnx_io.integer_layers import READ_OUT_FUNCTIONS
 from edge_lstm.onnx_io.own_format import DEFINITION, Fields, metadata, to_array
+
+Number = TypeVar("Number", bound=np.generic)
 
 
 def read_integer(model: onnx.ModelProto) -> IntegerNetwork:
@@ -44,7 +50,7 @@ def read_integer(model: onnx.ModelProto) -> IntegerNetwork:
     fields = Fields.of_text(metadata(model).get(DEFINITION, ""), f"metadata {DEFINITION}")
     network = IntegerNetwork(
         _normalize(nodes[0]),
-        tuple(_layer(node) for node in nodes[1:]),
+        _layers(nodes[1:]),
         fields.flag("softmax"),
         fields.texts("classes"),
         fields.text("name"),
@@ -65,7 +71,7 @@ class _Node:
         text = self._attributes.get("definition")
         self.fields = Fields.of_text(text.s.decode("utf-8", "replace") if text is not None else "", self.where)
 
-    def array(self, name: str, dtype: type[np.generic], dimensions: int) -> npt.NDArray[np.generic]:
+    def array(self, name: str, dtype: type[Number], dimensions: int) -> npt.NDArray[Number]:
         """The constant input `name`."""
         full = f"{self.label}.{name}"
         if full not in self._inputs or full not in self._initializers:
@@ -76,32 +82,75 @@ class _Node:
         """The tensor attribute `name`."""
         if name not in self._attributes or self._attributes[name].type != onnx.AttributeProto.TENSOR:
             raise EdgeLstmError(f"{self.where}: attribute {name!r} is missing; the file was edited")
-        return self._checked(self._attributes[name].t, name, np.float64, dimensions).astype(np.float64)
+        return self._checked(self._attributes[name].t, name, np.float64, dimensions)
 
-    def _checked(self, tensor: onnx.TensorProto, name: str, dtype: type[np.generic], dimensions: int) -> npt.NDArray[np.generic]:
+    def _checked(self, tensor: onnx.TensorProto, name: str, dtype: type[Number], dimensions: int) -> npt.NDArray[Number]:
         array = to_array(tensor, self.where)
         if array.dtype != dtype or array.ndim != dimensions:
             raise EdgeLstmError(
                 f"{self.where}: {name!r} is {array.dtype} with {array.ndim} dimensions, expected {np.dtype(dtype)} with {dimensions}"
             )
-        return array
+        return array.astype(dtype)
 
 
 def _normalize(node: _Node) -> Normalize:
     fields = node.fields
     offset, limit, multiplier = (node.array(name, np.int32, 1) for name in ("offset", "limit", "multiplier"))
     scale, units = node.tensor("scale", 1), node.tensor("units_per_count", 1)
-    return Normalize(fields.integer("decimation"), offset, limit, multiplier, fields.integer("shift"), scale, units)  # type: ignore[arg-type]
+    return Normalize(fields.integer("decimation"), offset, limit, multiplier, fields.integer("shift"), scale, units)
+
+
+def _layers(nodes: list[_Node]) -> tuple[IntegerLayer, ...]:
+    """The layers of the nodes in order; two nodes `<label>.forward` and `<label>.backward` are one bidirectional layer."""
+    layers: list[IntegerLayer] = []
+    remaining = iter(nodes)
+    for node in remaining:
+        layer = _layer(node)
+        label, _, side = node.label.partition(".")
+        if side:
+            other = next(remaining, None)
+            back = _layer(other) if other is not None and (side, other.label) == ("forward", f"{label}.backward") else None
+            if not (isinstance(layer, IntegerRecurrent) and isinstance(back, IntegerRecurrent)):
+                raise EdgeLstmError(f"{node.where}: a bidirectional layer needs its two directions in order; the file was edited")
+            layer = IntegerBidirectional(layer, back)
+        layers.append(layer)
+    return tuple(layers)
 
 
 def _layer(node: _Node) -> IntegerLayer:
     if node.kind in READ_OUT_FUNCTIONS.values():
         return IntegerReadOut(node.fields.text("kind"), node.fields.integer("window"))
-    if node.kind.startswith("IntegerDense_"):
-        return _dense(node)
-    if node.kind.startswith("Integer"):
-        return _recurrent(node)
+    for prefix, read in (("IntegerDense_", _dense), ("IntegerConv1d_", _convolution), ("IntegerPool_", _pool), ("Integer", _recurrent)):
+        if node.kind.startswith(prefix):
+            return read(node)
     raise EdgeLstmError(f"{node.where}: unknown kind of layer; the file comes from a later version or was edited")
+
+
+def _pool(node: _Node) -> IntegerPool:
+    fields = node.fields
+    numbers = (fields.integer(name) for name in ("size", "stride", "channels", "multiplier", "shift"))
+    return IntegerPool(fields.text("kind"), *numbers)
+
+
+def _convolution(node: _Node) -> IntegerConv1d:
+    fields = node.fields
+    padding = fields.integers("padding")
+    if len(padding) != 2:
+        raise EdgeLstmError(f"{node.where}: padding {list(padding)} has no two sides; the file was edited")
+    return IntegerConv1d(
+        node.array("W", np.int8, 3),
+        node.array("bias", np.int32, 1),
+        node.tensor("scale", 1),
+        node.array("limit", np.int32, 1),
+        node.array("multiplier", np.int32, 1),
+        fields.integer("shift"),
+        fields.integer("low"),
+        fields.integer("high"),
+        fields.number("output_scale"),
+        fields.integer("stride"),
+        (padding[0], padding[1]),
+        fields.integer("dilation"),
+    )
 
 
 def _dense(node: _Node) -> IntegerDense:
@@ -110,11 +159,11 @@ def _dense(node: _Node) -> IntegerDense:
     if fields.flag("requantized"):
         limit, multiplier = node.array("limit", np.int32, 1), node.array("multiplier", np.int32, 1)
     return IntegerDense(
-        node.array("W", np.int8, 2),  # type: ignore[arg-type]
-        node.array("bias", np.int32, 1),  # type: ignore[arg-type]
+        node.array("W", np.int8, 2),
+        node.array("bias", np.int32, 1),
         node.tensor("scale", 1),
-        limit,  # type: ignore[arg-type]
-        multiplier,  # type: ignore[arg-type]
+        limit,
+        multiplier,
         fields.integer("shift"),
         fields.integer("low"),
         fields.integer("high"),
@@ -132,12 +181,12 @@ def _recurrent(node: _Node) -> IntegerRecurrent:
     for (name, has_input, sources, input_shift), scale in zip(specs, scales, strict=True):
         W = node.array(integer_arrays.input_weights(name), np.int8, 2) if has_input else None
         R = tuple(node.array(integer_arrays.recurrent_weights(name, k), np.int8, 2) for k in range(sources))
-        rows[name] = IntegerRow(name, W, R, node.array(integer_arrays.bias(name), np.int32, 1), input_shift, scale)  # type: ignore[arg-type]
+        rows[name] = IntegerRow(name, W, R, node.array(integer_arrays.bias(name), np.int32, 1), input_shift, scale)
     states = fields.objects(
         "states",
         lambda f: StateFormat(
             f.text("name"), f.integer("bits"), f.integer("limit"), f.number("scale"), f.integer("update"),
-            node.array(integer_arrays.initial(f.text("name")), np.int32, 1),  # type: ignore[arg-type]
+            node.array(integer_arrays.initial(f.text("name")), np.int32, 1),
         ),
     )  # fmt: skip
     return IntegerRecurrent(
@@ -146,10 +195,11 @@ def _recurrent(node: _Node) -> IntegerRecurrent:
         fields.texts("equations"),
         fields.objects("ops", lambda f: IntOp(f.text("code"), f.integers("args"), f.text("name"), f.integers("numbers"))),
         rows,
-        {name: node.array(integer_arrays.vector(name), np.int32, 1) for name in fields.texts("vectors")},  # type: ignore[misc]
-        {name: node.array(integer_arrays.table(name), np.int16, 1) for name in fields.texts("tables")},  # type: ignore[misc]
+        {name: node.array(integer_arrays.vector(name), np.int32, 1) for name in fields.texts("vectors")},
+        {name: node.array(integer_arrays.table(name), np.int16, 1) for name in fields.texts("tables")},
         states,
         fields.integer("output"),
         fields.number("output_scale"),
         node.tensor("input_scale", 1),
+        fields.flag("reverse"),
     )

@@ -103,17 +103,7 @@ def _read_out(graph: FloatGraph, layer: ReadOut, value: str, backward: int) -> s
         return value
     if layer.kind == "mean":
         return body.emit("ReduceMean", value, body.constant([1], np.int64), keepdims=0)
-    last = body.emit("Gather", value, body.constant(-1, np.int64), axis=1)
-    if layer.kind == "last" or not backward:
-        return last
-    first = body.emit("Gather", value, body.constant(0, np.int64), axis=1)
-    return body.emit("Concat", _columns(body, last, None, -backward), _columns(body, first, -backward, None), axis=-1)
-
-
-def _columns(body: Body, value: str, start: int | None, end: int | None) -> str:
-    """value[..., start:end]"""
-    bounds = [0 if start is None else start, np.iinfo(np.int64).max if end is None else end]
-    return body.emit("Slice", value, *(body.constant([n], np.int64) for n in (*bounds, -1)))
+    return body.final(value, backward if layer.kind == "final" else 0)
 
 
 def _dense(graph: FloatGraph, layer: Dense, label: str, value: str, sequence: bool) -> str:
@@ -133,10 +123,9 @@ def _convolution(graph: FloatGraph, layer: Conv1d, label: str, value: str) -> st
         attributes = {"strides": [layer.stride], "pads": list(layer.padding), "dilations": [layer.dilation]}
         total = _over_time(body, "Conv", [value, W, b], kernel_shape=[layer.W.shape[2]], **attributes)
     else:
-        padding = body.constant([0, layer.padding[0], 0, 0, layer.padding[1], 0], np.int64)
-        padded = body.emit("Pad", value, padding, body.constant(0.0, graph.dtype))
+        padded = body.padded(value, layer.padding, body.constant(0.0, graph.dtype))
         total = b
-        for k, part in enumerate(_taps(body, padded, layer.W.shape[2], layer.stride, layer.dilation)):
+        for k, part in enumerate(body.taps(padded, layer.W.shape[2], layer.stride, layer.dilation)):
             tap = body.emit("Gather", W, body.constant(k, np.int64), axis=2)
             total = body.emit("Add", total, body.emit("MatMul", part, body.emit("Transpose", tap, perm=[1, 0])))
     return activate(body, total, layer.activation, graph.dtype)
@@ -146,7 +135,7 @@ def _pool(graph: FloatGraph, layer: Pool, value: str) -> str:
     if graph.single:
         operator = "AveragePool" if layer.kind == "average" else "MaxPool"
         return _over_time(graph.body, operator, [value], kernel_shape=[layer.size], strides=[layer.stride])
-    parts = _taps(graph.body, value, layer.size, layer.stride, 1)
+    parts = graph.body.taps(value, layer.size, layer.stride, 1)
     if layer.kind == "max":
         return graph.body.emit("Max", *parts)
     return graph.body.emit("Div", graph.body.emit("Sum", *parts), graph.body.constant(float(layer.size), graph.dtype))
@@ -156,15 +145,3 @@ def _over_time(body: Body, operator: str, inputs: list[str], **attributes: list[
     """An operator on [batch, channels, time] applied to [batch, time, channels]."""
     turned = body.emit("Transpose", inputs[0], perm=[0, 2, 1])
     return body.emit("Transpose", body.emit(operator, turned, *inputs[1:], **attributes), perm=[0, 2, 1])
-
-
-def _taps(body: Body, value: str, size: int, stride: int, dilation: int) -> list[str]:
-    """For k = 0 ... size - 1, the steps value[:, k * dilation + stride * t] for every t at which all of them exist."""
-    reach = (size - 1) * dilation
-    axis, step = body.constant([1], np.int64), body.constant([stride], np.int64)
-    parts = []
-    for k in range(size):
-        start, behind = k * dilation, reach - k * dilation
-        end = body.constant([-behind if behind else np.iinfo(np.int64).max], np.int64)
-        parts.append(body.emit("Slice", value, body.constant([start], np.int64), end, axis, step))
-    return parts

@@ -9,11 +9,12 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
-from random_networks import every_member, random_counts, random_integer
+from random_networks import GATES, every_member, random_counts, random_deep, random_input, random_integer, random_network
 
 from edge_lstm.engine import reference
 from edge_lstm.fixed_point.bounds import prove_network
 from edge_lstm.fixed_point.integer_network import IntegerNetwork, IntegerRecurrent
+from edge_lstm.fixed_point.quantize import quantize
 from edge_lstm.onnx_io import integer_model
 from edge_lstm.onnx_io.body import Body
 from edge_lstm.onnx_io.integer_operators import shift_right
@@ -65,6 +66,25 @@ def test_read_outs_and_stacks_give_the_bits_of_the_reference(read_out: str, gate
     rng = np.random.default_rng(layers)
     network = random_integer(rng, "lstm", 6, 16, gates, read_out, layers=layers, decimation=3, steps=25)
     assert_same_bits(network, random_counts(rng, network, 5, 25), random_counts(rng, network, 5, 25, extremes=True))
+
+
+@pytest.mark.parametrize("read_out", [*READ_OUTS, "final"])
+@pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.parametrize("seed", range(4))
+def test_convolution_pooling_and_both_directions_give_the_bits_of_the_reference(read_out: str, streams: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    network = random_deep(rng, ("lstm", "gru_reset_before", "janet", "lstm_1997")[seed], GATES[seed], read_out, streams=streams)
+    integer = quantize(network, random_input(rng, network, 6))
+    assert_same_bits(integer, random_counts(rng, integer, 3, 23), random_counts(rng, integer, 2, 17, extremes=True))
+
+
+def test_a_reversed_layer_alone_gives_the_bits_of_the_reference() -> None:
+    rng = np.random.default_rng(9)
+    for read_out in (*READ_OUTS, "final"):
+        network = random_network(rng, "lstm", 5, 7, "mixed", read_out)
+        network = replace(network, layers=(replace(network.recurrent[0], reverse=True), *network.layers[1:]))
+        integer = quantize(network, random_input(rng, network, 6))
+        assert_same_bits(integer, random_counts(rng, integer, 3, 12))
 
 
 def test_one_session_takes_any_batch_and_any_number_of_steps() -> None:

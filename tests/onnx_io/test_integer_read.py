@@ -13,10 +13,11 @@ import onnx
 import pytest
 from network_equality import difference
 from onnx import numpy_helper
-from random_networks import every_member, random_integer
+from random_networks import every_member, random_deep, random_input, random_integer
 
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
+from edge_lstm.fixed_point.quantize import quantize
 from edge_lstm.onnx_io import integer_model, load, save_integer
 from edge_lstm.onnx_io.integer_read import read_integer
 
@@ -26,6 +27,12 @@ MEMBERS = every_member()[::3]
 def example(**options: object) -> IntegerNetwork:
     network = random_integer(np.random.default_rng(0), "lstm", 5, 6, "mixed", "last", hidden=4, decimation=2, **options)
     return replace(network, classes=("curl", "Strecken ×", "其他"), metadata={"licence": "CC0", "note": 'a "quoted"\nline'}, name="watch")
+
+
+def deep(seed: int, streams: bool) -> IntegerNetwork:
+    rng = np.random.default_rng(seed)
+    network = random_deep(rng, "lstm", "mixed", ("final", "mean", "last")[seed], streams=streams)
+    return quantize(network, random_input(rng, network, 6))
 
 
 @pytest.mark.parametrize("index", range(len(MEMBERS)), ids=["-".join(member) for member in MEMBERS])
@@ -42,6 +49,14 @@ def test_a_network_comes_back_equal_in_every_field(index: int, tmp_path: Path) -
     assert isinstance(back, IntegerNetwork)
     save_integer(back, tmp_path / "again.onnx")
     assert (tmp_path / "again.onnx").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.parametrize("seed", range(3))
+def test_layers_around_the_cells_come_back_equal(seed: int, streams: bool, tmp_path: Path) -> None:
+    network = deep(seed, streams)
+    save_integer(network, tmp_path / "model.onnx")
+    assert difference(network, load(tmp_path / "model.onnx")) is None
 
 
 def test_classes_metadata_and_name_come_back(tmp_path: Path) -> None:
@@ -140,10 +155,31 @@ DAMAGES: dict[str, tuple[Callable[[onnx.ModelProto], object], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+def drop_backward(model: onnx.ModelProto) -> None:
+    model.graph.node.remove(node(model, "layer3.backward"))
+
+
+# In the layers around the cells; "average" where the pooling is one.
+DEEP_DAMAGES: dict[str, tuple[Callable[[onnx.ModelProto], object], str]] = {
+    "stride 0": (edit_definition("layer0", lambda d: d.update(stride=0)), "stride 0"),
+    "padding of one side": (edit_definition("layer0", lambda d: d.update(padding=[1])), "no two sides"),
+    "negative padding": (edit_definition("layer0", lambda d: d.update(padding=[-1, 0])), "padding [-1, 0]"),
+    "unknown pooling": (edit_definition("layer1", lambda d: d.update(kind="median")), "'median' pooling"),
+    "average beyond 8 bits": (
+        edit_definition("layer1", lambda d: d.update(kind="average", size=9, multiplier=2**20, shift=20)),
+        "beyond 127",
+    ),
+    "kernel of -128": (edit_array("layer0.W", filled(-128)), "-128"),
+    "no backward direction": (drop_backward, "needs its two directions"),
+    "both directions forward": (edit_definition("layer3.backward", lambda d: d.update(reverse=False)), "not forward and backward"),
+    "32 bits in the middle": (edit_definition("layer2", lambda d: d.update(requantized=False)), "gives 32 bits"),
+}
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, *DEEP_DAMAGES])
 def test_a_damaged_model_is_refused_in_one_line_that_names_the_file(damage: str, tmp_path: Path) -> None:
-    change, reason = DAMAGES[damage]
-    model = integer_model(example())
+    change, reason = (DAMAGES | DEEP_DAMAGES)[damage]
+    model = integer_model(example() if damage in DAMAGES else deep(0, False))
     before = model.SerializeToString(deterministic=True)
     change(model)
     assert model.SerializeToString(deterministic=True) != before

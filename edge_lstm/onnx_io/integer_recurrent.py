@@ -1,7 +1,4 @@
-"""One model-local function per layer of an integer network, of standard integer operators only.
-
-Every function takes the layer's input and its arrays (`integer_arrays`), so that the weights stay visible at the node.
-"""
+"""Recurrent layers of an integer network as model-local functions: a Scan of standard integer operators."""
 
 from __future__ import annotations
 
@@ -10,28 +7,10 @@ import onnx
 from onnx import TensorProto
 
 from edge_lstm.fixed_point import bounds
-from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerReadOut, IntegerRecurrent, IntOp, Normalize
-from edge_lstm.fixed_point.operators import half
+from edge_lstm.fixed_point.integer_network import IntegerRecurrent, IntOp
 from edge_lstm.onnx_io import integer_arrays
 from edge_lstm.onnx_io.body import Body
-from edge_lstm.onnx_io.integer_operators import Step, clamp_to, dot, integer, shift_right, unsigned, unsigned_weights
-
-READ_OUT_FUNCTIONS = {"last": "LastStep", "mean": "RunningSum", "every": "EveryStep"}
-
-
-def normalize(front: Normalize, name: str) -> onnx.FunctionProto:
-    """int16 counts [batch, samples, channels] -> int8 x [batch, samples // decimation, channels]; left-over samples are dropped."""
-    body = Body()
-    wide = body.emit("Cast", "raw", to=TensorProto.INT32)
-    if front.decimation > 1:
-        wide = body.emit("ReduceSum", body.blocks("raw", wide, front.decimation), body.constant([2], np.int64), keepdims=0)
-    centred = clamp_to(body, body.emit("Sub", wide, "offset"), "limit", body.emit("Neg", "limit"))
-    reach = int((front.limit.astype(np.int64) * front.multiplier).max())
-    scaled = shift_right(body, body.emit("Mul", centred, "multiplier"), front.shift, -reach, reach + half(front.shift))
-    clipped = body.emit("Clip", scaled, integer(body, -127), integer(body, 127))
-    body.rename(body.emit("Cast", clipped, to=TensorProto.INT8), "x")
-    doc = "x = clip((clip(sum of decimation counts - offset, -limit, limit) * multiplier + half) >> shift, -127, 127)"
-    return body.function(name, ["raw", *integer_arrays.inputs(front)], ["x"], integer_arrays.ATTRIBUTES["Normalize"], doc)
+from edge_lstm.onnx_io.integer_operators import Step, dot, unsigned, unsigned_weights
 
 
 def recurrent(layer: IntegerRecurrent, name: str, states: bool) -> onnx.FunctionProto:
@@ -84,7 +63,7 @@ def recurrent(layer: IntegerRecurrent, name: str, states: bool) -> onnx.Function
     whole = [(_initial(function, s.name), inside[s.name], _per_sequence(writer, s.update, inside[s.name])) for s in layer.states]
     output = step.emit("Cast", _per_sequence(writer, layer.output, whole[0][1]), to=TensorProto.INT8)
     gathered = [output, *(update for _, _, update in whole)] if states else [output]
-    results = function.scan(step, whole, sequences, gathered, TensorProto.INT32)[len(whole) :]
+    results = function.scan(step, whole, sequences, gathered, TensorProto.INT32, reverse=layer.reverse)[len(whole) :]
     outputs = ["Y", *(f"states.{s.name}" for s in layer.states)] if states else ["Y"]
     for result, public in zip(results, outputs, strict=True):
         function.rename(result, public)
@@ -133,42 +112,3 @@ def _per_sequence(step: Step, index: int, like: str) -> str:
     for k, op in enumerate(step.layer.ops):
         depends[k] = depends[k] or any(depends[a] for a in op.args)
     return value if depends[index] else step.body.emit("Expand", value, step.body.emit("Shape", like))
-
-
-def read_out(layer: IntegerReadOut, name: str) -> onnx.FunctionProto:
-    """int8 [batch, time, units] -> int8 [batch, units] (last), int32 sum over the first `window` steps and their number (mean), or all."""
-    body = Body()
-    outputs = ["Y"]
-    if layer.kind == "last":
-        body.rename(body.emit("Gather", "X", body.constant(-1, np.int64), axis=1), "Y")
-    elif layer.kind == "mean":
-        zero, one = body.constant([0], np.int64), body.constant([1], np.int64)
-        counted = body.emit("Slice", "X", zero, body.constant([layer.window], np.int64), one)  # more steps would leave the proved bound
-        body.rename(body.emit("ReduceSum", body.emit("Cast", counted, to=TensorProto.INT32), one, keepdims=0), "Y")
-        body.rename(body.emit("Cast", body.emit("Shape", counted, start=1, end=2), to=TensorProto.INT32), "steps")
-        outputs.append("steps")
-    else:
-        body.rename("X", "Y")
-    return body.function(name, ["X"], outputs, integer_arrays.ATTRIBUTES["ReadOut"], f"read-out: {layer.kind}")
-
-
-def dense(layer: IntegerDense, name: str, *, of_sum: bool, counted: bool) -> onnx.FunctionProto:
-    """W v + bias (* steps), requantized to int8 where the layer says so, else int32.
-
-    of_sum: v is an int32 sum, not int8; counted: a further input `steps`, int32 [1], multiplies the bias.
-    """
-    body = Body()
-    if of_sum:
-        weights = body.emit("Transpose", body.emit("Cast", "W", to=TensorProto.INT32), perm=[1, 0])
-        product = body.emit("MatMul", "X", weights)
-    else:
-        product = dot(body, unsigned(body, "X"), unsigned_weights(body, ["W"]))
-    value = body.emit("Add", product, body.emit("Mul", "bias", "steps") if counted else "bias")
-    if layer.limit is not None and layer.multiplier is not None:
-        clamped = clamp_to(body, value, "limit", body.emit("Neg", "limit"))
-        reach = int((layer.limit.astype(np.int64) * layer.multiplier).max())
-        scaled = shift_right(body, body.emit("Mul", clamped, "multiplier"), layer.shift, -reach, reach + half(layer.shift))
-        value = body.emit("Cast", body.emit("Clip", scaled, integer(body, layer.low), integer(body, layer.high)), to=TensorProto.INT8)
-    body.rename(value, "Y")
-    inputs = ["X", *(["steps"] if counted else []), *integer_arrays.inputs(layer)]
-    return body.function(name, inputs, ["Y"], integer_arrays.ATTRIBUTES["Dense"], "W v + bias" + (" * steps" if counted else ""))

@@ -1,0 +1,114 @@
+"""Layers of an integer network that have no state, one model-local function each: normalizing, convolution, pooling, read-out, dense.
+
+Every function takes the layer's input and its arrays (`integer_arrays`), so that the weights stay visible at the node.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto
+
+from edge_lstm.fixed_point.integer_network import IntegerConv1d, IntegerDense, IntegerPool, IntegerReadOut, Normalize
+from edge_lstm.fixed_point.operators import half
+from edge_lstm.onnx_io import integer_arrays
+from edge_lstm.onnx_io.body import Body
+from edge_lstm.onnx_io.integer_operators import clamp_to, dot, integer, shift_right, unsigned, unsigned_weights
+
+READ_OUT_FUNCTIONS = {"last": "LastStep", "mean": "RunningSum", "every": "EveryStep", "final": "FinalStates"}
+
+
+def normalize(front: Normalize, name: str) -> onnx.FunctionProto:
+    """int16 counts [batch, samples, channels] -> int8 x [batch, samples // decimation, channels]; left-over samples are dropped."""
+    body = Body()
+    wide = body.emit("Cast", "raw", to=TensorProto.INT32)
+    if front.decimation > 1:
+        wide = body.emit("ReduceSum", body.blocks("raw", wide, front.decimation), body.constant([2], np.int64), keepdims=0)
+    scaled = _rescaled(body, body.emit("Sub", wide, "offset"), front.limit, front.multiplier, front.shift)
+    body.rename(_narrow(body, scaled, -127, 127), "x")
+    doc = "x = clip((clip(sum of decimation counts - offset, -limit, limit) * multiplier + half) >> shift, -127, 127)"
+    return body.function(name, ["raw", *integer_arrays.inputs(front)], ["x"], integer_arrays.ATTRIBUTES["Normalize"], doc)
+
+
+def convolution(layer: IntegerConv1d, name: str) -> onnx.FunctionProto:
+    """int8 [batch, time, inputs] -> int8 [batch, steps, outputs]: the steps under the kernel side by side, times one matrix."""
+    body = Body()
+    outputs, inputs, kernel = layer.W.shape
+    padded = body.padded("X", layer.padding, body.constant(0, np.int8))
+    parts = body.taps(padded, kernel, layer.stride, layer.dilation)
+    under_kernel = parts[0] if kernel == 1 else body.emit("Concat", *parts, axis=-1)
+    matrix = body.emit("Reshape", body.emit("Transpose", "W", perm=[0, 2, 1]), body.constant([outputs, kernel * inputs], np.int64))
+    accumulator = body.emit("Add", dot(body, unsigned(body, under_kernel), unsigned_weights(body, [matrix])), "bias")
+    scaled = _rescaled(body, accumulator, layer.limit, layer.multiplier, layer.shift)
+    body.rename(_narrow(body, scaled, layer.low, layer.high), "Y")
+    doc = "convolution over time, requantized to 8 bits"
+    return body.function(name, ["X", *integer_arrays.inputs(layer)], ["Y"], integer_arrays.ATTRIBUTES["Conv1d"], doc)
+
+
+def pooling(layer: IntegerPool, name: str) -> onnx.FunctionProto:
+    """int8 [batch, time, channels] -> int8 [batch, steps, channels]."""
+    body = Body()
+    first, *others = body.taps(body.emit("Cast", "X", to=TensorProto.INT32), layer.size, layer.stride, 1)
+    if layer.kind == "max":
+        value = body.emit("Max", first, *others)
+    else:
+        for part in others:
+            first = body.emit("Add", first, part)
+        reach = 127 * layer.size * layer.multiplier
+        scaled = body.emit("Mul", first, integer(body, layer.multiplier))
+        value = shift_right(body, scaled, layer.shift, -reach, reach + half(layer.shift))
+    body.rename(body.emit("Cast", value, to=TensorProto.INT8), "Y")
+    return body.function(name, ["X"], ["Y"], integer_arrays.ATTRIBUTES["Pool"], f"{layer.kind} pooling over time")
+
+
+def read_out(layer: IntegerReadOut, name: str, backward: int) -> onnx.FunctionProto:
+    """int8 [batch, time, units] -> int8 [batch, units] (last), int32 sum over the first `window` steps and their number (mean), or all.
+
+    backward: how many of the last columns were made in reverse.
+    """
+    body = Body()
+    outputs = ["Y"]
+    if layer.kind in ("last", "final"):
+        body.rename(body.final("X", backward if layer.kind == "final" else 0), "Y")
+    elif layer.kind == "mean":
+        zero, one = body.constant([0], np.int64), body.constant([1], np.int64)
+        counted = body.emit("Slice", "X", zero, body.constant([layer.window], np.int64), one)  # more steps would leave the proved bound
+        body.rename(body.emit("ReduceSum", body.emit("Cast", counted, to=TensorProto.INT32), one, keepdims=0), "Y")
+        body.rename(body.emit("Cast", body.emit("Shape", counted, start=1, end=2), to=TensorProto.INT32), "steps")
+        outputs.append("steps")
+    else:
+        body.rename("X", "Y")
+    return body.function(name, ["X"], outputs, integer_arrays.ATTRIBUTES["ReadOut"], f"read-out: {layer.kind}")
+
+
+def dense(layer: IntegerDense, name: str, *, of_sum: bool, counted: bool) -> onnx.FunctionProto:
+    """W v + bias (* steps), requantized to int8 where the layer says so, else int32.
+
+    of_sum: v is an int32 sum, not int8; counted: a further input `steps`, int32 [1], multiplies the bias.
+    """
+    body = Body()
+    if of_sum:
+        weights = body.emit("Transpose", body.emit("Cast", "W", to=TensorProto.INT32), perm=[1, 0])
+        product = body.emit("MatMul", "X", weights)
+    else:
+        product = dot(body, unsigned(body, "X"), unsigned_weights(body, ["W"]))
+    value = body.emit("Add", product, body.emit("Mul", "bias", "steps") if counted else "bias")
+    if layer.limit is not None and layer.multiplier is not None:
+        scaled = _rescaled(body, value, layer.limit, layer.multiplier, layer.shift)
+        value = _narrow(body, scaled, layer.low, layer.high)
+    body.rename(value, "Y")
+    inputs = ["X", *(["steps"] if counted else []), *integer_arrays.inputs(layer)]
+    return body.function(name, inputs, ["Y"], integer_arrays.ATTRIBUTES["Dense"], "W v + bias" + (" * steps" if counted else ""))
+
+
+def _rescaled(body: Body, value: str, limit: npt.NDArray[np.int32], multiplier: npt.NDArray[np.int32], shift: int) -> str:
+    """(clip(value, -limit, limit) * multiplier + half) >> shift with the function's inputs `limit` and `multiplier`."""
+    clamped = clamp_to(body, value, "limit", body.emit("Neg", "limit"))
+    reach = int((limit.astype(np.int64) * multiplier).max())
+    return shift_right(body, body.emit("Mul", clamped, "multiplier"), shift, -reach, reach + half(shift))
+
+
+def _narrow(body: Body, value: str, low: int, high: int) -> str:
+    """clip(value, low, high) as int8."""
+    return body.emit("Cast", body.emit("Clip", value, integer(body, low), integer(body, high)), to=TensorProto.INT8)
