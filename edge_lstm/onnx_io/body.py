@@ -79,9 +79,12 @@ class Body:
         """value[..., start:end]; END for no end."""
         return self.emit("Slice", value, *(self.constant([n], np.int64) for n in (start, end, -1)))
 
-    def padded(self, value: str, padding: tuple[int, int], zero: str) -> str:
-        """`value`: [batch, time, n] with constant `zero` before and after the sequence."""
-        return self.emit("Pad", value, self.constant([0, padding[0], 0, 0, padding[1], 0], np.int64), zero) if any(padding) else value
+    def padded(self, value: str, padding: tuple[int, int], dtype: npt.DTypeLike) -> str:
+        """`value`: [batch, time, n] of `dtype` with zeros before and after the sequence."""
+        if not any(padding):
+            return value
+        amounts = self.constant([0, padding[0], 0, 0, padding[1], 0], np.int64)
+        return self.emit("Pad", value, amounts, self.constant(0, dtype))
 
     def final(self, value: str, backward: int) -> str:
         """The last step [batch, n] of [batch, time, n]; of the last `backward` columns, which were made in reverse, the first."""
@@ -112,10 +115,13 @@ class Body:
         reverse: from the last step to the first, the outputs in the order of the inputs all the same.
         Returns the names of the states after the last step and of the gathered outputs.
         """
-        body_outputs = []
+        produced = {name for node in step.nodes for name in node.output}
+        body_outputs: list[str] = []
         for value in [update for _, _, update in states] + list(outputs):
-            body_outputs.append(step.fresh("out"))  # each output needs a name of its own, even where two are the same value
-            step.rename(value, body_outputs[-1])
+            if value not in produced or value in body_outputs:  # a Scan wants each output made inside, under a name of its own
+                value, given = step.fresh("out"), value
+                step.rename(given, value)
+            body_outputs.append(value)
         graph = helper.make_graph(
             step.nodes,
             "step",

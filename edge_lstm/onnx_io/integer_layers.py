@@ -35,7 +35,7 @@ def convolution(layer: IntegerConv1d, name: str) -> onnx.FunctionProto:
     """int8 [batch, time, inputs] -> int8 [batch, steps, outputs]: the steps under the kernel side by side, times one matrix."""
     body = Body()
     outputs, inputs, kernel = layer.W.shape
-    padded = body.padded("X", layer.padding, body.constant(0, np.int8))
+    padded = body.padded("X", layer.padding, np.int8)
     parts = body.taps(padded, kernel, layer.stride, layer.dilation)
     under_kernel = parts[0] if kernel == 1 else body.emit("Concat", *parts, axis=-1)
     matrix = body.emit("Reshape", body.emit("Transpose", "W", perm=[0, 2, 1]), body.constant([outputs, kernel * inputs], np.int64))

@@ -123,7 +123,7 @@ def _convolution(graph: FloatGraph, layer: Conv1d, label: str, value: str) -> st
         attributes = {"strides": [layer.stride], "pads": list(layer.padding), "dilations": [layer.dilation]}
         total = _over_time(body, "Conv", [value, W, b], kernel_shape=[layer.W.shape[2]], **attributes)
     else:
-        padded = body.padded(value, layer.padding, body.constant(0.0, graph.dtype))
+        padded = body.padded(value, layer.padding, graph.dtype)
         total = b
         for k, part in enumerate(body.taps(padded, layer.W.shape[2], layer.stride, layer.dilation)):
             tap = body.emit("Gather", W, body.constant(k, np.int64), axis=2)

@@ -1,11 +1,12 @@
-"""Equality of networks field by field: values, types, and every bit of every array."""
+"""Equality of networks field by field: values, types, and every bit of every array. Also: what of a model nobody reads."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
+import onnx
 
 
 def difference(a: object, b: object, where: str = "network") -> str | None:
@@ -28,3 +29,21 @@ def difference(a: object, b: object, where: str = "network") -> str | None:
     else:
         return None if a == b else f"{where} is {a!r} and {b!r}"
     return next((found for found in (difference(x, y, place) for place, x, y in pairs) if found), None)
+
+
+def unread(model: onnx.ModelProto) -> set[str]:
+    """Constants and initializers that no node reads (ONNX Runtime warns about each)."""
+    found: set[str] = set()
+    for nodes, given in [(model.graph.node, [t.name for t in model.graph.initializer]), *((f.node, []) for f in model.functions)]:
+        made = {*given, *(node.output[0] for node in nodes if node.op_type == "Constant")}
+        found |= made - _read(nodes)
+    return found
+
+
+def _read(nodes: Iterable[onnx.NodeProto]) -> set[str]:
+    names: set[str] = set()
+    for node in nodes:
+        names |= set(node.input)
+        for attribute in node.attribute:
+            names |= _read(attribute.g.node)
+    return names

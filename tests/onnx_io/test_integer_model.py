@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from network_equality import unread
 from onnx import TensorProto, helper
 from random_networks import GATES, every_member, random_counts, random_deep, random_input, random_integer, random_network
 
@@ -25,6 +26,7 @@ MEMBERS = every_member()
 
 
 def assert_same_bits(network: IntegerNetwork, *inputs: np.ndarray) -> None:
+    assert not unread(integer_model(network))
     session = IntegerSession(network, states=True)
     for raw in inputs:
         expected, found = reference.run(network, raw, states=True), session.run(raw)
@@ -66,6 +68,26 @@ def test_read_outs_and_stacks_give_the_bits_of_the_reference(read_out: str, gate
     rng = np.random.default_rng(layers)
     network = random_integer(rng, "lstm", 6, 16, gates, read_out, layers=layers, decimation=3, steps=25)
     assert_same_bits(network, random_counts(rng, network, 5, 25), random_counts(rng, network, 5, 25, extremes=True))
+
+
+@pytest.mark.parametrize("gates", ["threshold", "sigmoid"])
+@pytest.mark.parametrize("name", ["lstm", "gru", "lstm_1997_gate_recurrence", "fastgrnn"])
+def test_the_largest_weights_and_counts_give_the_bits_of_the_reference(name: str, gates: str) -> None:
+    rng = np.random.default_rng(10)
+    network = random_integer(rng, name, 40, 24, gates, "every")
+    layer = network.recurrent[0]
+
+    def largest(weights: np.ndarray) -> np.ndarray:
+        return np.where(weights < 0, -127, 127).astype(np.int8)
+
+    rows = {
+        key: replace(row, W=None if row.W is None else largest(row.W), R=tuple(largest(R) for R in row.R))
+        for key, row in layer.rows.items()
+    }
+    extreme = replace(network, layers=(replace(layer, rows=rows), *network.layers[1:]))
+    prove_network(extreme)
+    ends = rng.choice(np.array([-32768, 32767], np.int16), (3, 20, 40))
+    assert_same_bits(extreme, ends, np.full_like(ends, 32767), np.full_like(ends, -32768))
 
 
 @pytest.mark.parametrize("read_out", [*READ_OUTS, "final"])

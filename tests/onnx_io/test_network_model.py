@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from network_equality import unread
 from random_networks import every_member, random_input, random_network, random_recurrent
 
 from edge_lstm import float_inference
@@ -23,7 +24,9 @@ OPERATORS = {"LSTM", "GRU", "RNN"}
 
 def relative_error(network: Network, x: np.ndarray) -> float:
     """Largest difference between ONNX Runtime and float inference, relative to the largest output (at least 1)."""
-    session = onnxruntime.InferenceSession(network_model(network).SerializeToString(), providers=["CPUExecutionProvider"])
+    model = network_model(network)
+    assert not unread(model)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     entrance = session.get_inputs()[0]
     fed = x.astype(np.float32 if entrance.type == "tensor(float)" else np.float64)
     (found,) = session.run(None, {entrance.name: fed})
