@@ -7,7 +7,7 @@ x, d_x: [time, inputs, batch]; weights, gradient: one vector in the order of `pa
 tape, states, d_rows: see `plan`; d_output: [time, units * batch]; penalty: [gates] added to the adjoint of each gate where mask
 ([time or 1, units * batch]) says so; slope: of the surrogate of threshold gates; d_x may have no steps when it is not wanted.
 
-The loops over j run over all units and sequences at once, so that LLVM vectorizes them.
+The loops over j run over all units and sequences at once, and LLVM vectorizes them.
 """
 
 from __future__ import annotations
@@ -126,20 +126,23 @@ class _Loop:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.arrays: dict[str, str] = {}
+        self.scalars: dict[str, str] = {}
         self.lines: list[str] = []
         self.values: dict[int, str] = {}
 
     def array(self, name: str, place: str) -> str:
-        """Element j of an array that is called `name` outside the loop."""
-        self.arrays[name] = place
-        return f"{name}[j]"
+        """Element j of the array at `place`, called `name` outside the loop unless it has a name already.
+
+        One name for one array: LLVM tests that arrays of different names do not overlap, and leaves the loop scalar where they do.
+        """
+        return f"{self.arrays.setdefault(place, name)}[j]"
 
     def read(self, op: int) -> str:
         """Variable with the value of operator `op`: kept by the forward pass, or cheap to compute anew from what was kept."""
         if op not in self.values:
             node = self.plan.cell.ops[op]
             if node.code == "parameter":
-                text = f"{node.name}[j]"
+                text = self.array(f"p_{node.name}", node.name)
             elif node.code == "state" or op in self.plan.updated_by or op in self.plan.saved:
                 text = self.array(f"at_{op}", _place(self.plan, op))
             elif node.code == "activate" and self.plan.is_threshold(op):
@@ -155,15 +158,14 @@ class _Loop:
         self.values[op] = f"v{op}"
         self.lines.append(f"v{op} = {text}")
 
-    def write(self, out: Source) -> None:
-        for name, place in self.arrays.items():
-            out(f"{name} = {place}")
-        if self.lines:
-            with out.block(f"for j in range({'size' if self._backward else 'states.shape[2]'}):"):
-                for line in self.lines:
-                    out(line)
+    def scalar(self, name: str, text: str) -> str:
+        """A number that is the same for all elements."""
+        self.scalars[name] = text
+        return name
 
-    _backward = False
+    def write(self, out: Source) -> None:
+        arguments = {name: place for place, name in self.arrays.items()}
+        out.loop({**arguments, **self.scalars}, self.lines)
 
 
 _ARITHMETIC = {"add": "{0} + {1}", "subtract": "{0} - {1}", "multiply": "{0} * {1}", "complement": "f(1) - {0}"}
@@ -195,8 +197,6 @@ def _write_forward_loop(plan: Plan, out: Source, phase: int) -> None:
 class _AdjointLoop(_Loop):
     """The reverse of a forward loop: from the adjoints of what the loop made to those of what it read."""
 
-    _backward = True
-
     def __init__(self, plan: Plan, phase: int) -> None:
         super().__init__(plan)
         self.phase = phase
@@ -209,7 +209,7 @@ class _AdjointLoop(_Loop):
             if output in plan.updated_by.get(k, ()):
                 self.terms[k].append(self.array("d_out", "d_output[t]"))
             if k in plan.crossing:
-                self.terms[k].append(f"d_cross_{k}[j]")
+                self.terms[k].append(self.array(f"d_cross_{k}", f"d_cross_{k}"))
 
     def give(self, op: int, term: str) -> None:
         """Adds `term` to the adjoint of `op`."""
@@ -218,16 +218,17 @@ class _AdjointLoop(_Loop):
             state = self.plan.cell.states.index(node.name)
             self.lines.append(f"{self.array(f'd_before_{state}', f'd_before[{state}]')} += {term}")
         elif node.code == "parameter":
-            self.lines.append(f"d_{node.name}[j] += {term}")
+            self.lines.append(f"{self.array(f'd_{node.name}', f'd_{node.name}')} += {term}")
         elif self.plan.phases[op] < self.phase:
-            self.lines.append(f"d_cross_{op}[j] += {term}")
+            self.lines.append(f"{self.array(f'd_cross_{op}', f'd_cross_{op}')} += {term}")
         else:
             self.terms[op].append(term)
 
     def reverse(self, op: int) -> None:
         node = self.plan.cell.ops[op]
         if node.code == "activate" and node.name in self.plan.cell.gates:
-            self.terms[op].append(f"penalty[{self.plan.cell.gates.index(node.name)}] * mask_t[j]")
+            cost = self.scalar(f"penalty_{node.name}", f"penalty[{self.plan.cell.gates.index(node.name)}]")
+            self.terms[op].append(f"{cost} * {self.array('counted', 'mask_t')}")
         self.lines.append(f"d{op} = {' + '.join(self.terms[op]) or 'f(0)'}")
         if node.code == "row":
             self.lines.append(f"{self.array(f'd_row_{op}', f'd_rows[{_row_index(self.plan, op)}, t]')} = d{op}")
@@ -243,6 +244,8 @@ class _AdjointLoop(_Loop):
 
     def _derivative(self, op: int) -> str:
         kind = self.plan.activation(op)
+        if kind.kind in ("threshold", "three_level"):
+            self.scalar("slope", "slope")
         argument = self.read(self.plan.cell.ops[op].args[0]) if self.plan.needs_argument(op) else ""
         text = derivative(kind, argument, "" if self.plan.is_threshold(op) else self.read(op))
         return f"({text}) if abs({argument}) < {number(self.plan.clip or 0)} else f(0)" if self.plan.is_clipped(op) else text

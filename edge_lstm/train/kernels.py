@@ -22,9 +22,8 @@ import numba
 from edge_lstm import files
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.train import elementary, products
+from edge_lstm.train.products import OPTIONS
 
-# error_model "numpy": a division needs no test for zero, which would keep the loop from being vectorized.
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 
 def cache_folder() -> Path:
@@ -65,5 +64,6 @@ def _imported(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise OSError(f"{path} cannot be imported")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # machine code from Numba's cache looks its module up by name
     spec.loader.exec_module(module)
     return module

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 HEADER = '''"""Generated from a cell's dataflow by edge_lstm.train; not meant to be edited."""
 
+import numba
 import numpy as np
 
 from edge_lstm.train.elementary import surrogate, tanh
-from edge_lstm.train.products import accumulate, accumulate_outer, accumulate_sum, spread
+from edge_lstm.train.products import OPTIONS, accumulate, accumulate_outer, accumulate_sum, spread
 
 f = np.{dtype}
 i32 = np.int32
@@ -18,10 +19,12 @@ i32 = np.int32
 
 
 class Source:
-    """Collects lines."""
+    """Collects the lines of one function, and the loops that it calls."""
 
     def __init__(self, dtype: str) -> None:
-        self._lines = HEADER.format(dtype=dtype).splitlines()
+        self._header = HEADER.format(dtype=dtype)
+        self._loops: list[str] = []
+        self._lines: list[str] = []
         self._depth = 0
 
     def __call__(self, line: str = "") -> None:
@@ -35,6 +38,19 @@ class Source:
         yield
         self._depth -= 1
 
+    def loop(self, arguments: Mapping[str, str], body: Sequence[str]) -> None:
+        """A loop over the elements j of flat vectors, called here. arguments: name within the body -> expression here, a vector first.
+
+        It is a function of its own because LLVM would otherwise test for overlaps of whole sequences, before the loop over the steps,
+        where the states before and after each step do overlap, and would leave the loop scalar.
+        """
+        if not body:
+            return
+        name, names = f"loop_{len(self._loops)}", list(arguments)
+        lines = ["", "", "@numba.njit(**OPTIONS)", f"def {name}({', '.join(names)}):", f"    for j in range({names[0]}.size):"]
+        self._loops.append("\n".join([*lines, *(f"        {line}" for line in body)]))
+        self(f"{name}({', '.join(arguments.values())})")
+
     @property
     def text(self) -> str:
-        return "\n".join(self._lines) + "\n"
+        return self._header + "\n".join([*self._loops, "", "", *self._lines]) + "\n"
