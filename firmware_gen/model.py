@@ -118,6 +118,11 @@ def build(network: IntegerNetwork, prefix: str | None = None) -> Model:
 
 
 def _in_order(network: IntegerNetwork) -> tuple[list[IntegerRecurrent], list[IntegerDense], bool]:
+    if not network.streams:
+        raise EdgeLstmError(
+            "C code runs step by step, and this network needs the end of the sequence (a layer that reads in reverse, or a convolution "
+            "padded at its end); use forward layers and causal padding, or run it on the host"
+        )
     kinds = [type(layer) for layer in network.layers]
     read_out = kinds.index(IntegerReadOut)
     before, behind = network.layers[:read_out], network.layers[read_out + 1 :]

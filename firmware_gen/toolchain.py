@@ -12,6 +12,8 @@ from pathlib import Path
 
 from edge_lstm.errors import EdgeLstmError
 
+# The generated C is clean under these; a new compiler may still find something new, so only the tests make them errors.
+WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wsign-conversion", "-Wshadow", "-pedantic", "-Werror")
 TIMEOUT = 300  # seconds; the first use of the ziglang package builds its run-time libraries
 
 
@@ -38,7 +40,7 @@ class Compiler:
             raise EdgeLstmError(f"the C compiler {self.name} does not run: {error}") from error
         if result.returncode:
             lines = result.stderr.splitlines() or ["no message"]
-            first = next((line for line in lines if "error" in line.lower()), lines[0])
+            first = next((line for line in lines if "error:" in line.lower()), lines[0])
             raise EdgeLstmError(f"{self.name} cannot compile {sources[0].name}: {first.strip()}")
 
     @property
