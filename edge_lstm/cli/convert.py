@@ -1,0 +1,84 @@
+"""`edge-lstm convert`: a float network to integers."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_lstm.cli import options
+from edge_lstm.cli.console import as_json, line, note, progress
+
+
+class Gates(str, Enum):
+    """What becomes of the gates."""
+
+    keep = "keep"
+    hard = "hard"
+    soft = "soft"
+
+
+def command(
+    model: Annotated[Path, typer.Argument(help="A float model: from PyTorch, tf2onnx or `edge-lstm train`.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The integer model (default: model.int.onnx beside model.onnx).")
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option("--calibration", "-c", help="Recordings to choose number formats from: .npz, .csv, .parquet, a folder, or `watch`."),
+    ] = None,
+    gates: Annotated[Gates, typer.Option(help="keep: as the network was trained; hard: thresholds; soft: by tables.")] = Gates.keep,
+    finetune: Annotated[
+        bool, typer.Option("--finetune", help="Train on with the integers in the loop; needs labelled recordings.")
+    ] = False,
+    untrained: Annotated[bool, typer.Option("--untrained", help="Accept the loss of gates that the network was not trained for.")] = False,
+    window: Annotated[int | None, typer.Option(min=1, help="Samples of a window (default: as the model says).")] = None,
+    stride: Annotated[int | None, typer.Option(min=1, help="Samples from one window to the next (default: half a window).")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of fine-tuning.")] = 0,
+    label_column: options.LabelColumn = None,
+    labels: options.Labels = None,
+    person_column: options.PersonColumn = None,
+    recording_column: options.RecordingColumn = None,
+    channels: options.Channels = None,
+    units_per_count: options.UnitsPerCount = None,
+    json: options.Json = False,
+) -> None:
+    """Turn a float network into integers: formats by calibration, proved not to overflow, written as an ONNX model.
+
+    Gates that a network was not trained for cost accuracy: they need --finetune, or your word that you accept it (--untrained).
+
+    Example: [bold]edge-lstm convert model.onnx -c recordings.npz --gates hard --finetune[/bold]
+    """
+    from edge_lstm import onnx_io
+    from edge_lstm.jobs.conversion import convert, describe
+    from edge_lstm.jobs.networks import integer_path, load_float
+
+    network = load_float(model)
+    dataset = None
+    if calibration is not None:
+        dataset = options.read_data(calibration, label_column, labels, person_column, recording_column, channels, units_per_count)
+    with progress() as report:
+        made = convert(
+            network,
+            dataset,
+            gates=gates.value,
+            finetune=finetune,
+            untrained=untrained,
+            window=window,
+            stride=stride,
+            seed=seed,
+            progress=report,
+        )
+    target = output or integer_path(model)
+    onnx_io.save_integer(made.integer, target)
+    if json:
+        accuracies = {name: found.mean for name, found in made.accuracies.items()}
+        as_json({"file": target, "model": describe(made.integer), "accuracy_on_calibration": accuracies, "remarks": made.remarks})
+        return
+    for remark in made.remarks:
+        note(f"note: {remark}")
+    for name, found in made.accuracies.items():
+        line(f"{name}: {found} of {found.total:,} calibration windows right")
+    line(f"wrote {target}: {describe(made.integer)}")

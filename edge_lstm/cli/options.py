@@ -1,0 +1,64 @@
+"""Options that several commands share: how recordings are read, JSON, models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge_lstm.errors import UsageError
+
+if TYPE_CHECKING:
+    from edge_lstm.data import Dataset
+
+BUNDLED = "watch"
+_READING = "Reading .csv and .parquet"
+
+Model = Annotated[Path, typer.Argument(help="An .onnx file: float or integer.", show_default=False)]
+IntegerModel = Annotated[Path, typer.Argument(help="An integer model, as `edge-lstm convert` writes it.", show_default=False)]
+Data = Annotated[
+    Path,
+    typer.Argument(
+        help=f"Recordings: .npz, .csv, .parquet, a folder of them, or the word `{BUNDLED}` for the bundled ones.", show_default=False
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
+
+LabelColumn = Annotated[str | None, typer.Option(help="Column with the class of each sample.", rich_help_panel=_READING)]
+Labels = Annotated[Path | None, typer.Option(help="CSV file with the columns file,label[,person].", rich_help_panel=_READING)]
+PersonColumn = Annotated[str | None, typer.Option(help="Column that says who was recorded.", rich_help_panel=_READING)]
+RecordingColumn = Annotated[str | None, typer.Option(help="Column that tells the recordings of one file apart.", rich_help_panel=_READING)]
+Channels = Annotated[str | None, typer.Option(help="Columns to use as channels, in order: ax,ay,az.", rich_help_panel=_READING)]
+UnitsPerCount = Annotated[
+    float | None, typer.Option(help="Physical units of one sensor count, where samples are counts.", rich_help_panel=_READING)
+]
+
+
+def read_data(
+    path: Path,
+    label_column: str | None = None,
+    labels: Path | None = None,
+    person_column: str | None = None,
+    recording_column: str | None = None,
+    channels: str | None = None,
+    units_per_count: float | None = None,
+) -> Dataset:
+    """The recordings that the options name. Raises EdgeLstmError or UsageError as `edge_lstm.data.load` does."""
+    from edge_lstm import data
+
+    names = None if channels is None else [name.strip() for name in channels.split(",")]
+    if str(path) == BUNDLED and not path.exists():
+        if label_column or labels or person_column or recording_column or units_per_count:
+            raise UsageError("the bundled recordings know their labels and people; leave out the options for .csv files")
+        dataset = data.watch()
+        return dataset if names is None else data.select_channels(dataset, names)
+    return data.load(
+        path,
+        label_column=label_column,
+        labels=labels,
+        person_column=person_column,
+        recording_column=recording_column,
+        channels=names,
+        units_per_count=units_per_count,
+    )

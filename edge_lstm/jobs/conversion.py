@@ -1,0 +1,149 @@
+"""Float network to integers: which gates, calibrated on what, fine-tuned or not; and a refusal to harm a network silently."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from edge_lstm import cells, data
+from edge_lstm.errors import UsageError
+from edge_lstm.fixed_point.integer_network import IntegerNetwork
+from edge_lstm.fixed_point.quantize import harden, quantize
+from edge_lstm.jobs import inputs
+from edge_lstm.jobs.networks import gates_text
+from edge_lstm.jobs.progress import Progress, silent
+from edge_lstm.network import Network, Recurrent
+from edge_lstm.report.metrics import Accuracy, accuracy
+
+GATES = ("keep", "hard", "soft")
+MOST_CALIBRATION = 512  # windows; ranges are settled long before
+STANDARD_SEQUENCES, STANDARD_STEPS = 64, 64
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What came of it. accuracies: network -> accuracy on the labelled calibration windows (empty when there are no labels).
+
+    remarks: what the user should know, one line each.
+    """
+
+    integer: IntegerNetwork
+    accuracies: Mapping[str, Accuracy]
+    remarks: tuple[str, ...]
+
+
+def with_gates(network: Network, gates: str) -> Network:
+    """The same weights with other gates: "keep" (as they are), "hard" (all thresholds), "soft" (thresholds become sigmoids)."""
+    if gates not in GATES:
+        raise UsageError(f"unknown gates {gates!r}: choose one of {', '.join(GATES)}")
+    if gates == "hard":
+        return harden(network)
+    if gates == "keep":
+        return network
+    layers = []
+    for layer in network.layers:
+        if isinstance(layer, Recurrent):
+            softened = {gate: cells.activation("sigmoid") for gate in layer.hard_gates}
+            layer = replace(layer, activations={**layer.activations, **softened})
+        layers.append(layer)
+    return network.with_layers(tuple(layers))
+
+
+def convert(
+    network: Network,
+    calibration: data.Dataset | None = None,
+    *,
+    gates: str = "keep",
+    finetune: bool = False,
+    untrained: bool = False,
+    window: int | None = None,
+    stride: int | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Conversion:
+    """The integer network of `network`.
+
+    calibration: recordings that the number formats are chosen from, and that fine-tuning learns from (labels needed for that only).
+        None: only for a network with preprocessing, whose inputs are standardized; formats then come from standard normal input.
+    gates: one of GATES. finetune: train on, with the integer arithmetic in the loop. untrained: accept the loss of gates that the
+        network was not trained for.
+    window, stride: raw samples of a window, and from one to the next (None: as the model says, and half of it).
+
+    Raises UsageError for other gates than it was trained with, unless `finetune` or `untrained`; EdgeLstmError where data do not fit.
+    """
+    changed = with_gates(network, gates)
+    advice = "add --finetune (with labelled --calibration recordings), or --untrained to accept the loss"
+    refuse_untrained_gates(network, changed, finetune or untrained, advice)
+    if calibration is None:
+        return _convert_without_data(network, changed, finetune)
+    dataset = inputs.fitting(network, calibration)
+    if window:
+        changed = inputs.with_window(changed, window)
+    length = window or inputs.window_samples(changed) or None
+    windows = inputs.cut(changed, dataset, length, stride or (max(length // 2, 1) if length else None))
+    if not changed.window:
+        changed = inputs.with_window(changed, windows.x.shape[1])
+    labelled = windows.take(windows.y >= 0)
+    progress("converting", 0, 1, "calibration")
+    x = inputs.model_input(changed, dataset, windows.x)
+    made = quantize(changed, _spread(x, MOST_CALIBRATION))
+    names: dict[str, inputs.AnyNetwork] = {"float": network, f"integers, {gates_text(changed)}, not fine-tuned" if finetune else f"integers, {gates_text(changed)}": made}
+    if finetune:
+        made = _finetuned(changed, dataset, labelled, seed, progress)
+        names[f"integers, {gates_text(made)}, fine-tuned"] = made
+    progress("converting", 1, 1)
+    accuracies = {}
+    if len(labelled):
+        for name, one in names.items():
+            predicted = inputs.labels(one, inputs.model_input(one, dataset, labelled.x))
+            accuracies[name] = accuracy([(labelled.y, predicted)])
+    remarks = [f"formats calibrated on {min(len(windows), MOST_CALIBRATION)} windows of {windows.x.shape[1]} samples from {dataset.name}"]
+    if untrained and changed is not network and gates_text(changed) != gates_text(network):
+        remarks.append(f"the network was trained with {gates_text(network)} and now has {gates_text(changed)}: expect to lose accuracy")
+    return Conversion(made, accuracies, tuple(remarks))
+
+
+def refuse_untrained_gates(network: Network, changed: Network, allowed: bool, advice: str) -> None:
+    """Raises UsageError, with the advice, where `changed` has other gates than `network` was trained with, unless that is allowed."""
+    before, after = gates_text(network), gates_text(changed)
+    if before != after and not allowed:
+        raise UsageError(f"trained with {before}, a network that is given {after} loses 2 to 40 points of accuracy: {advice}")
+
+
+def _convert_without_data(network: Network, changed: Network, finetune: bool) -> Conversion:
+    if finetune:
+        raise UsageError("fine-tuning needs recordings with labels: give them by --calibration")
+    if network.preprocess is None:
+        raise UsageError("the range of this network's inputs is not known: give recordings by --calibration")
+    rng = np.random.default_rng(0)
+    front = network.preprocess
+    steps = network.window or STANDARD_STEPS
+    z = rng.normal(0, 1, (STANDARD_SEQUENCES, steps, network.inputs)).repeat(front.decimation, axis=1)
+    counts = np.clip(np.round(z / front.scale + front.offset), -32768, 32767).astype(np.int16)
+    made = quantize(changed, counts)
+    return Conversion(
+        made,
+        {},
+        ("no calibration recordings: formats were chosen from standard normal input; check the accuracy with `edge-lstm compare`",),
+    )
+
+
+def _finetuned(network: Network, dataset: data.Dataset, windows: data.Windows, seed: int, progress: Progress) -> IntegerNetwork:
+    if not len(windows):
+        raise UsageError("fine-tuning needs recordings with labels: name the label column or a labels file")
+    from edge_lstm.jobs.training import finetune
+
+    return finetune(network, dataset, windows, seed, progress)
+
+
+def _spread(x: inputs.Array, most: int) -> inputs.Array:
+    """At most so many windows, evenly over all of them."""
+    return x if len(x) <= most else x[np.linspace(0, len(x) - 1, most).round().astype(int)]
+
+
+def describe(network: IntegerNetwork) -> str:
+    """One line: "lstm, 32 units, threshold gates, mean read-out, 6 channels, 7 outputs"."""
+    layers = " -> ".join(f"{layer.cell} {layer.units}" for layer in network.recurrent)
+    return f"{layers} units, {gates_text(network)}, read-out {network.read_out.kind}, {network.inputs} channels, {network.outputs} outputs"

@@ -1,0 +1,128 @@
+"""From recordings to what a model takes: its channels, its classes, its windows, its counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_lstm import data
+from edge_lstm.errors import EdgeLstmError
+from edge_lstm.fixed_point.integer_network import IntegerNetwork
+from edge_lstm.network import Network
+
+AnyNetwork = Network | IntegerNetwork
+Array = npt.NDArray[np.generic]
+
+
+def decimation(network: AnyNetwork) -> int:
+    """Raw samples of one step."""
+    if isinstance(network, IntegerNetwork):
+        return network.normalize.decimation
+    return network.preprocess.decimation if network.preprocess is not None else 1
+
+
+def window_samples(network: AnyNetwork) -> int:
+    """Raw samples of one decision; 0 when the model does not say."""
+    steps = network.read_out.window if isinstance(network, IntegerNetwork) else network.window
+    return steps * decimation(network)
+
+
+def fitting(network: AnyNetwork, dataset: data.Dataset) -> data.Dataset:
+    """The dataset with its labels numbered as the model's classes.
+
+    Raises EdgeLstmError when it has another number of channels than the model, or a class that the model does not know.
+    """
+    data.require_channels(dataset, network.inputs)
+    if not dataset.classes:
+        return dataset
+    if network.classes:
+        return data.with_classes(dataset, network.classes)
+    if len(dataset.classes) > network.outputs:
+        raise EdgeLstmError(f"{dataset.name}: {len(dataset.classes)} classes, but the model has only {network.outputs} outputs")
+    return dataset
+
+
+def cut(network: AnyNetwork, dataset: data.Dataset, window: int | None = None, stride: int | None = None) -> data.Windows:
+    """Windows for the model. window: raw samples of one (None: as the model says); stride: from one to the next (None: one window).
+
+    Raises EdgeLstmError when neither says how long a window is, when it is longer than every recording, or longer than the model allows.
+    """
+    own = window_samples(network)
+    length = window or own
+    if not length:
+        lengths = {len(recording.samples) for recording in dataset.recordings}
+        if len(lengths) > 1:
+            raise EdgeLstmError(
+                f"the model names no window and the recordings have {min(lengths)} to {max(lengths)} samples; give the samples of a window"
+            )
+        length = lengths.pop()
+    if length < decimation(network):
+        raise EdgeLstmError(f"a window of {length} samples is shorter than one step of the model, which takes {decimation(network)}")
+    if own and length > own and network.read_out.kind == "mean":
+        raise EdgeLstmError(
+            f"a window of {length} samples is longer than the {own} samples of the model; its running sum is proved for these only"
+        )
+    return data.windows(dataset, length, stride or length)
+
+
+def model_input(network: AnyNetwork, dataset: data.Dataset, x: Array) -> Array:
+    """Samples x of `dataset`, [windows, time, channels], in what the model takes.
+
+    An integer network gets int16 counts; a float network gets counts where it preprocesses counts of the same size, floats else.
+    Physical units are the common ground: counts of another size are converted through them.
+    """
+    if isinstance(network, IntegerNetwork):
+        if x.dtype == np.int16 and _same_counts(dataset, network.normalize.units_per_count):
+            return x
+        from edge_lstm import engine
+
+        return engine.counts(network.normalize, physical(dataset, x))
+    front = network.preprocess
+    if x.dtype == np.int16 and front is not None and (front.units_per_count is None or _same_counts(dataset, front.units_per_count)):
+        return x
+    return physical(dataset, x)
+
+
+def counts(network: IntegerNetwork, dataset: data.Dataset, x: Array) -> npt.NDArray[np.int16]:
+    """`model_input` of an integer network."""
+    return np.asarray(model_input(network, dataset, x), np.int16)
+
+
+def physical(dataset: data.Dataset, x: Array) -> npt.NDArray[np.float32]:
+    """Samples in physical units, float32."""
+    samples = np.asarray(x, np.float64)
+    return np.asarray(samples if dataset.units_per_count is None else samples * dataset.units_per_count, np.float32)
+
+
+def _same_counts(dataset: data.Dataset, units_per_count: npt.NDArray[np.floating] | None) -> bool:
+    """Whether a count of the dataset is a count of the model. A model whose unit is the count itself takes counts as they are."""
+    if dataset.units_per_count is None or units_per_count is None:
+        return False
+    if (units_per_count == 1).all():
+        return True
+    return bool(np.allclose(dataset.units_per_count, units_per_count, rtol=1e-6, atol=0))
+
+
+def labels(network: AnyNetwork, x: Array) -> npt.NDArray[np.int64]:
+    """Class index [windows] for input as `model_input` gives it; of the last step, for a model that reads out every step."""
+    if isinstance(network, IntegerNetwork):
+        from edge_lstm import engine
+
+        scores: npt.NDArray[np.generic] = engine.run(network, np.asarray(x, np.int16)).scores
+    else:
+        scores = network(np.asarray(x))
+    if scores.ndim == 3:
+        scores = scores[:, -1]
+    return np.asarray(scores.argmax(-1), np.int64)
+
+
+def with_window(network: Network, dataset_window: int) -> Network:
+    """The float network with a window of so many raw samples. Raises EdgeLstmError when that is less than one step."""
+    steps = dataset_window // decimation(network)
+    if steps < 1:
+        raise EdgeLstmError(
+            f"a window of {dataset_window} samples is shorter than one step of the model, which takes {decimation(network)}"
+        )
+    return replace(network, window=steps)

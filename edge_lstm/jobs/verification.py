@@ -1,0 +1,155 @@
+"""The same bits: every engine at hand against the plain NumPy reference, on every output and every state of every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import version
+
+import numpy as np
+import numpy.typing as npt
+
+import firmware_gen.host
+import firmware_gen.model
+import firmware_gen.toolchain
+from edge_lstm import engine
+from edge_lstm.engine import reference
+from edge_lstm.errors import EdgeLstmError
+from edge_lstm.fixed_point.integer_network import IntegerNetwork, Normalize
+from edge_lstm.jobs.progress import Progress, silent
+from edge_lstm.report.content import Check, Checks
+
+Int16Array = npt.NDArray[np.int16]
+RANDOM_SEQUENCES = 32
+STREAMED_SEQUENCES = 8  # a stream is fed sample by sample from Python, so fewer of them
+STEPS_WITHOUT_WINDOW = 64
+
+Engine = Callable[[Int16Array], reference.Run]
+
+
+def random_counts(network: IntegerNetwork, sequences: int, steps: int, seed: int) -> Int16Array:
+    """Counts [sequences, steps * decimation, channels]: half spread over the range of x, half only the extremes of int16, 0 and ±1."""
+    rng = np.random.default_rng(seed)
+    front = network.normalize
+    shape = (sequences - sequences // 2, steps * front.decimation, front.inputs)
+    plausible = rng.normal(0, 50, shape) / _gain(front) + front.offset / front.decimation
+    extremes = rng.choice(np.array([-32768, 32767, 0, 1, -1], np.int16), (sequences // 2, *shape[1:]))
+    return np.concatenate([np.clip(np.round(plausible), -32768, 32767).astype(np.int16), extremes])
+
+
+def _gain(front: Normalize) -> npt.NDArray[np.float64]:
+    """Units of x per count that stays the same for a whole block."""
+    return np.asarray(front.multiplier * front.decimation / 2.0**front.shift)
+
+
+def verify(
+    network: IntegerNetwork,
+    recordings: Int16Array | None = None,
+    *,
+    sequences: int = RANDOM_SEQUENCES,
+    seed: int = 0,
+    compilers: bool = True,
+    progress: Progress = silent,
+) -> Checks:
+    """Runs every engine on random and extreme counts, and on recorded ones.
+
+    recordings: int16 [windows, samples, channels] of the model's own window, or None. Engines: Numba, whole sequences and streamed;
+    ONNX Runtime on the integer model; the generated C, for every compiler that is found (`compilers=False`: for none).
+
+    Raises EdgeLstmError when `recordings` does not fit the network. Differing bits are reported in the result, not raised.
+    """
+    inputs = [random_counts(network, sequences, network.read_out.window or STEPS_WITHOUT_WINDOW, seed)]
+    if recordings is not None:
+        inputs.append(np.asarray(recordings, np.int16))
+    progress("checking bits", 0, 1, "NumPy reference")
+    expected = [reference.run(network, raw, states=True) for raw in inputs]
+    runners, missing = _engines(network, compilers)
+    checks = []
+    for done, (name, (run, note, most)) in enumerate(runners.items()):
+        progress("checking bits", done, len(runners), name)
+        values = differing = 0
+        for raw, wanted in zip(inputs, expected, strict=True):
+            came = run(raw[:most])
+            some = _compare(_first(wanted, most), came, name)
+            values, differing = values + some[0], differing + some[1]
+        checks.append(Check(name, values, differing, note))
+    progress("checking bits", len(runners), len(runners))
+    steps = sum(len(raw) * (raw.shape[1] // network.normalize.decimation) for raw in inputs)
+    recorded = f" and {len(inputs[1])} recorded windows" if recordings is not None else ""
+    how = (
+        f"Measured: scores and every state after every step, against the plain NumPy reference, on {sequences} sequences of random "
+        f"and extreme counts (seed {seed}){recorded}; {steps:,} steps in all. A value is one 32-bit integer."
+    )
+    return Checks(tuple(checks), tuple(missing), how)
+
+
+def _engines(network: IntegerNetwork, compilers: bool) -> tuple[dict[str, tuple[Engine, str, int | None]], list[str]]:
+    """Name -> (runner, remark, largest number of sequences or None), and what could not be had."""
+    from edge_lstm.onnx_io.integer_session import IntegerSession
+
+    session = IntegerSession(network, states=True)
+
+    def onnx_runtime(raw: Int16Array) -> reference.Run:
+        ran = session.run(raw)
+        return reference.Run(ran.scores, ran.states)
+
+    engines: dict[str, tuple[Engine, str, int | None]] = {"Numba, whole sequences": (partial(engine.run, network, states=True), "", None)}
+    missing = []
+    try:
+        engine.Stream(network)
+        remark = f"{STREAMED_SEQUENCES} sequences of each kind"
+        engines["Numba, streamed"] = partial(_streamed, network), remark, STREAMED_SEQUENCES
+    except EdgeLstmError as reason:  # this network cannot be fed step by step
+        missing.append(f"Numba, streamed: {reason}")
+    engines["ONNX Runtime"] = onnx_runtime, f"onnxruntime {version('onnxruntime')}, no custom operators", None
+    if not compilers:
+        return engines, [*missing, "the generated C, as asked"]
+    try:
+        firmware_gen.model.build(network)
+    except EdgeLstmError as reason:
+        return engines, [*missing, f"the generated C: {reason}"]
+    if not firmware_gen.toolchain.compilers():
+        missing.append("the generated C, since no C compiler was found (gcc or clang on the PATH, or `pip install ziglang`)")
+    for compiler in firmware_gen.toolchain.compilers():
+        model = firmware_gen.host.HostModel(network, compiler)
+        engines[f"C, {compiler.name}"] = partial(model.run, states=True), "the generated header, streamed", None
+    return engines, missing
+
+
+def _streamed(network: IntegerNetwork, raw: Int16Array) -> reference.Run:
+    """Every sequence through `engine.Stream`, sample by sample."""
+    steps = raw.shape[1] // network.normalize.decimation
+    states = tuple({s.name: np.zeros((len(raw), steps, layer.units), np.int32) for s in layer.states} for layer in network.recurrent)
+    every = network.read_out.kind == "every"
+    scores = np.zeros((len(raw), steps, network.outputs) if every else (len(raw), network.outputs), np.int32)
+    stream = engine.Stream(network)
+    for index, sequence in enumerate(raw):
+        stream.reset()
+        step = 0
+        for sample in sequence:
+            if not stream.push(sample):
+                continue
+            for trace, layer_states in zip(states, stream.states, strict=True):
+                for name, value in layer_states.items():
+                    trace[name][index, step] = value
+            if every:
+                scores[index, step] = stream.scores
+            step += 1
+        if not every:
+            scores[index] = stream.scores
+    return reference.Run(scores, states)
+
+
+def _first(run: reference.Run, count: int | None) -> reference.Run:
+    return reference.Run(run.scores[:count], tuple({name: value[:count] for name, value in layer.items()} for layer in run.states))
+
+
+def _compare(wanted: reference.Run, came: reference.Run, name: str) -> tuple[int, int]:
+    """(values compared, values that differ)."""
+    pairs = [(wanted.scores, came.scores)]
+    for ours, theirs in zip(wanted.states, came.states, strict=True):
+        pairs += [(ours[state], theirs[state]) for state in ours]
+    for expected, given in pairs:
+        if expected.shape != given.shape:
+            raise EdgeLstmError(f"{name} gives an array of shape {given.shape}, the reference {expected.shape}")
+    return sum(a.size for a, _ in pairs), sum(int((a != b).sum()) for a, b in pairs)
