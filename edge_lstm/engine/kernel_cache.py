@@ -1,8 +1,8 @@
 """Compiled kernels: generated source written once to a cache folder, compiled by Numba on first use, loaded from disk ever after.
 
 The folder is `$EDGE_LSTM_CACHE`, else the user's cache folder. A file is named after the hash of its text, of the modules it is built
-from, and of the versions of Python, NumPy, Numba and llvmlite; Numba itself keeps compiled code apart by processor. A cache that cannot be read
-or written costs time, never a result: the kernels are then compiled in memory, and a warning says so once.
+from, and of the versions of Python, NumPy, Numba and llvmlite; Numba itself keeps compiled code apart by processor. A cache that cannot
+be read or written costs time, never a result: the kernels are then compiled in memory, and a warning says so once.
 
 Compilation is announced through the logger "edge_lstm.engine" (level INFO) before it starts.
 """
@@ -51,7 +51,8 @@ def _foundation() -> bytes:
     """What compiled kernels depend on besides their own text."""
     here = Path(__file__).parent
     versions = (platform.python_version(), np.__version__, numba.__version__, llvmlite.__version__)
-    return repr(versions).encode() + b"".join((here / name).read_bytes() for name in ("vectors.py", "kernel_cache.py"))
+    modules = ("code.py", "tiles.py", "sweeps.py", "memory.py", "layout.py")
+    return repr(versions).encode() + b"".join((here / name).read_bytes() for name in modules)
 
 
 class Kernels:
@@ -124,7 +125,7 @@ def _is_compiled(dispatcher: Any, function: Callable[..., Any]) -> bool:
 
 @cache
 def _warn_once() -> None:
-    logger.warning("the kernel cache %s cannot be used; kernels are compiled anew by every process (set EDGE_LSTM_CACHE to a writable folder)", folder())
+    logger.warning("the kernel cache %s cannot be used, so every process compiles anew; set EDGE_LSTM_CACHE to a writable folder", folder())
 
 
 def _warn_about_cache(error: BaseException) -> None:

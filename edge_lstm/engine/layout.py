@@ -11,6 +11,7 @@ generated source; those that depend on sizes stand in the header, so that one co
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from edge_lstm.engine.plan import LayerPlan
 from edge_lstm.fixed_point.integer_network import IntegerRecurrent
@@ -152,5 +153,5 @@ def curve_of(layer: IntegerRecurrent, name: str) -> Curve:
     """The structure of a table of `layer`."""
     knots = layer.tables[name].astype(int)
     shifts = [op.numbers[0] for op in layer.ops if op.code == "interpolate" and op.name == name]
-    steepest = max((abs(int(b) - int(a)) for a, b in zip(knots[:-1], knots[1:], strict=True)), default=0)
+    steepest = max((abs(int(b) - int(a)) for a, b in pairwise(knots)), default=0)
     return Curve(len(knots) - 1, steepest <= 32767 and max(shifts) <= 14)

@@ -19,12 +19,12 @@ def counts(normalize: Normalize, x: npt.NDArray[np.generic]) -> npt.NDArray[np.i
 
     Raises EdgeLstmError for another number of channels and for NaN.
     """
-    x = np.asarray(x, np.float64)
+    physical = np.asarray(x, np.float64)
     if x.shape[-1:] != (normalize.inputs,):
         raise EdgeLstmError(f"input has shape {x.shape}, expected [..., {normalize.inputs}]")
-    if np.isnan(x).any():
-        raise EdgeLstmError(f"input has a NaN at {np.argwhere(np.isnan(x))[0].tolist()}")
-    return np.clip(np.floor(x / normalize.units_per_count + 0.5), INT16.min, INT16.max).astype(np.int16)
+    if np.isnan(physical).any():
+        raise EdgeLstmError(f"input has a NaN at {np.argwhere(np.isnan(physical))[0].tolist()}")
+    return np.clip(np.floor(physical / normalize.units_per_count + 0.5), INT16.min, INT16.max).astype(np.int16)
 
 
 def outputs(network: IntegerNetwork, x: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:

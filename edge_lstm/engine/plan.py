@@ -97,7 +97,8 @@ def plan(layer: IntegerRecurrent) -> LayerPlan:
         segments.append(Segment(-1, layer.output))
         output = len(segments) - 1
 
-    read_as_value = {a for op in ops if op.code != "row" for a in op.args} | {s.at_end for s in segments if s.at_end is not None} | set(updates.values())
+    read_as_value = {a for op in ops if op.code != "row" for a in op.args} | set(updates.values())
+    read_as_value |= {s.at_end for s in segments if s.at_end is not None}
     in_segment = {
         layer.ops[s.source].name: k
         for k, s in enumerate(segments)

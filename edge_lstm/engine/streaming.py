@@ -39,7 +39,7 @@ class Stream:
         self.network = network
         prepared = prepare(network, kernel).whole
         if prepared is None:
-            raise EdgeLstmError("streaming takes networks of recurrent layers, a read-out and dense layers; this one has others: run whole sequences")
+            raise EdgeLstmError("a stream runs recurrent layers, a read-out and dense layers; this network has others: run whole sequences")
         self._prepared = prepared
         self._record = aligned(len(prepared.packed.initial))
         self._address = self._record.ctypes.data
@@ -59,7 +59,7 @@ class Stream:
             raise EdgeLstmError(f"inputs have {_what(x)}, expected int8 of shape [time, {self.network.inputs}]")
         if not (x.flags.c_contiguous and x.flags.writeable):
             x = x.copy()
-        return int(self._prepared.kernels["sequence"](x, self._address, 0))
+        return int(self._prepared.kernels["sequence"](x, self._address))
 
     @property
     def steps(self) -> int:
@@ -72,7 +72,7 @@ class Stream:
 
     @property
     def scores(self) -> npt.NDArray[np.int32]:
-        """int32 [outputs]: scores of the steps so far (of the last step, unless the read-out is a mean). Raises EdgeLstmError before the first."""
+        """int32 [outputs]: scores of the last step, or of the sum of all for a mean. Raises EdgeLstmError before the first step."""
         if self.steps == 0:
             raise EdgeLstmError("the stream has no scores before its first step")
         scores = np.empty(self._prepared.outputs, np.int32)

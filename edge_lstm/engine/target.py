@@ -17,9 +17,10 @@ NAMES = ("vnni", "portable")
 @cache
 def _features() -> frozenset[str]:
     """Names of the processor's features that kernels are compiled for; `NUMBA_CPU_FEATURES` and `NUMBA_CPU_NAME` are respected."""
-    if config.CPU_FEATURES is not None:
-        return frozenset(f[1:] for f in config.CPU_FEATURES.split(",") if f.startswith("+"))
-    if config.CPU_NAME not in (None, "host", llvm.get_host_cpu_name()):
+    named, features = getattr(config, "CPU_NAME", None), getattr(config, "CPU_FEATURES", None)
+    if features is not None:
+        return frozenset(feature[1:] for feature in features.split(",") if feature.startswith("+"))
+    if named not in (None, "host", llvm.get_host_cpu_name()):
         return frozenset()
     return frozenset(name for name, present in llvm.get_host_cpu_features().items() if present)
 
@@ -44,4 +45,5 @@ def why(target: Target) -> str:
     """One line that says what `target` uses."""
     if target.name == "vnni":
         return "vnni: int8 dot products of AVX-512 VNNI, four sources per lane and instruction"
-    return f"portable: int16 dot products as LLVM finds them here ({'AVX-512' if target.permutes else 'AVX2, SSE2 or NEON'}), two sources per lane"
+    width = "AVX-512" if target.permutes else "AVX2, SSE2 or NEON"
+    return f"portable: int16 dot products as LLVM finds them here ({width}), two sources per lane and instruction"

@@ -81,7 +81,7 @@ def _through_stack(
 ) -> npt.NDArray[np.int32]:
     """Scores of a stack, [batch, (time,) outputs]; adds what its states were to `traces`. All in the order of the input."""
     x = np.ascontiguousarray(v[:, ::-1] if stage.reverse else v, np.int8)
-    results = stage.prepared.results(*x.shape[:2], states)
+    results = stage.prepared.results(x.shape[0], x.shape[1], states)
     _in_threads(stage.prepared, x, results, threads)
     if results.traces is not None:
         traces += stage.prepared.named([trace[:, ::-1] for trace in results.traces] if stage.reverse else results.traces)

@@ -1,0 +1,224 @@
+"""Writing LLVM code in terms of the kernels: addresses, loops, and vectors of sixteen int32 lanes.
+
+Everything is target-independent, so the same kernel compiles for AVX-512, AVX2, SSE2 and NEON (LLVM splits the vectors to the machine's
+width), with two exceptions that only kernels for AVX-512 use: `dot_quads` (vpdpbusd of VNNI) and `lookup64` (vpermi2d).
+
+Additions and multiplications wrap modulo 2^32; the proofs of `fixed_point.bounds` say that results never do. Addresses are integers;
+callers guarantee that what they name is alive and large enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils
+
+from edge_lstm.engine.layout import LANES, LINE
+
+_I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+_LANES = ir.VectorType(_I32, LANES)
+_QUADS, _PAIRS, _PRODUCTS = ir.VectorType(_I8, 4 * LANES), ir.VectorType(_I16, 2 * LANES), ir.VectorType(_I32, 2 * LANES)
+_SOURCE_BYTES, _SOURCE_WORDS = ir.VectorType(_I8, LANES), ir.VectorType(_I16, LANES)
+_BYTE_BIAS = ir.Constant(_SOURCE_BYTES, [-128] * LANES)
+
+Value = Any  # an llvmlite.ir.Value; llvmlite has no types
+Body = Callable[[Value, list[Value]], Sequence[Value]]
+
+
+def _indices(values: Sequence[int]) -> ir.Constant:
+    return ir.Constant(ir.VectorType(_I32, len(values)), list(values))
+
+
+class Code:
+    """Appends instructions to a function under construction. Addresses and counts are int64, lanes are sixteen int32."""
+
+    def __init__(self, builder: ir.IRBuilder):
+        self.builder = builder
+
+    # ---- scalars ----------------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def integer(value: int) -> ir.Constant:
+        return ir.Constant(_I64, value)
+
+    def _wide(self, value: Value | int) -> Value:
+        return self.integer(value) if isinstance(value, int) else value
+
+    def plus(self, *terms: Value | int) -> Value:
+        total = self._wide(terms[0])
+        for term in terms[1:]:
+            if not (isinstance(term, int) and term == 0):
+                total = self.builder.add(total, self._wide(term))
+        return total
+
+    def times(self, a: Value | int, b: Value | int) -> Value:
+        return self.builder.mul(self._wide(a), self._wide(b))
+
+    def minus(self, a: Value | int, b: Value | int) -> Value:
+        return self.builder.sub(self._wide(a), self._wide(b))
+
+    def quotient(self, a: Value, b: int) -> Value:
+        """a / b for a that is not negative."""
+        return self.builder.udiv(a, self.integer(b))
+
+    def either(self, condition: Value, a: Value | int, b: Value | int) -> Value:
+        """a where the condition, an int64, is not 0, else b."""
+        return self.builder.select(self.builder.icmp_signed("!=", condition, self.integer(0)), self._wide(a), self._wide(b))
+
+    # ---- memory -----------------------------------------------------------------------------------------------------------
+
+    def load(self, kind: Any, address: Value) -> Value:
+        return self.builder.load(self.builder.inttoptr(address, kind.as_pointer()), align=1)
+
+    def store(self, value: Value, address: Value) -> None:
+        self.builder.store(value, self.builder.inttoptr(address, value.type.as_pointer()), align=1)
+
+    def load64(self, address: Value) -> Value:
+        return self.load(_I64, address)
+
+    def lanes_at(self, address: Value) -> Value:
+        return self.load(_LANES, address)
+
+    def splat_at(self, address: Value) -> Value:
+        """The int32 at an address in all lanes."""
+        return self.splat(self.load(_I32, address))
+
+    # ---- loops ------------------------------------------------------------------------------------------------------------
+
+    def loop(self, count: Value, carried: Sequence[Value], body: Body) -> list[Value]:
+        """Runs body(index, carried) -> carried `count` times; returns what it carried last (as given when count is 0)."""
+        b = self.builder
+        before = b.block
+        head, done = b.append_basic_block("loop"), b.append_basic_block("done")
+        b.cbranch(b.icmp_signed(">", count, self.integer(0)), head, done)
+        b.position_at_end(head)
+        index = b.phi(_I64)
+        index.add_incoming(self.integer(0), before)
+        phis = [b.phi(value.type) for value in carried]
+        for phi, value in zip(phis, carried, strict=True):
+            phi.add_incoming(value, before)
+        renewed = body(index, list(phis))
+        last = b.block
+        following = b.add(index, self.integer(1))
+        index.add_incoming(following, last)
+        for phi, value in zip(phis, renewed, strict=True):
+            phi.add_incoming(value, last)
+        b.cbranch(b.icmp_signed("<", following, count), head, done)
+        b.position_at_end(done)
+        results = []
+        for value, after in zip(carried, renewed, strict=True):
+            phi = b.phi(value.type)
+            phi.add_incoming(value, before)
+            phi.add_incoming(after, last)
+            results.append(phi)
+        return results
+
+    # ---- lanes ------------------------------------------------------------------------------------------------------------
+
+    def constant(self, value: int) -> ir.Constant:
+        """The number in all lanes."""
+        return ir.Constant(_LANES, [value] * LANES)
+
+    def splat(self, value: Value) -> Value:
+        vector = ir.VectorType(value.type, LANES)
+        first = self.builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(_I32, 0))
+        return self.builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), _indices([0] * LANES))
+
+    def add(self, a: Value, b: Value) -> Value:
+        return self.builder.add(a, b)
+
+    def subtract(self, a: Value, b: Value) -> Value:
+        return self.builder.sub(a, b)
+
+    def multiply(self, a: Value, b: Value) -> Value:
+        return self.builder.mul(a, b)
+
+    def both(self, a: Value, b: Value) -> Value:
+        """Bitwise and."""
+        return self.builder.and_(a, b)
+
+    def shift_left(self, a: Value, b: Value) -> Value:
+        return self.builder.shl(a, b)
+
+    def shift_right(self, a: Value, b: Value) -> Value:
+        """Arithmetic."""
+        return self.builder.ashr(a, b)
+
+    def minimum(self, a: Value, b: Value) -> Value:
+        return self.builder.select(self.builder.icmp_signed("<", a, b), a, b)
+
+    def maximum(self, a: Value, b: Value) -> Value:
+        return self.builder.select(self.builder.icmp_signed(">", a, b), a, b)
+
+    def positive(self, a: Value) -> Value:
+        return self.builder.zext(self.builder.icmp_signed(">", a, self.constant(0)), _LANES)
+
+    def select(self, switch: Value, a: Value) -> Value:
+        """a where the switch is not 0, else 0."""
+        return self.builder.select(self.builder.icmp_signed("!=", switch, self.constant(0)), a, self.constant(0))
+
+    # ---- sources of rows: int8 values, kept as unsigned bytes (value + 128) for VNNI and as int16 otherwise -------------------
+
+    def store_source(self, lanes: Value, address: Value, source_bytes: int) -> None:
+        if source_bytes == 1:
+            self.store(self.builder.xor(self.builder.trunc(lanes, _SOURCE_BYTES), _BYTE_BIAS), address)
+        else:
+            self.store(self.builder.trunc(lanes, _SOURCE_WORDS), address)
+
+    def source_lanes(self, address: Value, source_bytes: int) -> Value:
+        """The values that `store_source` stored."""
+        if source_bytes == 1:
+            return self.builder.sext(self.builder.xor(self.load(_SOURCE_BYTES, address), _BYTE_BIAS), _LANES)
+        return self.builder.sext(self.load(_SOURCE_WORDS, address), _LANES)
+
+    # ---- dot products: a tile is 64 bytes of weights, for 16 units times 4 (int8) or 2 (int16) sources ------------------------
+
+    def tile_weights(self, address: Value, source_bytes: int) -> Value:
+        return self.load(_QUADS if source_bytes == 1 else _PAIRS, address)
+
+    def tile_sources(self, address: Value, source_bytes: int) -> Value:
+        """The 4 bytes of sources at an address, for all units."""
+        return self.builder.bitcast(self.splat_at(address), _QUADS if source_bytes == 1 else _PAIRS)
+
+    def dot(self, accumulator: Value, sources: Value, weights: Value, source_bytes: int) -> Value:
+        return self.dot_quads(accumulator, sources, weights) if source_bytes == 1 else self.dot_pairs(accumulator, sources, weights)
+
+    def dot_quads(self, accumulator: Value, sources: Value, weights: Value) -> Value:
+        """accumulator + sum of four products of an unsigned source byte and a signed weight byte: exact, wraps, never saturates."""
+        return self._call("llvm.x86.avx512.vpdpbusd.512", [accumulator, sources, weights])
+
+    def dot_pairs(self, accumulator: Value, sources: Value, weights: Value) -> Value:
+        """accumulator + sum of two products of int16: LLVM finds vpdpwssd, vpmaddwd or pmaddwd in it."""
+        b = self.builder
+        products = b.mul(b.sext(sources, _PRODUCTS), b.sext(weights, _PRODUCTS))
+        undefined = ir.Constant(_PRODUCTS, ir.Undefined)
+        even, odd = (b.shuffle_vector(products, undefined, _indices(range(first, 2 * LANES, 2))) for first in (0, 1))
+        return b.add(b.add(even, odd), accumulator)
+
+    # ---- tables -----------------------------------------------------------------------------------------------------------
+
+    def line_of_pair(self, start: Value, pair: Value, factors: Value) -> Value:
+        """start + low(pair) low(factors) + high(pair) high(factors), where low and high are the signed 16-bit halves of a lane."""
+        return self.dot_pairs(start, self.builder.bitcast(pair, _PAIRS), self.builder.bitcast(factors, _PAIRS))
+
+    def lookup(self, table: Value, index: Value) -> Value:
+        """table[index] of an int32 table at an address; sixteen loads."""
+        b = self.builder
+        pointer, found = b.inttoptr(table, _I32.as_pointer()), ir.Constant(_LANES, ir.Undefined)
+        for lane in range(LANES):
+            at = b.sext(b.extract_element(index, ir.Constant(_I32, lane)), _I64)
+            found = b.insert_element(found, b.load(b.gep(pointer, [at])), ir.Constant(_I32, lane))
+        return found
+
+    def lookup64(self, table: Value, index: Value) -> Value:
+        """table[index] of 64 int32 entries, which lie in four AVX-512 registers: no loads from computed addresses."""
+        quarters = [self.lanes_at(self.plus(table, LINE * k)) for k in range(4)]
+        low, high = (self._call("llvm.x86.avx512.vpermi2var.d.512", [quarters[k], index, quarters[k + 1]]) for k in (0, 2))
+        upper = self.builder.icmp_signed("!=", self.both(index, self.constant(32)), self.constant(0))
+        return self.builder.select(upper, high, low)
+
+    def _call(self, name: str, arguments: Sequence[Value]) -> Value:
+        function = ir.FunctionType(_LANES, [a.type for a in arguments])
+        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, function, name), list(arguments))

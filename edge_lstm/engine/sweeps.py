@@ -1,0 +1,202 @@
+"""One step of a stack for one record or a block of them: layers, phases, groups and sequences as loops around tiles.
+
+`advance`, `accumulate`, `trace` and `output_place` make Numba intrinsics for one structure; generated modules bind them and call them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from edge_lstm.engine.code import Code, Value
+from edge_lstm.engine.layout import LANES, LINE, Structure, Target
+from edge_lstm.engine.tiles import Places, Tile, group_places
+
+Emit = Callable[..., Value | None]
+
+
+class _Stack:
+    """Reads the header of a model and walks over its layers."""
+
+    def __init__(self, code: Code, structure: Structure, target: Target, model: Value):
+        self.code, self.structure, self.target, self.model = code, structure, target, model
+
+    def slot(self, name: str) -> Value:
+        return self.code.load64(self.code.plus(self.model, self.structure.slot(name)))
+
+    def segments(self, layer: int, half: Value) -> Value:
+        """Offset in a record of a layer's segments; half: 0 or 1."""
+        return self.code.plus(self.slot(f"{layer}.segments"), self.code.times(half, self.slot(f"{layer}.half_bytes")))
+
+    def output(self, layer: int, half: Value) -> Value:
+        """Offset in a record of a layer's output."""
+        segment = self.structure.layers[layer].plan.output
+        return self.code.plus(self.segments(layer, half), self.code.times(self.slot(f"{layer}.segment_bytes"), segment))
+
+    def step(
+        self, layer: int, records: Value, count: Value, stride: Value, parity: Value, inputs: Value, input_stride: Value, block: bool
+    ) -> None:
+        """One step of one layer. The segments of the step before are at `parity`, the new ones in the other half."""
+        code, plan = self.code, self.structure.layers[layer].plan
+        current = code.plus(records, self.segments(layer, parity))
+        following = code.plus(records, self.segments(layer, code.minus(1, parity)))
+        groups = self.slot(f"{layer}.groups")
+        for p, phase in enumerate(plan.phases):
+            whole = Places(
+                self.model, code.plus(self.model, self.slot(f"{layer}.weights{p}")), code.plus(self.model, self.slot(f"{layer}.constants")), code.plus(records, self.slot(f"{layer}.units")),
+                current, current, following, inputs, stride, input_stride,
+                self.slot(f"{layer}.segment_bytes"), self.slot(f"{layer}.input_tiles"), self.slot(f"{layer}.unit_tiles"),
+            )  # fmt: skip
+            tile = Tile(code, self.structure, layer, phase, self.target)
+            self._groups(tile, whole, groups, self.slot(f"{layer}.group_weights{p}"), parity, count if block else None)
+
+    def _groups(self, tile: Tile, whole: Places, groups: Value, group_weights: Value, parity: Value, count: Value | None) -> None:
+        """A tile for every group, for `count` sequences or for one."""
+        code, size = self.code, self.target.sequences(len(tile.phase.rows))
+
+        def visit(index: Value, _: list[Value]) -> list[Value]:
+            # Odd steps visit the groups backwards: what the step before used last is still in the cache.
+            group = code.either(parity, code.minus(code.minus(groups, 1), index), index)
+            places = group_places(code, whole, tile.layer, self.target, group, group_weights)
+            if count is None:
+                tile.emit(places, 1)
+                return []
+            tiles = code.quotient(count, size)
+            places = self._sequences(tile, places, tiles, size)
+            if size > 1:
+                self._sequences(tile, places, code.minus(count, code.times(tiles, size)), 1)
+            return []
+
+        code.loop(groups, [], visit)
+
+    def _sequences(self, tile: Tile, places: Places, count: Value, size: int) -> Places:
+        """`count` times `size` sequences; returns the places behind them."""
+        code = self.code
+        moving = ("units", "segments", "current", "following", "inputs")
+
+        def body(_: Value, carried: list[Value]) -> list[Value]:
+            tile.emit(replace(places, **dict(zip(moving, carried, strict=True))), size)
+            step, input_step = code.times(places.stride, size), code.times(places.input_stride, size)
+            return [code.plus(at, input_step if name == "inputs" else step) for name, at in zip(moving, carried, strict=True)]
+
+        ends = code.loop(count, [getattr(places, name) for name in moving], body)
+        return replace(places, **dict(zip(moving, ends, strict=True)))
+
+
+def advance(structure: Structure, target: Target, block: bool) -> Any:
+    """(model, records, count, stride, parity) -> address of the output in the first record: one step of all layers.
+
+    block: for `count` records; otherwise for one.
+    """
+
+    def emit(code: Code, model: Value, records: Value, count: Value, stride: Value, parity: Value) -> Value:
+        stack = _Stack(code, structure, target, model)
+        inputs, input_stride = code.plus(records, stack.slot("inputs")), stride
+        for layer in range(len(structure.layers)):
+            stack.step(layer, records, count, stride, parity, inputs, input_stride, block)
+            inputs = code.plus(records, stack.output(layer, code.minus(1, parity)))
+        return inputs
+
+    return _intrinsic(5, emit)
+
+
+def output_place(structure: Structure, target: Target) -> Any:
+    """(model, parity) -> offset in a record of the last layer's output; parity: of the number of steps made."""
+
+    def emit(code: Code, model: Value, parity: Value) -> Value:
+        return _Stack(code, structure, target, model).output(len(structure.layers) - 1, parity)
+
+    return _intrinsic(2, emit)
+
+
+def source_to_int32(target: Target, add: bool) -> Any:
+    """(source, values, groups): writes sources as int32 values, or adds them to what is there."""
+
+    def emit(code: Code, source: Value, values: Value, groups: Value) -> None:
+        def body(group: Value, _: list[Value]) -> list[Value]:
+            lanes = code.source_lanes(code.plus(source, code.times(group, LANES * target.source_bytes)), target.source_bytes)
+            at = code.plus(values, code.times(group, LINE))
+            code.store(code.add(code.lanes_at(at), lanes) if add else lanes, at)
+            return []
+
+        code.loop(groups, [], body)
+
+    return _intrinsic(3, emit)
+
+
+def trace(structure: Structure, target: Target) -> Any:
+    """(model, record, parity, table, index): copies the states of a record after a step into int32 arrays [index, padded units].
+
+    table: addresses of the arrays, one for each state of each layer; parity: of the step, as in `advance`.
+    """
+
+    def emit(code: Code, model: Value, record: Value, parity: Value, table: Value, index: Value) -> None:
+        stack = _Stack(code, structure, target, model)
+        position = 0
+        for k, layer in enumerate(structure.layers):
+            following = code.plus(record, stack.segments(k, code.minus(1, parity)))
+            units, groups = code.plus(record, stack.slot(f"{k}.units")), stack.slot(f"{k}.groups")
+            for name in layer.plan.updates:
+                to = code.plus(code.load64(code.plus(table, 8 * position)), code.times(index, code.times(groups, LINE)))
+                position += 1
+                if name in layer.plan.stored:
+                    at = code.plus(units, LINE * layer.unit_names.index(f"state {name}"))
+                    _copy(code, at, LINE * len(layer.unit_names), to, groups, 0)
+                else:
+                    segment = code.times(stack.slot(f"{k}.segment_bytes"), layer.plan.in_segment[name])
+                    _copy(code, code.plus(following, segment), LANES * target.source_bytes, to, groups, target.source_bytes)
+
+    return _intrinsic(5, emit)
+
+
+def _copy(code: Code, at: Value, step: int, to: Value, groups: Value, source_bytes: int) -> None:
+    """Copies the lanes of each group, `step` bytes apart, to one array; source_bytes: how they are kept, 0 for int32."""
+
+    def body(group: Value, _: list[Value]) -> list[Value]:
+        address = code.plus(at, code.times(group, step))
+        lanes = code.source_lanes(address, source_bytes) if source_bytes else code.lanes_at(address)
+        code.store(lanes, code.plus(to, code.times(group, LINE)))
+        return []
+
+    code.loop(groups, [], body)
+
+
+def _add_products(code: Code, weights: Value, values: Value, inputs: Value, sums: Value, groups: Value) -> None:
+    def group_body(group: Value, carried: list[Value]) -> list[Value]:
+        def input_body(k: Value, total: list[Value]) -> list[Value]:
+            weight = code.lanes_at(code.plus(carried[0], code.times(k, LINE)))
+            return [code.add(total[0], code.multiply(code.splat_at(code.plus(values, code.times(k, 4))), weight))]
+
+        at = code.plus(sums, code.times(group, LINE))
+        code.store(code.loop(inputs, [code.lanes_at(at)], input_body)[0], at)
+        return [code.plus(carried[0], code.times(inputs, LINE))]
+
+    code.loop(groups, [weights], group_body)
+
+
+def _intrinsic(arity: int, emit: Emit) -> Any:
+    """An intrinsic of int64 arguments that returns an int64, 0 where `emit` gives nothing."""
+
+    def typed(*arguments: Any) -> Any:
+        def code(context: Any, builder: ir.IRBuilder, signature: Any, values: Sequence[Value]) -> Value:
+            wide = [context.cast(builder, value, given, types.intp) for value, given in zip(values, signature.args, strict=True)]
+            produced = emit(Code(builder), *wide)
+            return Code.integer(0) if produced is None else produced
+
+        return types.intp(*arguments), code
+
+    # Numba reads the number of arguments off the function's own signature.
+    if arity == 2:
+        return intrinsic(lambda typing_context, a, b: typed(a, b))
+    if arity == 3:
+        return intrinsic(lambda typing_context, a, b, c: typed(a, b, c))
+    return intrinsic(lambda typing_context, a, b, c, d, e: typed(a, b, c, d, e))
+
+
+# (weights, values, inputs, sums, groups): sums += W values, int32, for weights [group, input, 16].
+add_products = _intrinsic(5, _add_products)

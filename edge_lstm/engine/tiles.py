@@ -1,0 +1,216 @@
+"""The heart of the kernels: one group of sixteen units for a few sequences at once, from dot products to the new state.
+
+Every integer operator has one line in `_OPERATORS`. A tile of weights is loaded once for all sequences; their accumulators stay in
+registers from the first product to the last operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edge_lstm.engine.code import Code, Value
+from edge_lstm.engine.layout import LANES, LINE, PERMUTED_SEGMENTS, LayerStructure, Structure, Target
+from edge_lstm.engine.plan import Phase
+from edge_lstm.fixed_point.integer_network import IntOp
+
+Place = Callable[[str], Value]
+
+# (code, arguments, numbers or constants by name) -> result
+_OPERATORS: dict[str, Callable[[Code, list[Value], Place], Value]] = {
+    "positive": lambda code, a, at: code.positive(a[0]),
+    "select": lambda code, a, at: code.select(a[0], a[1]),
+    "add": lambda code, a, at: code.add(a[0], a[1]),
+    "subtract": lambda code, a, at: code.subtract(a[0], a[1]),
+    "offset": lambda code, a, at: code.add(a[0], at("offset")),
+    "clip": lambda code, a, at: code.minimum(code.maximum(a[0], at("low")), at("high")),
+    "rescale": lambda code, a, at: _round_shift(
+        code, code.multiply(code.minimum(code.maximum(a[0], at("low")), at("high")), at("multiplier")), at
+    ),
+    "multiply": lambda code, a, at: _round_shift(code, code.multiply(a[0], a[1]), at),
+    "shift": lambda code, a, at: _round_shift(code, a[0], at),
+    "raise": lambda code, a, at: code.shift_left(a[0], at("shift")),
+}
+
+
+def _round_shift(code: Code, value: Value, at: Place) -> Value:
+    return code.shift_right(code.add(value, at("half")), at("shift"))
+
+
+@dataclass(frozen=True)
+class Places:
+    """Addresses for one group. constants, units: of the group; current, following: the group's place in the segments; in the first record.
+
+    model: start of the model; weights: first tile; segments: start of the current segments; inputs: of the layer.
+    stride, input_stride: from one sequence to the next; segment_bytes: from one segment to the next; tiles: of x and of a segment.
+    """
+
+    model: Value
+    weights: Value
+    constants: Value
+    units: Value
+    segments: Value
+    current: Value
+    following: Value
+    inputs: Value
+    stride: Value
+    input_stride: Value
+    segment_bytes: Value
+    input_tiles: Value
+    unit_tiles: Value
+
+
+class Tile:
+    """Emits the code of one phase of a layer for one group and `sequences` sequences."""
+
+    def __init__(self, code: Code, structure: Structure, index: int, phase: Phase, target: Target):
+        self.code, self.structure, self.index, self.phase, self.target = code, structure, index, phase, target
+        self.layer: LayerStructure = structure.layers[index]
+        self.plan = self.layer.plan
+        self.is_last = phase is self.plan.phases[-1]
+
+    def emit(self, places: Places, sequences: int) -> None:
+        accumulators = self._dot_products(places, sequences)
+        for s in range(sequences):
+            self._units(places, s, [row[s] for row in accumulators])
+
+    # ---- dot products -----------------------------------------------------------------------------------------------------
+
+    def _dot_products(self, places: Places, sequences: int) -> list[list[Value]]:
+        """Accumulators [row][sequence]."""
+        code, names = self.code, [self.plan.ops[index].name for index in self.phase.rows]
+        accumulators: list[list[Value]] = [[code.constant(0)] * sequences for _ in names]
+        weights = places.weights
+        fed = {row for one in self.phase.passes if one.segment is None for row, _ in one.rows}
+        passes = sorted(self.phase.passes, key=lambda one: one.segment is not None)
+        for one in [p for p in passes if p.segment is None]:
+            weights = self._pass(one.rows, accumulators, weights, places.inputs, places.input_stride, places.input_tiles)
+        for row, name in enumerate(names):
+            bias = code.lanes_at(code.plus(places.constants, LINE * self.layer.constant_names.index(f"bias {name}")))
+            shift = self._number(places, f"input_shift {name}")
+            for s in range(sequences):
+                shifted = code.shift_left(accumulators[row][s], shift)
+                accumulators[row][s] = code.add(shifted, bias) if row in fed else bias
+        for one in [p for p in passes if p.segment is not None]:
+            sources = code.plus(places.segments, code.times(places.segment_bytes, one.segment or 0))
+            weights = self._pass(one.rows, accumulators, weights, sources, places.stride, places.unit_tiles)
+        return accumulators
+
+    def _pass(
+        self,
+        rows: tuple[tuple[int, int], ...],
+        accumulators: list[list[Value]],
+        weights: Value,
+        sources: Value,
+        stride: Value,
+        tiles: Value,
+    ) -> Value:
+        """Adds the products with one source vector to the accumulators of `rows`; returns the address behind the weights."""
+        code, width = self.code, self.target.source_bytes
+        sequences = len(accumulators[0])
+        starts = [sources]
+        for _ in range(sequences - 1):
+            starts.append(code.plus(starts[-1], stride))
+
+        def body(tile: Value, carried: list[Value]) -> list[Value]:
+            address, sums = carried[0], carried[1:]
+            loaded = [code.tile_weights(code.plus(address, LINE * k), width) for k in range(len(rows))]
+            offset = code.times(tile, 4)
+            added = []
+            for s in range(sequences):
+                values = code.tile_sources(code.plus(starts[s], offset), width)
+                added += [code.dot(sums[s * len(rows) + k], values, loaded[k], width) for k in range(len(rows))]
+            return [code.plus(address, LINE * len(rows)), *added]
+
+        flat = [accumulators[row][s] for s in range(sequences) for row, _ in rows]
+        weights, *flat = code.loop(tiles, [weights, *flat], body)
+        for s in range(sequences):
+            for k, (row, _) in enumerate(rows):
+                accumulators[row][s] = flat[s * len(rows) + k]
+        return weights
+
+    # ---- the dataflow of the units of one sequence ----------------------------------------------------------------------------
+
+    def _number(self, places: Places, name: str) -> Value:
+        return self.code.splat_at(self.code.plus(places.model, self.structure.number(f"{self.index}.{name}")))
+
+    def _constant(self, places: Places, name: str) -> Value:
+        return self.code.lanes_at(self.code.plus(places.constants, LINE * self.layer.constant_names.index(name)))
+
+    def _units(self, places: Places, sequence: int, accumulators: list[Value]) -> None:
+        code, width = self.code, self.target.source_bytes
+        shift = code.times(places.stride, sequence)
+        units, current, following = (code.plus(at, shift) for at in (places.units, places.current, places.following))
+
+        def unit(name: str) -> Value:
+            return code.plus(units, LINE * self.layer.unit_names.index(name))
+
+        values: dict[int, Value] = dict(zip(self.phase.rows, accumulators, strict=True))
+        for index in self.phase.loads:
+            values[index] = code.lanes_at(unit(f"spill {index}"))
+        for index in self.phase.ops:
+            op = self.plan.ops[index]
+            if op.code == "state":
+                values[index] = code.lanes_at(unit(f"state {op.name}"))
+            elif op.code == "vector":
+                values[index] = self._constant(places, f"vector {op.name}")
+            else:
+                values[index] = self._operator(places, index, op, [values[a] for a in op.args])
+        for index in self.phase.spills:
+            code.store(values[index], unit(f"spill {index}"))
+        for index, k in self.phase.computed:
+            code.store_source(values[index], code.plus(current, code.times(places.segment_bytes, k)), width)
+        if self.is_last:
+            for name in self.plan.stored:
+                code.store(values[self.plan.updates[name]], unit(f"state {name}"))
+            for k, segment in enumerate(self.plan.segments):
+                if segment.at_end is not None:
+                    code.store_source(values[segment.at_end], code.plus(following, code.times(places.segment_bytes, k)), width)
+
+    def _operator(self, places: Places, index: int, op: IntOp, arguments: list[Value]) -> Value:
+        code = self.code
+
+        def place(what: str) -> Value:
+            if op.code == "rescale" and what in ("low", "high", "multiplier"):
+                return self._constant(places, f"{op.name}.{what}")
+            return self._number(places, f"{index} {what}")
+
+        if op.code == "complement":  # its number is part of the structure: LLVM then sees through the complement of a threshold
+            return code.subtract(code.constant(op.numbers[0]), arguments[0])
+        if op.code == "interpolate":
+            return self._interpolate(places, op, arguments[0], place)
+        return _OPERATORS[op.code](code, arguments, place)
+
+    def _interpolate(self, places: Places, op: IntOp, value: Value, number: Place) -> Value:
+        code, curve = self.code, self.layer.curves[op.name]
+        table = code.plus(places.model, code.load64(code.plus(places.model, self.structure.slot(f"{self.index}.table {op.name}"))))
+        lookup = code.lookup64 if self.target.permutes and curve.segments == PERMUTED_SEGMENTS else code.lookup
+        u = code.add(code.minimum(code.maximum(value, number("low")), number("high")), number("reach"))
+        segment, within = code.shift_right(u, number("segment_shift")), code.both(u, number("segment_mask"))
+        if curve.paired:
+            factors = code.add(code.shift_left(within, code.constant(16)), number("segment_one"))
+            line = code.line_of_pair(number("half"), lookup(table, segment), factors)
+        else:
+            knots, steps = (lookup(code.plus(table, 4 * curve.segments * part), segment) for part in (0, 1))
+            line = code.add(code.add(code.shift_left(knots, number("segment_shift")), code.multiply(steps, within)), number("half"))
+        return code.shift_right(line, number("shift"))
+
+
+def group_places(code: Code, whole: Places, layer: LayerStructure, target: Target, group: Value, group_weights: Value) -> Places:
+    """The places of one group, from those of the layer."""
+    lanes = code.times(group, LANES * target.source_bytes)
+    return Places(
+        whole.model,
+        code.plus(whole.weights, code.times(group, group_weights)),
+        code.plus(whole.constants, code.times(group, LINE * len(layer.constant_names))),
+        code.plus(whole.units, code.times(group, LINE * len(layer.unit_names))),
+        whole.segments,
+        code.plus(whole.current, lanes),
+        code.plus(whole.following, lanes),
+        whole.inputs,
+        whole.stride,
+        whole.input_stride,
+        whole.segment_bytes,
+        whole.input_tiles,
+        whole.unit_tiles,
+    )
