@@ -12,7 +12,14 @@ import numpy.typing as npt
 
 from edge_lstm import cells
 from edge_lstm.engine import reference
-from edge_lstm.fixed_point.integer_network import IntegerNetwork, IntegerReadOut, IntegerRecurrent
+from edge_lstm.fixed_point.integer_network import (
+    IntegerBidirectional,
+    IntegerConv1d,
+    IntegerNetwork,
+    IntegerPool,
+    IntegerReadOut,
+    IntegerRecurrent,
+)
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -90,14 +97,23 @@ def _rows_behind(layer: IntegerRecurrent, index: int) -> set[str]:
 def course(network: IntegerNetwork, raw: npt.NDArray[np.integer]) -> list[GateCourse]:
     """The course of every recurrent layer for int16 counts raw: [batch, samples, channels], from reset states."""
     v = reference.normalize(network.normalize, raw).astype(np.int64)
-    found = []
+    found: list[GateCourse] = []
     for layer in network.layers:
         if isinstance(layer, IntegerReadOut):
             break  # no recurrent layer comes behind it
         if isinstance(layer, IntegerRecurrent):
-            courses = _layer_course(layer, v)
-            found.append(courses)
-            v = courses.output
+            found.append(_layer_course(layer, v))
+            v = found[-1].output
+        elif isinstance(layer, IntegerBidirectional):
+            both = [_layer_course(layer.forward, v), _layer_course(layer.backward, v)]
+            found += both
+            v = np.concatenate([one.output for one in both], axis=2)
+        elif isinstance(layer, IntegerConv1d):
+            v = reference.convolve(layer, v)
+        elif isinstance(layer, IntegerPool):
+            v = reference.pool(layer, v)
+        else:
+            v = reference.dense(layer, v, 1)
     return found
 
 
@@ -106,7 +122,8 @@ def _layer_course(layer: IntegerRecurrent, x: npt.NDArray[np.int64]) -> GateCour
     state = reference.initial_state(layer, len(x))
     output = np.empty((*x.shape[:2], layer.units), np.int64)
     gates = {gate: np.empty(output.shape) for gate in operators}
-    for t in range(x.shape[1]):
+    order = range(x.shape[1])
+    for t in reversed(order) if layer.reverse else order:
         state, output[:, t], values = reference.step(layer, x[:, t], state)
         for gate, (operator, fully_open) in operators.items():
             gates[gate][:, t] = values[operator] / fully_open

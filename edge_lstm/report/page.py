@@ -48,4 +48,5 @@ def heat(counts: Iterable[int]) -> list[int]:
 
 def spread_note(part: str, parts: int) -> str:
     """What the ± of an accuracy table is."""
-    return f"± is the standard deviation over the {parts} {part}s" if parts > 1 else f"one {part}, so there is no spread to give"
+    plural = "people" if part == "person" else f"{part}s"
+    return f"± is the standard deviation over the {parts} {plural}" if parts > 1 else f"one {part}, so there is no spread to give"

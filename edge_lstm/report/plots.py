@@ -99,7 +99,7 @@ def accuracy_plot(accuracies: Accuracies) -> str:
         axes.set_yticks(range(len(variants)), [variant.name for variant in variants])
         axes.set_ylim(len(variants) - 0.45, -0.55)
         axes.grid(axis="y", visible=False)
-        axes.set_xlabel(f"accuracy on unseen cases, %  (dot: one {accuracies.part}, bar: mean)")
+        axes.set_xlabel(f"accuracy, %  (dot: one {accuracies.part}, bar: mean)")
         axes.spines["left"].set_visible(False)
         return _svg(figure, "Accuracy of each variant, one dot for each part")
 
@@ -141,7 +141,7 @@ def _bars(axes: Axes, title: str, rows: Sequence[tuple[str, float, bool]]) -> No
 
 
 def gate_raster(gates: Gates) -> str:
-    """Which gate of which unit is open when: one panel a gate, one row a unit, filled where open; below, the units whose output is not 0."""
+    """Which gate of which unit is open when: a panel a gate, a row a unit, filled where open; below, the outputs that are not 0."""
     from matplotlib.patches import PathPatch
 
     picture = gates.picture
