@@ -15,11 +15,11 @@ import onnx.inliner
 from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.network import Layer, Network, ReadOut, Recurrent
+from edge_lstm.network import Bidirectional, Layer, Network, ReadOut, Recurrent
 from edge_lstm.onnx_io.read_refusals import Refusal, UnsupportedModel
 from edge_lstm.onnx_io.read_sizes import Size, symbol
 from edge_lstm.onnx_io.read_tail import check_output
-from edge_lstm.onnx_io.read_values import Axis, Refused, Signal, Value
+from edge_lstm.onnx_io.read_values import Axis, IntegerInput, Refused, Signal, Value, describe, holds_states
 from edge_lstm.onnx_io.read_walk import Walk, initializers
 
 __all__ = ["UnsupportedModel", "read_network"]
@@ -32,8 +32,9 @@ def read_network(model: onnx.ModelProto, base_dir: Path | None = None) -> Networ
     """The float network that `model` computes, for input [batch, time, channels] whatever the order of the axes in the graph.
 
     base_dir: folder of the files that hold external weights. The model is left as it is.
-    The metadata names input and output of the graph, `onnx_input_axes` where the graph has the time axis first, and
-    `onnx_state_inputs`: states that are inputs of the graph (the streaming form), which start at zero and are kept by the engine.
+    The metadata names input and output of the graph; `onnx_input_axes`, the order of the graph's axes where it is another;
+    `onnx_state_inputs`, states that are inputs of the graph (the streaming form), which start at zero and are kept by the engine;
+    `onnx_lengths_input`, the input with the lengths of the sequences.
     Raises UnsupportedModel with every reason found, or EdgeLstmError for a damaged model or missing weights.
     """
     model = _prepared(model, base_dir)
@@ -44,13 +45,7 @@ def read_network(model: onnx.ModelProto, base_dir: Path | None = None) -> Networ
     walk = Walk(opset, {**values, **inputs})
     outputs = tuple(output.name for output in graph.output)
     walk.run(graph, outputs)
-    signals = {}
-    for name in outputs:
-        value = walk.values.get(name, Refused(f"output {name} is given by no node"))
-        try:
-            signals[name] = _output_signal(value)
-        except Refusal as refusal:
-            walk.refuse(f"output {name} {refusal}" if str(refusal) else "")
+    signals = {name: signal for name in outputs if (signal := _output_signal(walk, name, outputs)) is not None}
     if walk.reasons:
         raise UnsupportedModel(tuple(walk.reasons))
     return _network(model, signals, inputs, walk)
@@ -89,6 +84,8 @@ def _first_line(error: Exception) -> str:
 def _input(value: onnx.ValueInfoProto) -> Value:
     """A graph input as a signal with one named axis for each dimension."""
     tensor = value.type.tensor_type
+    if value.type.HasField("tensor_type") and tensor.elem_type in (onnx.TensorProto.INT32, onnx.TensorProto.INT64):
+        return IntegerInput(value.name)
     if not value.type.HasField("tensor_type") or tensor.elem_type not in _FLOATS:
         return Refused(f"input {value.name} is no tensor of floats")
     axes = []
@@ -99,28 +96,38 @@ def _input(value: onnx.ValueInfoProto) -> Value:
     return Signal(value.name, tuple(axes))
 
 
-def _output_signal(value: Value) -> Signal:
-    if isinstance(value, Refused):
-        raise Refusal(f"cannot be read: {value.reason}" if value.reason else "")
-    if not isinstance(value, Signal):
-        raise Refusal("is a constant" if not hasattr(value, "parts") else "is several signals side by side")
-    if not any(isinstance(layer, Recurrent) for layer in value.layers):
-        raise Refusal("passes no recurrent layer (LSTM, GRU or RNN)")
-    return check_output(value)
+def _output_signal(walk: Walk, name: str, outputs: tuple[str, ...]) -> Signal | None:
+    """The signal of one output; None where it is refused, or holds states that the engine keeps anyway."""
+    value = walk.values.get(name, Refused(f"output {name} is given by no node"))
+    others = [walk.values.get(other) for other in outputs if other != name]
+    if holds_states(value) and not all(holds_states(other) for other in others):
+        return None
+    try:
+        if isinstance(value, Refused):
+            raise Refusal(f"cannot be read: {value.reason}" if value.reason else "")
+        if not isinstance(value, Signal):
+            raise Refusal(f"is {describe(value)}, which does not come from one recurrent layer")
+        if not any(isinstance(layer, (Recurrent, Bidirectional)) for layer in value.layers):
+            raise Refusal("passes no recurrent layer (LSTM, GRU or RNN)")
+        return check_output(value)
+    except Refusal as refusal:
+        walk.refuse(f"output {name} {refusal}" if str(refusal) else "")
+        return None
 
 
 def _network(model: onnx.ModelProto, signals: Mapping[str, Signal], inputs: Mapping[str, Value], walk: Walk) -> Network:
-    """The network of the one output that is no state; states that leave the graph are what the engine keeps anyway."""
-    results = {name: s for name, s in signals.items() if not s.state} or dict(list(signals.items())[:1])
-    if len(results) != 1:
-        raise UnsupportedModel((f"the model has {len(results)} outputs ({', '.join(results)}); keep one",))
-    name, signal = next(iter(results.items()))
+    """The network of the one output that is left."""
+    if len(signals) != 1:
+        raise UnsupportedModel((f"the model has {len(signals)} outputs ({', '.join(signals)}); keep one",))
+    name, signal = next(iter(signals.items()))
     names = {"onnx_input": signal.source, "onnx_output": name}
-    if _axes(inputs[signal.source])[0][0].name == walk.roles.axis(signal.source, "time"):
-        names["onnx_input_axes"] = "time, batch, features"
-    states = [i for i in inputs if i != signal.source]
-    if states:
-        names["onnx_state_inputs"] = ", ".join(states)
+    order = walk.roles.order(signal.source, [axis.name for dimension in _axes(inputs[signal.source]) for axis in dimension])
+    if order != ("batch", "time", "features"):
+        names["onnx_input_axes"] = ", ".join(order)
+    if signal.ragged:
+        names["onnx_lengths_input"] = signal.ragged
+    if walk.roles.states:
+        names["onnx_state_inputs"] = ", ".join(walk.roles.states)
     time = next((a for d in _axes(inputs[signal.source]) for a in d if a.name == walk.roles.axis(signal.source, "time")), None)
     window = time.size if time is not None and isinstance(time.size, int) and time.size > 1 else 0
     try:
@@ -137,8 +144,14 @@ def _axes(value: Value) -> tuple[tuple[Axis, ...], ...]:
 
 
 def _with_read_out(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
-    """A chain without read-out gives every step: that is said right behind the last recurrent layer."""
-    if any(isinstance(layer, ReadOut) for layer in layers):
-        return layers
-    last = max(index for index, layer in enumerate(layers) if isinstance(layer, Recurrent))
-    return (*layers[: last + 1], ReadOut("every"), *layers[last + 1 :])
+    """The layers with a read-out right behind the last recurrent layer.
+
+    A chain without one gives every step. The final step of a forward layer is the last one of the sequence, and called so.
+    """
+    last = max(index for index, layer in enumerate(layers) if isinstance(layer, (Recurrent, Bidirectional)))
+    if not any(isinstance(layer, ReadOut) for layer in layers):
+        return (*layers[: last + 1], ReadOut("every"), *layers[last + 1 :])
+    above = layers[last]
+    if isinstance(above, Recurrent) and not above.reverse:
+        return tuple(ReadOut("last") if isinstance(layer, ReadOut) and layer.kind == "final" else layer for layer in layers)
+    return layers

@@ -8,17 +8,22 @@ import numpy as np
 
 from edge_lstm.cells import Activation
 from edge_lstm.cells.activations import IDENTITY
-from edge_lstm.network import Dense, FloatArray, ReadOut, Recurrent, RowWeights
+from edge_lstm.network import Bidirectional, Conv1d, Dense, FloatArray, Pool, ReadOut, Recurrent, RowWeights
+from edge_lstm.onnx_io.read_directions import check_directions, one_direction
 from edge_lstm.onnx_io.read_node import Roles
 from edge_lstm.onnx_io.read_refusals import Refusal
 from edge_lstm.onnx_io.read_sizes import Size
 from edge_lstm.onnx_io.read_values import Axis, Signal, describe
 
 
-def check_open(signal: Signal) -> None:
-    """Refuses to compute on with class probabilities: a softmax ends the network."""
+def opened(signal: Signal, *, padding: bool = False) -> Signal:
+    """The signal, ready for a further layer. Raises Refusal where a softmax has ended the network or something is unfinished."""
     if signal.softmax:
         raise Refusal("computes on behind a Softmax; a Softmax must be the last layer")
+    if any(signal.padding) and not padding:
+        raise Refusal("reads a sequence padded with zeros; only a convolution may do so")
+    check_directions(signal)
+    return one_direction(signal)
 
 
 def features_of(signal: Signal, dimension: int, roles: Roles) -> int:
@@ -44,7 +49,7 @@ def _resized(signal: Signal, roles: Roles, size: Size) -> tuple[tuple[Axis, ...]
 
 def add_dense(signal: Signal, W: FloatArray, b: FloatArray, dimension: int, roles: Roles) -> Signal:
     """Adds y = W x + b over the features in `dimension`. W: [outputs, inputs]."""
-    check_open(signal)
+    signal = opened(signal)
     width = features_of(signal, dimension, roles)
     if W.shape[1] != width or 0 in W.shape:
         raise Refusal(f"has weights for {W.shape[1]} inputs but reads {describe(signal)}")
@@ -62,12 +67,13 @@ def fold_input(signal: Signal, W: FloatArray, b: FloatArray) -> tuple[FloatArray
 
 
 def add_affine(signal: Signal, scale: FloatArray, offset: FloatArray) -> Signal:
-    """Applies scale * x + offset, both [features] float64: into a dense layer just before, else left for the next layer."""
-    check_open(signal)
+    """Applies scale * x + offset, both [features] float64: into a linear layer just before, else left for the next layer."""
+    signal = opened(signal)
     last = signal.layers[-1] if signal.layers else None
-    if isinstance(last, Dense) and last.activation == IDENTITY:
-        W, b = (scale[:, None] * last.W).astype(last.W.dtype), (scale * last.b + offset).astype(last.b.dtype)
-        return replace(signal, layers=(*signal.layers[:-1], Dense(W, b)), state="")
+    if isinstance(last, (Dense, Conv1d)) and last.activation == IDENTITY:
+        gain = scale.reshape(-1, *(1,) * (last.W.ndim - 1))
+        layer = replace(last, W=(gain * last.W).astype(last.W.dtype), b=(scale * last.b + offset).astype(last.b.dtype))
+        return replace(signal, layers=(*signal.layers[:-1], layer), state="")
     if signal.scale is None or signal.offset is None:
         return replace(signal, scale=scale, offset=offset, state="")
     return replace(signal, scale=scale * signal.scale, offset=scale * signal.offset + offset, state="")
@@ -83,11 +89,10 @@ def settle(signal: Signal) -> Signal:
 
 
 def add_activation(signal: Signal, activation: Activation, features: int) -> Signal:
-    """Applies an elementwise function: into the dense layer just before, else as a dense layer with the identity as weights."""
-    check_open(signal)
-    signal = settle(signal)
+    """Applies an elementwise function: into the linear layer just before, else as a dense layer with the identity as weights."""
+    signal = settle(opened(signal))
     last = signal.layers[-1] if signal.layers else None
-    if isinstance(last, Dense) and last.activation == IDENTITY:
+    if isinstance(last, (Dense, Conv1d)) and last.activation == IDENTITY:
         return replace(signal, layers=(*signal.layers[:-1], replace(last, activation=activation)))
     dtype = _dtype(signal)
     return replace(signal, layers=(*signal.layers, Dense(np.eye(features, dtype=dtype), np.zeros(features, dtype), activation)), state="")
@@ -95,18 +100,27 @@ def add_activation(signal: Signal, activation: Activation, features: int) -> Sig
 
 def _dtype(signal: Signal) -> np.dtype:
     for layer in reversed(signal.layers):
-        if isinstance(layer, Dense):
+        if isinstance(layer, (Dense, Conv1d)):
             return layer.W.dtype
-        if isinstance(layer, Recurrent):
-            return next(iter(layer.rows.values())).b.dtype
+        if isinstance(layer, (Recurrent, Bidirectional)):
+            one = layer.forward if isinstance(layer, Bidirectional) else layer
+            return next(iter(one.rows.values())).b.dtype
     return np.dtype(np.float32)
 
 
-def add_recurrent(signal: Signal, layer: Recurrent) -> Signal:
-    """Adds a recurrent layer; a linear layer or a normalisation before it moves into its input weights."""
-    check_open(signal)
-    rows = {name: _folded_row(signal, row) for name, row in layer.rows.items()}
-    return replace(signal, layers=(*signal.layers, replace(layer, rows=rows)), scale=None, offset=None, state="")
+def add_recurrent(signal: Signal, layer: Recurrent | Bidirectional) -> Signal:
+    """Adds a recurrent layer; a normalisation before it moves into its input weights."""
+    signal = opened(signal)
+    folded = (
+        Bidirectional(_folded(signal, layer.forward), _folded(signal, layer.backward))
+        if isinstance(layer, Bidirectional)
+        else _folded(signal, layer)
+    )
+    return replace(signal, layers=(*signal.layers, folded), scale=None, offset=None, state="")
+
+
+def _folded(signal: Signal, layer: Recurrent) -> Recurrent:
+    return replace(layer, rows={name: _folded_row(signal, row) for name, row in layer.rows.items()})
 
 
 def _folded_row(signal: Signal, row: RowWeights) -> RowWeights:
@@ -116,17 +130,33 @@ def _folded_row(signal: Signal, row: RowWeights) -> RowWeights:
     return RowWeights(W, row.R, b)
 
 
+def add_time_layer(signal: Signal, layer: Conv1d | Pool, dimension: int, steps: Size, roles: Roles) -> Signal:
+    """Adds a convolution or pooling over the time in `dimension`, which has `steps` steps behind it."""
+    if any(isinstance(below, ReadOut) for below in signal.layers):
+        raise Refusal("works along time behind a read-out of one step")
+    axes = _resized(signal, roles, layer.outputs)
+    time = (replace(axes[dimension][0], size=steps),)
+    layers = (*signal.layers, layer)
+    return replace(
+        signal, axes=(*axes[:dimension], time, *axes[dimension + 1 :]), layers=layers, scale=None, offset=None, state="", padding=(0, 0)
+    )
+
+
 def read_out(signal: Signal, kind: str) -> Signal:
-    """Reads out the last step or the mean over time, as early in the chain as gives the same value.
+    """Reads out the last step, the final one or the mean over time, as early in the chain as gives the same value.
 
     The last step of a dense layer is the dense layer of the last step; the mean goes through linear layers only.
     """
-    if kind == "mean":
-        check_open(signal)
+    if kind == "mean" and signal.softmax:
+        raise Refusal("averages over time behind a Softmax; a Softmax must be the last layer")
+    if any(signal.padding):
+        raise Refusal(f"takes the {kind} step of a sequence padded with zeros; only a convolution may read it")
+    if signal.ragged and kind != "final":
+        raise Refusal(f"takes the {kind} step of sequences of different lengths; of those only the final state (output Y_h) is read")
     layers, position = signal.layers, len(signal.layers)
-    while position and isinstance(before := layers[position - 1], Dense) and (kind == "last" or before.activation == IDENTITY):
+    while position and isinstance(before := layers[position - 1], Dense) and (kind != "mean" or before.activation == IDENTITY):
         position -= 1
-    if not any(isinstance(layer, Recurrent) for layer in layers[:position]):
+    if not any(isinstance(layer, (Recurrent, Bidirectional)) for layer in layers[:position]):
         raise Refusal(f"takes the {kind} step of {describe(signal)} before any recurrent layer")
     return replace(signal, layers=(*layers[:position], ReadOut(kind), *layers[position:]))
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import onnx
 
 from edge_lstm.onnx_io.read_refusals import Refusal
-from edge_lstm.onnx_io.read_values import Axis, Constant, Readable, Refused, Signal, Value
+from edge_lstm.onnx_io.read_values import Axis, Constant, IntegerInput, Readable, Refused, Signal, Value
 
 
 @dataclass
 class Roles:
-    """Which axis of each input is the time, which the batch, which the features: learned from the first layer that says so."""
+    """What the inputs of the graph are for, as the layers say.
+
+    known: (input, role) -> its axis, for the roles time, batch and features; states: inputs that start a layer's states.
+    """
 
     known: dict[tuple[str, str], str] = field(default_factory=dict)
+    states: list[str] = field(default_factory=list)
 
     def bind(self, source: str, role: str, axis: Axis) -> None:
         """Notes that `axis` of input `source` plays `role`.
@@ -31,6 +35,11 @@ class Roles:
     def axis(self, source: str, role: str) -> str:
         """Name of the axis, "" while it is unknown."""
         return self.known.get((source, role), "")
+
+    def order(self, source: str, names: Sequence[str]) -> tuple[str, ...]:
+        """The roles of the input's axes, in the order of the graph; "" for an axis of size 1 that plays none."""
+        roles = {name: role for (s, role), name in self.known.items() if s == source}
+        return tuple(roles.get(name, "") for name in names)
 
     def is_role(self, signal: Signal, dimension: int, role: str) -> bool:
         """Whether the dimension holds the axis of that role and nothing else."""
@@ -60,6 +69,8 @@ class Node:
         value = self.inputs[index] if index < len(self.inputs) else None
         if isinstance(value, Refused):
             raise Refusal(value.reason)
+        if isinstance(value, IntegerInput):
+            raise Refusal(f"reads input {value.name}, which is no tensor of floats")
         return value
 
     def value(self, index: int) -> Readable:

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
 from edge_lstm.cells import Activation, cell
-from edge_lstm.network import FloatArray, Recurrent, RowWeights
+from edge_lstm.network import Bidirectional, FloatArray, Recurrent, RowWeights
 from edge_lstm.onnx_io.read_activations import read_activations
-from edge_lstm.onnx_io.read_layers import add_recurrent, features_of, read_out
-from edge_lstm.onnx_io.read_node import Node, Operator, operator
+from edge_lstm.onnx_io.read_layers import add_recurrent, features_of, opened, read_out
+from edge_lstm.onnx_io.read_node import Node, Operator, label, operator
 from edge_lstm.onnx_io.read_refusals import Refusal
-from edge_lstm.onnx_io.read_values import Axis, Constant, Refused, Signal, Value, concrete, describe, shape_text
+from edge_lstm.onnx_io.read_values import (
+    DIRECTIONS,
+    Array,
+    Axis,
+    Constant,
+    IntegerInput,
+    Refused,
+    Signal,
+    Value,
+    concrete,
+    describe,
+    shape_text,
+)
 
 # Inputs of the three operators after X.
+T = TypeVar("T")
 _W, _R, _B, _LENGTHS, _STATE_H, _STATE_C, _P = range(1, 8)
 
 
@@ -76,7 +90,7 @@ def _rnn(node: Node, w: Weights, activations: tuple[Activation, ...], states: di
 class Kind:
     """What sets the three operators apart.
 
-    gates: rows per unit; activations: the defaults; states: its states, with the number of the input that starts each.
+    gates: rows per unit; activations: the defaults of a direction; states: its states, with the number of the input that starts each.
     """
 
     gates: int
@@ -98,61 +112,63 @@ def read_recurrent(node: Node) -> tuple[Value, ...]:
     Raises Refusal with all the reasons that this node gives, on one line.
     """
     kind = KINDS[node.operator]
-    signal = node.signal(0)
+    signal = opened(node.signal(0))
     batch_first = bool(node.attribute("layout", 0))
     reasons: list[str] = []
 
-    def checked(read: Callable[[], object]) -> object:
+    def checked(read: Callable[[], T]) -> T | None:
         try:
             return read()
         except Refusal as refusal:
             reasons.append(str(refusal))
             return None
 
-    checked(lambda: _check_direction(node))
-    activations = checked(lambda: _activations(node, kind))
-    weights = checked(lambda: _weights(node, kind, signal))
-    states = checked(lambda: _states(node, kind, signal, batch_first))
+    directions = checked(lambda: _directions(node)) or ("forward",)
+    count = len(directions)
+    activations = checked(lambda: _activations(node, kind, count))
+    weights = checked(lambda: _weights(node, kind, signal, count))
+    states = checked(lambda: _states(node, kind, signal, count, batch_first))
     axes = checked(lambda: _time_and_batch(node, signal, batch_first))
-    checked(lambda: _check_lengths(node, signal, batch_first))
-    if reasons:
-        raise Refusal("; ".join(reasons))
-    assert isinstance(weights, Weights)
-    assert isinstance(activations, tuple)
-    assert isinstance(states, dict)
-    assert isinstance(axes, tuple)
-    time, batch = axes
+    lengths = checked(lambda: _lengths(node, signal, batch_first))
+    if reasons or activations is None or weights is None or states is None or axes is None or lengths is None:
+        raise Refusal("; ".join(dict.fromkeys(reasons)))
     clip = node.attribute("clip")
-    layer = kind.build(node, weights, activations, states, None if clip is None else float(clip))
-    after = add_recurrent(signal, layer)
-    units = (Axis(node.roles.axis(signal.source, "features"), layer.units),)
-    last = read_out(after, "last")
-
-    def shaped(value: Signal, axes: tuple[tuple[Axis, ...], ...], state: str = "") -> Signal:
-        return Signal(value.source, axes, value.layers, state=state)
-
-    y = shaped(after, (batch, time, (), units) if batch_first else (time, (), batch, units))
-    y_h = shaped(last, (batch, (), units) if batch_first else ((), batch, units), "h")
+    layers = [
+        replace(kind.build(node, weights[k], activations[k], states[k], None if clip is None else float(clip)), reverse=way == "reverse")
+        for k, way in enumerate(directions)
+    ]
+    after = replace(add_recurrent(signal, layers[0] if count == 1 else Bidirectional(*layers)), ragged=lengths)
+    final = read_out(after, "final")
+    time, batch = axes
+    units = (Axis(node.roles.axis(signal.source, "features"), layers[0].units),)
+    both = (Axis(DIRECTIONS, 2),) if count == 2 else ()
+    y = replace(after, axes=(batch, time, both, units) if batch_first else (time, both, batch, units))
+    y_h = replace(final, axes=(batch, both, units) if batch_first else (both, batch, units), state="h")
     if node.operator != "LSTM":
         return y, y_h
-    return y, y_h, Refused("the final cell state (output Y_c) is read; only the hidden state goes on to other layers", signal.source)
+    return y, y_h, Refused(f"{label(node.proto)}: the final cell state (output Y_c) is read; only the hidden state can go on", state=True)
 
 
-def _check_direction(node: Node) -> None:
+def _directions(node: Node) -> tuple[str, ...]:
     direction = _text(node.attribute("direction", "forward"))
-    if direction != "forward":
-        raise Refusal(f"attribute direction = {direction} is not read: only a forward layer can run step by step on a device")
+    if direction not in ("forward", "reverse", "bidirectional"):
+        raise Refusal(f"attribute direction = {direction} is unknown")
+    return ("forward", "reverse") if direction == "bidirectional" else (direction,)
 
 
 def _text(value: object) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _activations(node: Node, kind: Kind) -> tuple[Activation, ...]:
-    names = [_text(name) for name in node.attribute("activations", kind.activations)]
-    if len(names) != len(kind.activations):
-        raise Refusal(f"attribute activations has {len(names)} functions; a {node.operator} of one direction has {len(kind.activations)}")
-    return read_activations(names, node.attribute("activation_alpha", ()), node.attribute("activation_beta", ()))
+def _activations(node: Node, kind: Kind, directions: int) -> tuple[tuple[Activation, ...], ...]:
+    """The activations of each direction. Parameters are given in the order of all functions."""
+    each = len(kind.activations)
+    names = [_text(name) for name in node.attribute("activations", kind.activations * directions)]
+    if len(names) != each * directions:
+        expected = f"{directions} direction(s) of a {node.operator} have {each * directions}"
+        raise Refusal(f"attribute activations has {len(names)} functions; {expected}")
+    found = read_activations(names, node.attribute("activation_alpha", ()), node.attribute("activation_beta", ()))
+    return tuple(found[k * each : (k + 1) * each] for k in range(directions))
 
 
 def _units(node: Node) -> int:
@@ -166,31 +182,27 @@ def _units(node: Node) -> int:
     return units
 
 
-def _weights(node: Node, kind: Kind, signal: Signal) -> Weights:
+def _weights(node: Node, kind: Kind, signal: Signal, directions: int) -> tuple[Weights, ...]:
     W, R = (concrete(node.value(i), f"weight input {name}", 3) for i, name in ((_W, "W"), (_R, "R")))
-    if W.shape[0] != 1 or R.shape[0] != 1:
-        raise Refusal(f"weights W are of {W.shape[0]} directions, R of {R.shape[0]}; a forward layer has 1")
     units = _units(node)
     gates = kind.gates * units
     width = features_of(signal, 2, node.roles) if len(signal.axes) == 3 else W.shape[2]
-    B = np.zeros((1, 2 * gates), W.dtype) if node.input(_B) is None else concrete(node.value(_B), "bias input B")
-    if (W.shape, R.shape, B.shape) != ((1, gates, width), (1, gates, units), (1, 2 * gates)):
-        hint = ": a projection (proj_size in PyTorch) is not read" if R.shape[1] == gates and R.shape[2] != units else ""
-        raise Refusal(
-            f"weights W {list(W.shape)}, R {list(R.shape)}, B {list(B.shape)} do not fit hidden_size {units} and {width} inputs "
-            f"(expected [1, {gates}, {width}], [1, {gates}, {units}], [1, {2 * gates}]){hint}"
-        )
-    peepholes = None
+    B = np.zeros((directions, 2 * gates), W.dtype) if node.input(_B) is None else concrete(node.value(_B), "bias input B")
+    expected = {"W": (directions, gates, width), "R": (directions, gates, units), "B": (directions, 2 * gates)}
+    wrong = [f"{n} {list(a.shape)} (expected {list(expected[n])})" for n, a in (("W", W), ("R", R), ("B", B)) if a.shape != expected[n]]
+    if wrong:
+        hint = "; a projection (proj_size in PyTorch) is not read" if R.shape[1] == gates and R.shape[2] != units else ""
+        raise Refusal(f"weights {', '.join(wrong)} do not fit {directions} direction(s), {units} units and {width} inputs{hint}")
+    P = np.zeros((directions, 0), W.dtype)
     if node.operator == "LSTM" and node.input(_P) is not None:
         P = concrete(node.value(_P), "peephole input P")
-        if P.shape != (1, 3 * units):
-            raise Refusal(f"peepholes P {list(P.shape)} do not fit hidden_size {units} (expected [1, {3 * units}])")
-        peepholes = as_float(P[0]) if P.any() else None
-    bias = as_float(B[0])
-    return Weights(as_float(W[0]), as_float(R[0]), bias[:gates], bias[gates:], peepholes)
+        if P.shape != (directions, 3 * units):
+            raise Refusal(f"peepholes P {list(P.shape)} do not fit hidden_size {units} (expected [{directions}, {3 * units}])")
+    W, R, B, P = as_float(W), as_float(R), as_float(B), as_float(P)
+    return tuple(Weights(W[k], R[k], B[k, :gates], B[k, gates:], P[k] if P[k].any() else None) for k in range(directions))
 
 
-def as_float(array: np.ndarray) -> FloatArray:
+def as_float(array: Array) -> FloatArray:
     """float64 stays, float16 becomes float32. Raises Refusal for what is no float, or not finite."""
     if array.dtype.kind != "f":
         raise Refusal(f"has weights of type {array.dtype}; weights must be floats")
@@ -199,27 +211,45 @@ def as_float(array: np.ndarray) -> FloatArray:
     return array.astype(np.float64 if array.dtype == np.float64 else np.float32)
 
 
-def _states(node: Node, kind: Kind, signal: Signal, batch_first: bool) -> dict[str, FloatArray]:
-    """State -> [units] before the first step, for those that are not zero. A state that is an input of the graph starts at zero."""
-    found = {}
+def _states(node: Node, kind: Kind, signal: Signal, directions: int, batch_first: bool) -> tuple[dict[str, FloatArray], ...]:
+    """For each direction: state -> [units] before the first step, where it is not zero.
+
+    A state that is an input of the graph starts at zero.
+    """
+    found: tuple[dict[str, FloatArray], ...] = tuple({} for _ in range(directions))
     units = _units(node)
     for name, position in kind.states.items():
         value = node.inputs[position] if position < len(node.inputs) else None
-        if value is None or (isinstance(value, Signal) and not value.layers) or (isinstance(value, Refused) and value.source):
+        if value is None or _starts_at_zero(node, value, signal):
             continue
         if not isinstance(value, Constant):
             raise Refusal(f"the initial state {name} comes from another layer; it must be a constant or an input of the graph")
         sequences = signal.shape[0 if batch_first else 1] if len(signal.axes) == 3 else 1
-        expected = (sequences, 1, units) if batch_first else (1, sequences, units)
+        expected = (sequences, directions, units) if batch_first else (directions, sequences, units)
         if value.shape != expected:
             hint = "; a projection (proj_size in PyTorch) is not read" if name == "c" else ""
             raise Refusal(f"the initial state {name} is {describe(value)}, expected {shape_text(expected)}{hint}")
-        rows = np.broadcast_to(value.array, (*value.array.shape[:2], units)).reshape(-1, units)
-        if (rows != rows[0]).any():
+        numbers = value.array.swapaxes(0, 1) if batch_first else value.array
+        if (numbers != numbers[:, :1]).any():
             raise Refusal(f"the initial state {name} differs between the sequences of a batch; it must be the same for all")
-        if rows[0].any():
-            found[name] = as_float(rows[0].copy())
+        for k, states in enumerate(found):
+            row = np.broadcast_to(as_float(numbers)[k, 0], (units,))
+            if row.any():
+                states[name] = row.copy()
     return found
+
+
+def _starts_at_zero(node: Node, value: Value, signal: Signal) -> bool:
+    """Whether the initial state is an input of the graph, or a piece of one, and nothing that the network computes; noted if so."""
+    whole = isinstance(value, Signal) and not value.layers and value.scale is None
+    if not whole and not isinstance(value, Refused):
+        return False
+    source = value.source if isinstance(value, (Signal, Refused)) else ""
+    if source in ("", signal.source):
+        return False
+    if source not in node.roles.states:
+        node.roles.states.append(source)
+    return True
 
 
 def _time_and_batch(node: Node, signal: Signal, batch_first: bool) -> tuple[tuple[Axis, ...], tuple[Axis, ...]]:
@@ -235,15 +265,19 @@ def _time_and_batch(node: Node, signal: Signal, batch_first: bool) -> tuple[tupl
     return time, batch
 
 
-def _check_lengths(node: Node, signal: Signal, batch_first: bool) -> None:
-    """Sequences of different lengths are refused; lengths that say "all of it" are not needed."""
-    if node.input(_LENGTHS) is None:
-        return
-    steps = signal.shape[1 if batch_first else 0]
-    value = node.value(_LENGTHS)
-    if not isinstance(value, Constant) or any(length != steps for length in value.array.ravel().tolist()):
-        shape = shape_text(value.shape) if isinstance(value, Constant) else "that the caller gives"
-        raise Refusal(f"input sequence_lens {shape} allows sequences of different lengths, which is not read: leave it out")
+def _lengths(node: Node, signal: Signal, batch_first: bool) -> str:
+    """Name of the graph input with the lengths of the sequences; "" when none is given, or all are as long as the time axis."""
+    value = node.inputs[_LENGTHS] if len(node.inputs) > _LENGTHS else None
+    name = ""
+    if isinstance(value, IntegerInput):
+        name = value.name
+    elif value is not None:
+        steps = signal.shape[1 if batch_first else 0]
+        if not isinstance(value, Constant) or any(length != steps for length in value.array.ravel().tolist()):
+            raise Refusal("input sequence_lens holds fixed lengths; leave it out, or make it an input of the graph")
+    if signal.ragged not in ("", name) or (name and not signal.ragged and signal.layers):
+        raise Refusal("input sequence_lens differs from that of the layer before, or comes behind other layers")
+    return name
 
 
 _ATTRIBUTES = ("activations", "activation_alpha", "activation_beta", "clip", "direction", "hidden_size", "layout")

@@ -7,12 +7,25 @@ from __future__ import annotations
 
 import numpy as np
 
+from edge_lstm.onnx_io.read_directions import first_step_is_final, has_directions, join_directions, take_direction
 from edge_lstm.onnx_io.read_layers import read_out
 from edge_lstm.onnx_io.read_node import Node, Operator, label, operator, resolve_axis
 from edge_lstm.onnx_io.read_refusals import Refusal
 from edge_lstm.onnx_io.read_shapes import with_axes
 from edge_lstm.onnx_io.read_sizes import Size, Symbolic
-from edge_lstm.onnx_io.read_values import Constant, Joined, Readable, Refused, Signal, Value, concrete, constant, describe, sizes
+from edge_lstm.onnx_io.read_values import (
+    Constant,
+    IntegerInput,
+    Joined,
+    Readable,
+    Refused,
+    Signal,
+    Value,
+    concrete,
+    constant,
+    describe,
+    sizes,
+)
 
 _FAR = 2**31 - 2  # exporters write "to the end" as the largest integer of some type
 
@@ -44,15 +57,19 @@ def _constant_gather(value: Constant, indices: Value, axis: int) -> Constant:
 def _one(node: Node, value: Readable, axis: int, index: Size, keeps: bool) -> Value:
     """Element `index` along `axis` of a signal; `keeps`: the axis stays, with size 1."""
     if isinstance(value, Joined):
-        part = _joined_part(value, axis, index)
-        return part if keeps else with_axes(part, tuple(d for a, d in enumerate(part.axes) if a != axis))
+        value, index = _joined_part(value, axis, index)
     assert isinstance(value, Signal)
     size = value.shape[axis]
     last = index in (-1, size - 1)
     if node.roles.is_role(value, axis, "time") and value.layers:
-        if not last:
+        if last:
+            value = read_out(value, "last")
+        elif index in (0, -size) and first_step_is_final(value):
+            value = read_out(value, "final")
+        else:
             raise Refusal(f"takes step {index} of {describe(value)}; of the time axis only the last step (index -1) can be read out")
-        value = read_out(value, "last")
+    elif has_directions(value, axis) and index in (-2, -1, 0, 1):
+        value = take_direction(value, axis, 0 if index in (-2, 0) else 1)
     elif not (last and size == 1):
         reason = f"takes element {index} along axis {axis} of {describe(value)}; only the last step behind a recurrent layer is read"
         return _piece(node, value, reason)
@@ -65,12 +82,17 @@ def _piece(node: Node, value: Signal, reason: str) -> Refused:
     return Refused(f"{label(node.proto)}: {reason}", "" if value.layers else value.source)
 
 
-def _joined_part(value: Joined, axis: int, index: Size) -> Signal:
-    if axis != value.axis or not isinstance(index, int) or any(part.shape[axis] != 1 for part in value.parts):
+def _joined_part(value: Joined, axis: int, index: Size) -> tuple[Signal, int]:
+    """The part of the joined signals that holds element `index`, and the place of the element in that part."""
+    widths = [part.shape[axis] for part in value.parts]
+    if axis != value.axis or not isinstance(index, int) or not all(isinstance(width, int) for width in widths):
         raise Refusal("takes a part of several signals side by side that is none of them")
-    if not -len(value.parts) <= index < len(value.parts):
-        raise Refusal(f"takes element {index} of {len(value.parts)}")
-    return value.parts[index]
+    bounds = np.concatenate([[0], np.cumsum(np.asarray(widths, np.int64))])
+    index += int(bounds[-1]) if index < 0 else 0
+    if not 0 <= index < bounds[-1]:
+        raise Refusal(f"takes element {index} of {bounds[-1]}")
+    part = int(np.searchsorted(bounds, index, "right")) - 1
+    return value.parts[part], index - int(bounds[part])
 
 
 def _slice(node: Node) -> Value:
@@ -87,7 +109,7 @@ def _slice(node: Node) -> Value:
         raise Refusal(f"has {len(starts)} starts, {len(ends)} ends, {len(axes)} axes and steps {list(steps)}, which do not fit together")
     for axis, start, end, step in zip((resolve_axis(a, len(shape)) for a in axes), starts, ends, steps, strict=True):
         part = _sliced(node, value, axis, start, end, step)
-        if isinstance(part, Refused):
+        if isinstance(part, (Refused, IntegerInput)):
             return part
         value = part
     return value
@@ -115,6 +137,10 @@ def _sliced(node: Node, value: Readable, axis: int, start: Size, end: Size, step
     if isinstance(value, Signal):
         reason = f"takes elements {start} to {end} along axis {axis} of {describe(value)}; only the last step of the time axis is read"
         return _piece(node, value, reason)
+    if isinstance(first, int) and isinstance(past, int) and past > first and step == 1:
+        chosen, offset = _joined_part(value, axis, first)
+        if offset == 0 and past - first == chosen.shape[axis]:
+            return chosen
     raise Refusal(f"takes elements {start} to {end} of several signals side by side")
 
 
@@ -134,15 +160,18 @@ def _concat(node: Node) -> Value:
         shape = (*parts[0].shape[:axis], joined.shape[axis], *parts[0].shape[axis + 1 :])
         return constant(joined) if joined.shape == shape else Constant(joined, shape)
     if all(isinstance(v, Signal) for v in values):
-        return Joined(tuple(v for v in values if isinstance(v, Signal)), axis)
+        together = Joined(tuple(v for v in values if isinstance(v, Signal)), axis)
+        return join_directions(together) or together
     raise Refusal("joins the signal with a constant")
 
 
 def _split(node: Node) -> Value | tuple[Value, ...]:
     value = node.value(0)
+    axis = resolve_axis(node.attribute("axis", 0), len(value.shape))
+    if isinstance(value, Signal) and has_directions(value, axis) and len(node.proto.output) == 2:
+        return take_direction(value, axis, 0), take_direction(value, axis, 1)
     if not isinstance(value, Constant):
         raise Refusal(f"splits {describe(value)}; only a chain of layers is read")
-    axis = resolve_axis(node.attribute("axis", 0), len(value.shape))
     lengths = sizes(node.value(1), "the lengths") if node.input(1) is not None else node.attribute("split")
     array = concrete(value, "the value that is split")
     count = len(node.proto.output)

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
+from edge_lstm.onnx_io.read_directions import merged
 from edge_lstm.onnx_io.read_layers import drop_time
 from edge_lstm.onnx_io.read_node import Node, Operator, operator, resolve_axis
 from edge_lstm.onnx_io.read_refusals import Refusal
@@ -179,7 +180,7 @@ def _regrouped(signal: Signal, target: tuple[Size, ...]) -> Dimensions:
             taken.append(waiting.pop(0))
             if isinstance(size, int) and any(isinstance(axis.size, Symbolic) for axis in taken):
                 raise Refusal(_splits(signal, target))
-        dimensions.append(tuple(axis for axis in taken if axis.size != 1 or len(taken) == 1))
+        dimensions.append(merged(tuple(axis for axis in taken if axis.size != 1 or len(taken) == 1)))
     if any(axis.size != 1 for axis in waiting):
         raise Refusal(_splits(signal, target))
     return tuple(dimensions)

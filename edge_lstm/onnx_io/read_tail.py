@@ -10,7 +10,8 @@ import numpy as np
 
 from edge_lstm.cells import Activation
 from edge_lstm.network import FloatArray
-from edge_lstm.onnx_io.read_layers import add_activation, add_affine, add_dense, check_open, features_of, read_out, settle
+from edge_lstm.onnx_io.read_directions import laid_out
+from edge_lstm.onnx_io.read_layers import add_activation, add_affine, add_dense, features_of, opened, read_out, settle
 from edge_lstm.onnx_io.read_node import Node, Operator, operator, resolve_axis
 from edge_lstm.onnx_io.read_recurrent import as_float
 from edge_lstm.onnx_io.read_refusals import Refusal
@@ -133,8 +134,7 @@ def _clip(node: Node) -> Activation:
 
 
 def _softmax(node: Node) -> Value:
-    signal = settle(node.signal(0))
-    check_open(signal)
+    signal = settle(opened(node.signal(0)))
     rank = len(signal.axes)
     dimension = resolve_axis(node.attribute("axis", -1 if node.opset >= 13 else 1), rank)
     features_of(signal, dimension, node.roles)
@@ -167,7 +167,12 @@ def _mean(node: Node, signal: Signal, axes: tuple[int, ...], keep: bool) -> Valu
 
 
 def check_output(signal: Signal) -> Signal:
-    """The finished signal: batch (and time) and features each in a dimension of their own. Raises Refusal otherwise."""
+    """The finished signal: batch (and time) and features each in a dimension of their own. Raises Refusal otherwise.
+
+    The order of the dimensions is the graph's; the network has batch, time, features (of both directions, forward first).
+    """
+    if not signal.softmax:
+        signal = opened(laid_out(signal))
     if any(len(d) > 1 for d in signal.axes):
         raise Refusal(f"has shape {shape_text(signal.shape)}, which merges several axes; batch, time and outputs must be separate")
     return settle(signal)

@@ -35,6 +35,9 @@ class Constant:
         return self.array.dtype != object and self.array.shape == self.shape
 
 
+DIRECTIONS = "directions"  # the axis of the two directions of a bidirectional layer
+
+
 @dataclass(frozen=True)
 class Axis:
     """One axis of the input that lives on through the layers. name: unique per input; features keep the name and change the size."""
@@ -52,6 +55,9 @@ class Signal:
     scale, offset: [features], applied to what the layers give (a normalisation not yet folded into a layer's weights); None for none.
     softmax: whether a softmax over the features has been applied.
     state: "h" for the final state of a recurrent layer (output Y_h), else "".
+    half: 0 or 1 for the forward or the backward half of a bidirectional layer, the last of `layers`; None for all of it.
+    padding: zero steps before and after the sequence that a convolution still has to take in.
+    ragged: name of the graph input with the lengths of the sequences, "" when they are all as long as the time axis.
     """
 
     source: str
@@ -61,6 +67,9 @@ class Signal:
     offset: FloatArray | None = None
     softmax: bool = False
     state: str = ""
+    half: int | None = None
+    padding: tuple[int, int] = (0, 0)
+    ragged: str = ""
 
     @property
     def shape(self) -> tuple[Size, ...]:
@@ -86,14 +95,23 @@ class Refused:
     """A value that cannot be read; whoever reads it is refused for `reason` (empty: it is on the list already).
 
     source: the graph input it is a part of, when it is nothing else (a state input, for instance, may be cut into pieces).
+    state: whether it holds nothing but final states of recurrent layers; as an output of the graph it is not needed.
     """
 
     reason: str = ""
     source: str = ""
+    state: bool = False
+
+
+@dataclass(frozen=True)
+class IntegerInput:
+    """An input of the graph that holds integers: the lengths of the sequences, if anything."""
+
+    name: str
 
 
 Readable = Constant | Signal | Joined
-Value = Readable | Refused
+Value = Readable | Refused | IntegerInput
 
 
 def constant(array: object) -> Constant:
@@ -111,11 +129,18 @@ def sizes_constant(sizes: tuple[Size, ...]) -> Constant:
     return constant(values)
 
 
+def holds_states(value: Value | None) -> bool:
+    """Whether the value is made of final states of recurrent layers and nothing else."""
+    if isinstance(value, Joined):
+        return all(part.state for part in value.parts)
+    return bool(value.state) if isinstance(value, (Signal, Refused)) else False
+
+
 def describe(value: Value) -> str:
     """A few words for an error message."""
     if isinstance(value, Constant):
         return f"a constant of shape {shape_text(value.shape)}"
-    if isinstance(value, Refused):
+    if isinstance(value, (Refused, IntegerInput)):
         return "a value that cannot be read"
     return f"a signal of shape {shape_text(value.shape)}"
 

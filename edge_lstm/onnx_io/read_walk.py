@@ -8,6 +8,7 @@ from typing import Any
 
 import onnx
 
+from edge_lstm.onnx_io.read_convolution import CONVOLUTION_OPERATORS
 from edge_lstm.onnx_io.read_folding import fold, is_foldable
 from edge_lstm.onnx_io.read_node import Node, Operator, Roles, label
 from edge_lstm.onnx_io.read_recurrent import RECURRENT_OPERATORS
@@ -15,16 +16,21 @@ from edge_lstm.onnx_io.read_refusals import Refusal
 from edge_lstm.onnx_io.read_selection import SELECTION_OPERATORS
 from edge_lstm.onnx_io.read_shapes import SHAPE_OPERATORS
 from edge_lstm.onnx_io.read_tail import TAIL_OPERATORS
-from edge_lstm.onnx_io.read_values import Constant, Refused, Value, concrete, constant
+from edge_lstm.onnx_io.read_values import Constant, IntegerInput, Refused, Value, concrete, constant, holds_states
 
-OPERATORS: dict[str, Operator] = {**SHAPE_OPERATORS, **SELECTION_OPERATORS, **RECURRENT_OPERATORS, **TAIL_OPERATORS}
+OPERATORS: dict[str, Operator] = {
+    **SHAPE_OPERATORS,
+    **SELECTION_OPERATORS,
+    **RECURRENT_OPERATORS,
+    **CONVOLUTION_OPERATORS,
+    **TAIL_OPERATORS,
+}
 
 # What to do about operators that people meet often.
 HINTS = {
     "Loop": "tf2onnx writes a Loop for cells that it does not know: use a standard LSTM or GRU(reset_after=True), or read the .keras file",
     "Scan": "write the recurrence as LSTM, GRU or RNN",
     "If": "only a branch that is known beforehand can be read",
-    "Conv": "convolutions in front of the recurrent layer are not read yet",
     "ArgMax": "leave it out: the class is found from the scores",
     "LogSoftmax": "leave it out, or use Softmax: the class is the same",
     "LayerNormalization": "it needs a division in each step; use BatchNormalization, which vanishes into the weights",
@@ -64,8 +70,12 @@ class Walk:
         try:
             outputs = self._read(proto, inputs)
         except Refusal as refusal:
-            self.refuse(f"{label(proto)}: {refusal}" if str(refusal) else "")
-            outputs = ()
+            reason = f"{label(proto)}: {refusal}" if str(refusal) else ""
+            if _rearranges_states(proto, inputs):
+                outputs = (Refused(reason, state=True),) * len(proto.output)
+            else:
+                self.refuse(reason)
+                outputs = ()
         for index, name in enumerate(proto.output):
             if name:
                 self.values[name] = outputs[index] if index < len(outputs) else Refused()
@@ -86,8 +96,12 @@ class Walk:
         first = inputs[0] if inputs else None
         if isinstance(first, Refused) and first.source and proto.op_type in _CUTTING:
             return (first,) * len(proto.output)
+        if isinstance(first, IntegerInput) and proto.op_type in ("Cast", "Identity"):
+            return (first,)
         # States are looked at by the recurrent layers themselves: a piece of a graph input is a state there, and a fault anywhere else.
-        read = inputs[:5] if proto.op_type in RECURRENT_OPERATORS else inputs
+        read = inputs[:4] if proto.op_type in RECURRENT_OPERATORS else inputs
+        if _rearranges_states(proto, inputs) and (refused := [v for v in inputs if isinstance(v, Refused)]):
+            return (refused[0],) * len(proto.output)
         if self._told(read):
             return ()
         return reader.read(Node(proto, inputs, attributes, self.opset, self.roles))
@@ -113,6 +127,15 @@ class Walk:
             self.refuse(f"{label(proto)}: the condition is computed from the input: {HINTS['If']}")
             results = (Refused(),) * len(proto.output)
         self.values.update(zip(proto.output, results, strict=True))
+
+
+def _rearranges_states(proto: onnx.NodeProto, inputs: tuple[Value | None, ...]) -> bool:
+    """Whether the node only cuts and joins final states, as streaming graphs do with the states they give back."""
+    return (
+        proto.op_type in _CUTTING | {"Concat"}
+        and any(holds_states(value) for value in inputs)
+        and all(value is None or isinstance(value, Constant) or holds_states(value) for value in inputs)
+    )
 
 
 def attributes_of(proto: onnx.NodeProto) -> Mapping[str, Any]:

@@ -76,17 +76,17 @@ CASES: dict[str, tuple[Callable[[Graph], str], str]] = {
     "wrong weights": (lambda g: g.node("MatMul", last(g, sequence(g)), g.random(UNITS, CLASSES, 1)), r"multiplies by weights"),
     "behind softmax": (lambda g: g.node("Relu", g.node("Softmax", last(g, sequence(g)), axis=1)), r"Relu_\d+: computes on behind a Soft"),
     "training": (lambda g: g.node("Dropout", last(g, sequence(g)), "", g.constant(True, bool)), r"training mode.*model.eval"),
-    "reverse": (recurrent(direction="reverse"), r"LSTM node LSTM_\d+: attribute direction = reverse is not read"),
+    "direction": (recurrent(direction="sideways"), r"LSTM node LSTM_\d+: attribute direction = sideways is unknown"),
     "unknown activation": (recurrent(activations=["Sigmoid", "Tanh", "Gelu"]), r"unknown function Gelu"),
     "unread activation": (recurrent(activations=["Sigmoid", "Elu", "Tanh"]), r"activation Elu with alpha 1 is not read"),
     "unread parameters": (recurrent("RNN", activations=["Affine"], activation_alpha=[2.0]), r"activation Affine with alpha 2 and beta 0"),
     "parameters left": (recurrent(activation_alpha=[0.3]), r"activation_alpha has 1 value\(s\) more"),
-    "too many activations": (recurrent("GRU", activations=["Sigmoid"] * 4), r"activations has 4 functions; a GRU of one direction has 2"),
+    "too many activations": (recurrent("GRU", activations=["Sigmoid"] * 4), r"has 4 functions; 1 direction\(s\) of a GRU have 2"),
     "initial states that differ": (
         lambda g: last(g, sequence(g, states=[g.random(1, 3, UNITS)])), r"initial state h differs between the sequences"),
     "initial state of a wrong shape": (
         lambda g: last(g, sequence(g, states=[g.random(1, 3, 2)])), r"state h is a constant of shape \[1, 3, 2\], expected \[1, 3, 6\]"),
-    "lengths": (lambda g: last(g, sequence(g, lengths=g.constant([9, 4, 2], np.int32))), r"sequences of different lengths"),
+    "lengths": (lambda g: last(g, sequence(g, lengths=g.constant([9, 4, 2], np.int32))), r"sequence_lens holds fixed lengths"),
     "weights of NaN": (recurrent(scale=float("nan")), r"weights that are NaN"),
     "no recurrent layer": (lambda g: linear(g, g.node("Transpose", "x", perm=[0, 1, 2])), r"expected rank 2"),
 }  # fmt: skip
@@ -101,11 +101,11 @@ def test_is_refused_by_name(build: Callable[[Graph], str], reason: str) -> None:
 
 def test_every_reason_is_listed() -> None:
     graph = Graph({"x": ("batch", "time", INPUTS)})
-    value = sequence(graph, direction="reverse", activations=["Sigmoid", "Elu", "Gelu"])
+    value = sequence(graph, direction="sideways", activations=["Sigmoid", "Elu", "Gelu"])
     value = graph.node("Softplus", last(graph, value))
     value = graph.node("LayerNormalization", value, graph.random(UNITS))
     reasons = refused(graph, linear(graph, graph.node("Einsum", value, graph.random(UNITS, UNITS), equation="ab,bc->ac")))
-    for expected in ("direction = reverse", "Elu", "Softplus", "LayerNormalization", "Einsum"):
+    for expected in ("direction = sideways", "Elu", "Softplus", "LayerNormalization", "Einsum"):
         assert any(expected in reason for reason in reasons), expected
     assert len(reasons) == 4
 
@@ -169,7 +169,7 @@ def test_operators_of_another_domain_are_named_with_it() -> None:
 @pytest.mark.parametrize(("change", "message"), [
     (lambda model: model.opset_import[0].__setattr__("version", 6), "opset 6; export it again"),
     (lambda model: model.graph.input[0].type.tensor_type.ClearField("shape"), "input x has no shape"),
-    (lambda model: model.graph.input[0].type.tensor_type.__setattr__("elem_type", 7), "input x is no tensor of floats"),
+    (lambda model: model.graph.input[0].type.tensor_type.__setattr__("elem_type", 7), "input x, which is no tensor of floats"),
     (lambda model: model.graph.input[0].type.tensor_type.shape.dim[2].__setattr__("dim_param", "channels"), "number of features channels"),
     (lambda model: model.graph.node[0].input.__setitem__(0, "nowhere"), "no valid ONNX model"),
     (lambda model: model.graph.node[1].ClearField("op_type"), "no valid ONNX model"),
