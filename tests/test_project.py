@@ -36,6 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "edge_lstm.fixed_point": FLOAT_MODEL,
     "edge_lstm.onnx_io": INTEGER_MODEL,
     "edge_lstm.engine": INTEGER_MODEL,
+    "edge_lstm.torch": FOUNDATION | {"edge_lstm.cells", "edge_lstm.network"},
     "edge_lstm.train": INTEGER_MODEL | {"edge_lstm.data", "edge_lstm.engine"},
     # The reference engine gives the expected values of the self-test.
     "firmware_gen": FOUNDATION | {"edge_lstm.cells", "edge_lstm.fixed_point", "edge_lstm.engine"},
@@ -59,7 +60,7 @@ ONLY_IN: dict[str, set[str]] = {
     "onnxruntime": {"edge_lstm.onnx_io", "edge_lstm.jobs"},
     "matplotlib": {"edge_lstm.report"},
     "typer": {"edge_lstm.cli"},
-    "torch": set(),
+    "torch": {"edge_lstm.torch"},
 }
 
 
