@@ -66,12 +66,12 @@ class HostModel:
         widths = [[layer.units for _ in layer.states] for layer in network.recurrent]
         trace = np.empty((batch, steps, sum(map(sum, widths))), np.int32) if states else None
         ready = np.empty((batch, steps), np.int8)
-        made = self._run(
-            _pointer(counts), ctypes.c_int32(batch), ctypes.c_int32(counts.shape[1]), ctypes.c_int32(every),
+        agreed = self._run(
+            _pointer(counts), ctypes.c_int32(batch), ctypes.c_int32(counts.shape[1]), ctypes.c_int32(steps), ctypes.c_int32(every),
             _pointer(scores), _pointer(trace), _pointer(ready),
         )  # fmt: skip
-        if made != batch * steps:
-            raise EdgeLstmError(f"the compiled model made {made} steps instead of {batch * steps}: this is a defect, please report it")
+        if not agreed:
+            raise EdgeLstmError(f"the compiled model made another number of steps than {steps}: this is a defect, please report it")
         return Run(scores, () if trace is None else _split(network, trace))
 
     def stream(self) -> HostStream:
