@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 
 from edge_lstm.onnx_io.read_refusals import Refusal
-from edge_lstm.onnx_io.read_values import Axis, Constant, IntegerInput, Readable, Refused, Signal, Value
+from edge_lstm.onnx_io.read_values import Axis, IntegerInput, Readable, Refused, Signal, Value, describe
 
 
 @dataclass
@@ -84,8 +84,7 @@ class Node:
         """Value of an input that must be the network's signal."""
         value = self.value(index)
         if not isinstance(value, Signal):
-            found = "a constant" if isinstance(value, Constant) else "several signals side by side"
-            raise Refusal(f"input number {index} is {found}, not one signal")
+            raise Refusal(f"input number {index} is {describe(value)}, not the signal")
         return value
 
     def attribute(self, name: str, default: Any = None) -> Any:

@@ -58,7 +58,8 @@ def _one(node: Node, value: Readable, axis: int, index: Size, keeps: bool) -> Va
     """Element `index` along `axis` of a signal; `keeps`: the axis stays, with size 1."""
     if isinstance(value, Joined):
         value, index = _joined_part(value, axis, index)
-    assert isinstance(value, Signal)
+    if not isinstance(value, Signal):
+        raise Refusal(f"takes a part of {describe(value)}")
     size = value.shape[axis]
     last = index in (-1, size - 1)
     if node.roles.is_role(value, axis, "time") and value.layers:
@@ -137,11 +138,11 @@ def _sliced(node: Node, value: Readable, axis: int, start: Size, end: Size, step
     if isinstance(value, Signal):
         reason = f"takes elements {start} to {end} along axis {axis} of {describe(value)}; only the last step of the time axis is read"
         return _piece(node, value, reason)
-    if isinstance(first, int) and isinstance(past, int) and past > first and step == 1:
+    if isinstance(value, Joined) and isinstance(first, int) and isinstance(past, int) and past > first and step == 1:
         chosen, offset = _joined_part(value, axis, first)
         if offset == 0 and past - first == chosen.shape[axis]:
             return chosen
-    raise Refusal(f"takes elements {start} to {end} of several signals side by side")
+    raise Refusal(f"takes elements {start} to {end} along axis {axis} of {describe(value)}")
 
 
 def _concat(node: Node) -> Value:

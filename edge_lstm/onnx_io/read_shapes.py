@@ -82,7 +82,7 @@ def _transpose(node: Node) -> Value:
         return Constant(value.array.transpose(order), tuple(value.shape[a] for a in order))
     if isinstance(value, Signal):
         return with_axes(value, tuple(value.axes[a] for a in order))
-    raise Refusal("transposes several signals side by side")
+    raise Refusal(f"transposes {describe(value)}")
 
 
 def _unsqueeze(node: Node) -> Value:
@@ -101,7 +101,7 @@ def _unsqueeze(node: Node) -> Value:
         for a in new:
             dimensions.insert(a, ())
         return with_axes(value, tuple(dimensions))
-    raise Refusal("adds an axis to several signals side by side")
+    raise Refusal(f"adds an axis to {describe(value)}")
 
 
 def _squeeze(node: Node) -> Value:
@@ -117,7 +117,7 @@ def _squeeze(node: Node) -> Value:
         for a in sorted(gone):
             value = drop_time(value, a, node.roles)
         return with_axes(value, tuple(d for a, d in enumerate(value.axes) if a not in gone))
-    raise Refusal("squeezes several signals side by side")
+    raise Refusal(f"squeezes {describe(value)}")
 
 
 def _reshape(node: Node) -> Value:
@@ -142,7 +142,7 @@ def _reshaped(value: Readable, target: tuple[Size, ...], zero_is_zero: bool) -> 
     if target.count(-1) == 1:
         rest = _quotient(value, target)
         target = tuple(rest if size == -1 else size for size in target)
-    if product(target) != product(shape):
+    if product(target) != product(shape) or any(isinstance(size, int) and size < 0 for size in target):
         raise Refusal(_fits_some(value, target))
     if isinstance(value, Constant):
         if value.array.shape != value.shape:
@@ -150,7 +150,7 @@ def _reshaped(value: Readable, target: tuple[Size, ...], zero_is_zero: bool) -> 
         return constant(value.array.reshape([size for size in target if isinstance(size, int)]))
     if isinstance(value, Signal):
         return with_axes(value, _regrouped(value, target))
-    raise Refusal("reshapes several signals side by side")
+    raise Refusal(f"reshapes {describe(value)}")
 
 
 def _quotient(value: Readable, target: tuple[Size, ...]) -> Size:

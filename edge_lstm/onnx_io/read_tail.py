@@ -13,10 +13,11 @@ from edge_lstm.network import FloatArray
 from edge_lstm.onnx_io.read_directions import laid_out
 from edge_lstm.onnx_io.read_layers import add_activation, add_affine, add_dense, features_of, opened, read_out, settle
 from edge_lstm.onnx_io.read_node import Node, Operator, operator, resolve_axis
+from edge_lstm.onnx_io.read_quantized import scaled
 from edge_lstm.onnx_io.read_recurrent import as_float
 from edge_lstm.onnx_io.read_refusals import Refusal
 from edge_lstm.onnx_io.read_shapes import axes_of, with_axes
-from edge_lstm.onnx_io.read_values import Constant, Signal, Value, concrete, constant, describe, shape_text
+from edge_lstm.onnx_io.read_values import Constant, Quantized, Signal, Value, concrete, constant, describe, shape_text
 
 
 def _gemm(node: Node) -> Value:
@@ -60,6 +61,8 @@ def _arithmetic(node: Node) -> Value:
     left, right = node.value(0), node.value(1)
     if isinstance(left, Constant) and isinstance(right, Constant):
         return _constant_arithmetic(node.operator, left, right)
+    if node.operator == "Mul" and (isinstance(left, Quantized) or isinstance(right, Quantized)):
+        return scaled(left, right)
     if isinstance(left, Signal) and isinstance(right, Signal):
         raise Refusal("combines two signals; only a chain of layers is read (no skip connections or parallel branches)")
     signal, other = (left, right) if isinstance(left, Signal) else (right, left)

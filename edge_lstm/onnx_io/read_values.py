@@ -91,6 +91,24 @@ class Joined:
 
 
 @dataclass(frozen=True)
+class Quantized:
+    """A part of a signal quantized at run time (DynamicQuantizeLinear), on its way back to real units.
+
+    part: "values", "scale", "zero point", or "product" of the values with integer weights; signal: what it stands for in real units, but
+    for the scale; factor: what the scale has been multiplied by; origin: of a product the signal that was quantized.
+    """
+
+    part: str
+    signal: Signal
+    factor: FloatArray
+    origin: Signal | None = None
+
+    @property
+    def shape(self) -> tuple[Size, ...]:
+        return self.signal.shape if self.part in ("values", "product") else ()
+
+
+@dataclass(frozen=True)
 class Refused:
     """A value that cannot be read; whoever reads it is refused for `reason` (empty: it is on the list already).
 
@@ -110,7 +128,7 @@ class IntegerInput:
     name: str
 
 
-Readable = Constant | Signal | Joined
+Readable = Constant | Signal | Joined | Quantized
 Value = Readable | Refused | IntegerInput
 
 
@@ -142,7 +160,8 @@ def describe(value: Value) -> str:
         return f"a constant of shape {shape_text(value.shape)}"
     if isinstance(value, (Refused, IntegerInput)):
         return "a value that cannot be read"
-    return f"a signal of shape {shape_text(value.shape)}"
+    kind = {Joined: "several signals side by side", Quantized: "quantized values"}.get(type(value), "a signal")
+    return f"{kind} of shape {shape_text(value.shape)}"
 
 
 def shape_text(shape: tuple[Size, ...]) -> str:

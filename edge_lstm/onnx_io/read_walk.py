@@ -11,6 +11,7 @@ import onnx
 from edge_lstm.onnx_io.read_convolution import CONVOLUTION_OPERATORS
 from edge_lstm.onnx_io.read_folding import fold, is_foldable
 from edge_lstm.onnx_io.read_node import Node, Operator, Roles, label
+from edge_lstm.onnx_io.read_quantized import QUANTIZED_OPERATORS
 from edge_lstm.onnx_io.read_recurrent import RECURRENT_OPERATORS
 from edge_lstm.onnx_io.read_refusals import Refusal
 from edge_lstm.onnx_io.read_selection import SELECTION_OPERATORS
@@ -23,6 +24,7 @@ OPERATORS: dict[str, Operator] = {
     **SELECTION_OPERATORS,
     **RECURRENT_OPERATORS,
     **CONVOLUTION_OPERATORS,
+    **QUANTIZED_OPERATORS,
     **TAIL_OPERATORS,
 }
 
@@ -83,10 +85,10 @@ class Walk:
     def _read(self, proto: onnx.NodeProto, inputs: tuple[Value | None, ...]) -> tuple[Value, ...]:
         if is_foldable(proto, inputs):
             return fold(proto, inputs, self.opset)
-        reader = OPERATORS.get(proto.op_type) if proto.domain in ("", "ai.onnx") else None
+        name = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
+        reader = OPERATORS.get(name)
         if reader is None:
             self._told(inputs)
-            name = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
             hint = HINTS.get(proto.op_type, "")
             raise Refusal(f"operator {name} is not supported" + (f": {hint}" if hint else ""))
         attributes = attributes_of(proto)
@@ -99,7 +101,7 @@ class Walk:
         if isinstance(first, IntegerInput) and proto.op_type in ("Cast", "Identity"):
             return (first,)
         # States are looked at by the recurrent layers themselves: a piece of a graph input is a state there, and a fault anywhere else.
-        read = inputs[:4] if proto.op_type in RECURRENT_OPERATORS else inputs
+        read = inputs[:4] if proto.op_type in (*RECURRENT_OPERATORS, "DynamicQuantizeLSTM") else inputs
         if _rearranges_states(proto, inputs) and (refused := [v for v in inputs if isinstance(v, Refused)]):
             return (refused[0],) * len(proto.output)
         if self._told(read):
