@@ -7,7 +7,6 @@ only ever occur as a sum; the two of a GRU's candidate are kept apart, for the r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import overload
 
 import numpy as np
 import torch
@@ -64,10 +63,6 @@ def to_network(
     return Network(tuple(layers), preprocess, softmax or ends_in_softmax, tuple(classes), window, name)
 
 
-@overload
-def harden(module: nn.LSTM, gates: Iterable[str] = "ifo") -> HardLSTM: ...
-@overload
-def harden(module: nn.GRU, gates: Iterable[str] = "rz") -> HardGRU: ...
 def harden(module: nn.Module, gates: Iterable[str] | None = None) -> HardLSTM | HardGRU:
     """A HardLSTM or HardGRU with a copy of the weights of an nn.LSTM or nn.GRU; train on: thresholds alone cost accuracy.
 
