@@ -1,0 +1,104 @@
+"""Guarantee G1: the same bits on every output and every state of every step, in all engines, over the whole family.
+
+Each case draws structures (cell, activation mix, layers, read-out, front end) and for each of them several networks of random sizes
+and weights. NumPy is the reference; Numba, stock ONNX Runtime and the generated C must differ in no bit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from random_networks import every_member, random_counts, random_deep, random_input, random_integer
+
+import firmware_gen.host
+from edge_lstm import engine
+from edge_lstm.engine import reference
+from edge_lstm.fixed_point.integer_network import IntegerNetwork
+from edge_lstm.fixed_point.quantize import quantize
+from edge_lstm.onnx_io.integer_session import IntegerSession
+from firmware_gen.toolchain import compilers
+
+STRUCTURES, NETWORKS = 1, 27  # per (cell, gates): over 2,000 networks in all
+MEMBERS = every_member()
+
+
+def assert_same(expected: reference.Run, found: reference.Run, what: str) -> None:
+    assert found.scores.dtype == np.int32
+    assert np.array_equal(expected.scores, found.scores), f"{what}: scores differ"
+    assert len(expected.states) == len(found.states)
+    for k, (a, b) in enumerate(zip(expected.states, found.states, strict=True)):
+        assert a.keys() == b.keys()
+        for name in a:
+            differing = np.argwhere(a[name] != b[name])
+            assert a[name].shape == b[name].shape
+            assert not len(differing), f"{what}: layer {k}, state {name} differs first at [sequence, step, unit] {differing[0].tolist()}"
+
+
+def inputs(rng: np.random.Generator, network: IntegerNetwork) -> list[np.ndarray]:
+    """Ordinary and extreme counts, T > 1."""
+    return [random_counts(rng, network, 3, 12, extremes=extremes) for extremes in (False, True)]
+
+
+def stream(network: IntegerNetwork, raw: np.ndarray) -> np.ndarray:
+    """Scores after the last sample of each sequence, fed sample by sample with the state kept in between."""
+    scores = []
+    for sequence in raw:
+        one = engine.Stream(network)
+        for sample in sequence:
+            one.push(sample)
+        scores.append(one.scores)
+    return np.stack(scores)
+
+
+def draw(rng: np.random.Generator, name: str, gates: str) -> list[IntegerNetwork]:
+    """Networks of one structure."""
+    structure = {
+        "read_out": str(rng.choice(["last", "mean", "every"])),
+        "layers": int(rng.choice([1, 1, 2])),
+        "hidden": int(rng.choice([0, 4])),
+        "decimation": int(rng.choice([1, 4])),
+        "initial": bool(rng.integers(2)),
+        "clip": [None, 1.5][int(rng.integers(2))],
+        "cell_bits": int(rng.choice([16, 16, 32])),
+        "squash": str(rng.choice(["own", "tanh", "hard_tanh", "softsign", "scaled_sigmoid"])),
+    }
+    return [random_integer(rng, name, int(rng.integers(1, 9)), int(rng.integers(1, 24)), gates, **structure) for _ in range(NETWORKS)]
+
+
+@pytest.mark.parametrize(("name", "gates"), MEMBERS)
+def test_all_engines_give_the_same_bits(name: str, gates: str) -> None:
+    rng = np.random.default_rng([MEMBERS.index((name, gates)), 1])
+    networks = [network for _ in range(STRUCTURES) for network in draw(rng, name, gates)]
+    available = compilers()
+    hosts = firmware_gen.host.HostModel.several(networks, available[MEMBERS.index((name, gates)) % len(available)], ["-O1"])
+    for number, (network, host) in enumerate(zip(networks, hosts, strict=True)):
+        session = IntegerSession(network, states=True)
+        for raw in inputs(rng, network):
+            expected = reference.run(network, raw, states=True)
+            assert_same(expected, engine.run(network, raw, states=True), f"Numba, network {number}")
+            assert_same(expected, host.run(raw, states=True), f"C, network {number}")
+            found = session.run(raw)
+            assert_same(expected, reference.Run(found.scores, found.states), f"ONNX Runtime, network {number}")
+            assert np.array_equal(found.label, expected.scores.argmax(-1))
+        last = expected.scores[:, -1] if network.read_out.kind == "every" else expected.scores
+        assert np.array_equal(stream(network, raw), last), f"Numba stream, network {number}"
+
+
+@pytest.mark.parametrize("read_out", ["last", "mean", "every", "final"])
+@pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.parametrize("name", ["lstm", "gru", "gru_reset_before", "rnn"])
+def test_layers_around_the_cell_give_the_same_bits(name: str, streams: bool, read_out: str) -> None:
+    rng = np.random.default_rng([len(name), streams, len(read_out)])
+    for gates in ("threshold", "sigmoid"):
+        network = random_deep(rng, name, gates, read_out, streams=streams)
+        integer = quantize(network, random_input(rng, network, 8, 24))
+        for extremes in (False, True):
+            raw = random_counts(rng, integer, 3, 24, extremes=extremes)
+            expected = reference.run(integer, raw, states=True)
+            found = IntegerSession(integer, states=True).run(raw)
+            assert_same(expected, reference.Run(found.scores, found.states), "ONNX Runtime")
+            assert_same(expected, engine.run(integer, raw, states=True), "Numba")
+
+
+def test_the_sweep_is_as_large_as_it_claims() -> None:
+    assert len(MEMBERS) * STRUCTURES * NETWORKS >= 2000
