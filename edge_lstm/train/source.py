@@ -10,7 +10,7 @@ HEADER = '''"""Generated from a cell's dataflow by edge_lstm.train; not meant to
 import numba
 import numpy as np
 
-from edge_lstm.train.elementary import surrogate, tanh
+from edge_lstm.train.elementary import round_shift, shift_left, shift_right, surrogate, tanh
 from edge_lstm.train.products import OPTIONS, accumulate, accumulate_outer, accumulate_sum, spread
 
 f = np.{dtype}

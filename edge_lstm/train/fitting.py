@@ -1,0 +1,129 @@
+"""Training as a function: from arrays to a network, alone or many at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_lstm.errors import EdgeLstmError
+from edge_lstm.fixed_point.integer_network import IntegerNetwork
+from edge_lstm.fixed_point.quantize import Options, quantize_with_ranges
+from edge_lstm.network import Network, Preprocess
+from edge_lstm.train.initial import initial_network
+from edge_lstm.train.loop import History, Progress, train
+from edge_lstm.train.parameters import with_network_vector
+from edge_lstm.train.passes import require_trainable
+from edge_lstm.train.recipe import Recipe
+from edge_lstm.train.sequences import require_classes, sequences
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What training gives.
+
+    network: the float network; integer: the integer network that was in the loop, whose accuracy the history reports, or None when there
+    was none (quantize a soft network with `fixed_point.quantize`); history: losses and accuracies.
+    """
+
+    network: Network
+    integer: IntegerNetwork | None
+    history: History
+
+
+def fit(
+    recipe: Recipe,
+    x: Array,
+    y: Array,
+    *,
+    classes: Sequence[str],
+    preprocess: Preprocess | None = None,
+    validation: tuple[Array, ...] | None = None,
+    lengths: Array | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Makes a network by `recipe` and trains it.
+
+    x: [n, samples, channels], integer sensor counts, or floats in physical units; without `preprocess` they are what the network reads.
+    y: [n] class indices, or [n, time] (after decimation, -1 where unlabelled) when every step is read out.
+    classes: name of each index; preprocess: learned on the training part by the caller; lengths: [n] valid samples of each sequence.
+    validation: (x, y) or (x, y, lengths) to be judged on, and for early stopping; progress: called with (done, total, loss) after
+    every iteration, may raise to interrupt.
+
+    Raises EdgeLstmError for arrays that do not fit, NaN, and a class that never occurs.
+    """
+    x = np.asarray(x)
+    if x.ndim != 3 or 0 in x.shape:
+        raise EdgeLstmError(f"x has shape {x.shape}, expected [sequences, samples, channels], none of them 0")
+    steps = x.shape[1] // (1 if preprocess is None else preprocess.decimation)
+    network = initial_network(recipe, x.shape[2], tuple(classes), steps, preprocess)
+    return finetune(network, x, y, recipe, validation=validation, lengths=lengths, progress=progress)
+
+
+def finetune(
+    network: Network,
+    x: Array,
+    y: Array,
+    recipe: Recipe,
+    *,
+    validation: tuple[Array, ...] | None = None,
+    lengths: Array | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Trains an existing float network further (its gates as they are: see `fixed_point.quantize.harden`).
+
+    Of the recipe all but the shape of the network is used. Arguments and errors as for `fit`; EdgeLstmError too for a layer that cannot
+    be trained.
+    """
+    require_trainable(network)
+    data = sequences(network, x, y, lengths)
+    require_classes(data, network.classes or tuple(str(k) for k in range(network.outputs)))
+    judged = None
+    if validation is not None:
+        judged = sequences(network, validation[0], validation[1], validation[2] if len(validation) > 2 else None, what="validation")
+    if network.window == 0 and network.read_out.kind in ("mean", "last", "final"):
+        network = replace(network, window=data.steps)
+    trained = train(network, data, judged, recipe, progress)
+    result = with_network_vector(network, trained.vector)
+    integer = None
+    if trained.ranges is not None:
+        integer = quantize_with_ranges(result, trained.ranges, Options(dict(recipe.weight_levels), recipe.cell_bits))
+    return Result(result, integer, trained.history)
+
+
+def fit_many(jobs: Sequence[Callable[[Progress | None], Result]], progress: Progress | None = None, threads: int | None = None) -> list[Result]:
+    """Runs several trainings at once, each on one core; the results do not depend on how many threads there are.
+
+    jobs: functions that train with the progress callback they are given, e.g. `lambda report: fit(recipe, x, y, ..., progress=report)`;
+    progress: called with the iterations done and planned by all jobs so far, and the loss of the one that reports; threads: None for one
+    per core. An exception or an interrupt stops all jobs.
+    """
+    done: dict[int, tuple[int, int]] = {}
+    stopped = False
+
+    def watch(job: int) -> Progress:
+        def report(finished: int, total: int, loss: float) -> None:
+            if stopped:
+                raise KeyboardInterrupt
+            done[job] = finished, total
+            if progress is not None:
+                known = list(done.values())
+                planned = sum(t for _, t in known) + (len(jobs) - len(known)) * total
+                progress(sum(f for f, _ in known), planned, loss)
+
+        return report
+
+    pool = ThreadPoolExecutor(max_workers=threads or os.cpu_count() or 1)
+    try:
+        futures = [pool.submit(job, watch(k)) for k, job in enumerate(jobs)]
+        return [future.result() for future in futures]
+    finally:
+        stopped = True
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,114 @@
+"""From the last recurrent layer to the loss, and back: read-out, dense layers, cross-entropy.
+
+Vectors lie as [features, columns]; a column is one sequence, or one step of one sequence when every step is read out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_lstm.cells import Activation
+from edge_lstm.errors import EdgeLstmError
+from edge_lstm.network import Dense
+from edge_lstm.train.products import OPTIONS, accumulate, accumulate_outer, accumulate_sum, kernel
+
+Array = npt.NDArray[Any]
+
+
+def step_weights(kind: str, lengths: npt.NDArray[np.int64], steps: int, dtype: npt.DTypeLike) -> Array:
+    """[time, batch]: the share of each step in what a "last", "final" or "mean" read-out passes on; for "every" 1 in valid steps."""
+    t = np.arange(steps)[:, None]
+    if kind in ("last", "final"):
+        return (t == lengths - 1).astype(dtype)
+    inside = (t < lengths).astype(dtype)
+    return np.asarray(inside / lengths, dtype) if kind == "mean" else inside
+
+
+def read_out(kind: str, h: Array, shares: Array) -> Array:
+    """[time, units, batch] -> [units, columns]."""
+    if kind == "every":
+        return np.ascontiguousarray(h.transpose(1, 0, 2)).reshape(h.shape[1], -1)
+    out = np.zeros(h.shape[1:], h.dtype)
+    _weighted_sum(out, h, shares)
+    return out
+
+
+def read_out_adjoint(kind: str, d: Array, shares: Array) -> Array:
+    """The reverse of `read_out`: d [units, columns] -> [time, units, batch]."""
+    steps, batch = shares.shape
+    if kind == "every":
+        return np.ascontiguousarray(d.reshape(len(d), steps, batch).transpose(1, 0, 2))
+    out = np.empty((steps, len(d), batch), d.dtype)
+    _spread_over_steps(out, d, shares)
+    return out
+
+
+@kernel(cache=True, **OPTIONS)
+def _weighted_sum(out: Array, h: Array, shares: Array) -> None:
+    steps, units, batch = h.shape
+    for t in range(steps):
+        for u in range(units):
+            for b in range(batch):
+                out[u, b] += shares[t, b] * h[t, u, b]
+
+
+@kernel(cache=True, **OPTIONS)
+def _spread_over_steps(out: Array, d: Array, shares: Array) -> None:
+    steps, units, batch = out.shape
+    for t in range(steps):
+        for u in range(units):
+            for b in range(batch):
+                out[t, u, b] = shares[t, b] * d[u, b]
+
+
+def dense(layer: Dense, v: Array) -> Array:
+    """activation(W v + b) of v [inputs, columns]."""
+    total = np.repeat(layer.b.astype(v.dtype)[:, None], v.shape[1], 1)
+    accumulate(total, np.ascontiguousarray(layer.W, v.dtype), v)
+    return np.asarray(layer.activation(total), v.dtype)
+
+
+def dense_adjoint(layer: Dense, v: Array, y: Array, d: Array, gradient: Array) -> Array:
+    """Adds the gradient of W and b (one vector) for the adjoint d of y = dense(layer, v); returns the adjoint of v."""
+    d = np.ascontiguousarray(d * _derivative(layer.activation, y))
+    size = layer.W.size
+    accumulate_outer(gradient[:size].reshape(layer.W.shape), d[None], v[None])
+    accumulate_sum(gradient[size:], d[None])
+    below = np.zeros(v.shape, v.dtype)
+    accumulate(below, np.ascontiguousarray(layer.W.T, v.dtype), d)
+    return below
+
+
+def _derivative(activation: Activation, y: Array) -> Array | float:
+    """Derivative of a dense layer's activation, from its value."""
+    if activation.kind == "identity":
+        return 1.0
+    if activation.kind == "relu":
+        return (y > 0).astype(y.dtype)
+    if activation.kind == "tanh":
+        return 1 - y * y
+    if activation.kind == "sigmoid":
+        return y * (1 - y)
+    if activation.kind == "hard_tanh":
+        return (np.abs(y) < 1).astype(y.dtype)
+    raise EdgeLstmError(f"a dense layer with activation {activation} cannot be trained; use relu, tanh, sigmoid, hard_tanh or none")
+
+
+def cross_entropy(scores: Array, labels: npt.NDArray[np.int64], weights: Array) -> tuple[float, Array]:
+    """Weighted mean of -log softmax(scores)[label] over the columns, and its gradient.
+
+    scores: [classes, columns]; labels: [columns], ignored where the weight is 0; weights: [columns], their sum must not be 0.
+    """
+    shifted = scores - scores.max(0)
+    exponentials = np.exp(shifted)
+    total = exponentials.sum(0)
+    columns = np.arange(scores.shape[1])
+    chosen = np.where(weights > 0, labels, 0)
+    share = np.asarray(weights / weights.sum(), scores.dtype)
+    loss = float(((np.log(total) - shifted[chosen, columns]) * share).sum())
+    d = exponentials / total
+    d[chosen, columns] -= 1
+    return loss, np.asarray(d * share, scores.dtype)

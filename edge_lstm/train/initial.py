@@ -1,0 +1,45 @@
+"""The network before training."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_lstm.cells import cell
+from edge_lstm.network import Dense, Layer, Network, Preprocess, ReadOut, Recurrent, RowWeights
+from edge_lstm.train.recipe import Recipe
+
+# FastGRNN's mixture (zeta (1 - z) + nu): sigmoid(1) and sigmoid(-4), as Kusupati et al. 2018 start it.
+_PARAMETERS = {"zeta": 0.731, "nu": 0.018}
+
+
+def orthogonal(rng: np.random.Generator, units: int) -> npt.NDArray[np.float64]:
+    """A random orthogonal matrix (Saxe, McClelland & Ganguli 2014)."""
+    q, r = np.linalg.qr(rng.standard_normal((units, units)))
+    return np.asarray(q * np.sign(np.diag(r)))
+
+
+def initial_layer(recipe: Recipe, rng: np.random.Generator, inputs: int) -> Recurrent:
+    """One recurrent layer: W uniform within 0.6 sqrt(3 / inputs), R orthogonal per row, biases 0 but for the forget gate's."""
+    member, units = cell(recipe.cell), recipe.hidden
+    bound = 0.6 * np.sqrt(3 / max(inputs, 3))
+    rows = {}
+    for row in member.rows:
+        W = rng.uniform(-bound, bound, (units, inputs)).astype(np.float32) if row.input else None
+        R = tuple(orthogonal(rng, units).astype(np.float32) for _ in row.sources)
+        rows[row.name] = RowWeights(W, R, np.full(units, recipe.forget_bias if row.name == "f" else 0.0, np.float32))
+    parameters = {name: np.full(units, _PARAMETERS.get(name, 0.0), np.float32) for name in member.parameters}
+    return Recurrent(member, recipe.activations(), rows, parameters)
+
+
+def initial_network(recipe: Recipe, inputs: int, classes: tuple[str, ...], steps: int, preprocess: Preprocess | None) -> Network:
+    """The untrained network of `recipe`; steps: length of its window after decimation."""
+    rng = np.random.default_rng([recipe.seed, 0])
+    layers: list[Layer] = [initial_layer(recipe, rng, inputs if k == 0 else recipe.hidden) for k in range(recipe.layers)]
+    bound = np.sqrt(3 / recipe.hidden)
+    head = Dense(rng.uniform(-bound, bound, (len(classes), recipe.hidden)).astype(np.float32), np.zeros(len(classes), np.float32))
+    window = 0 if recipe.read_out == "every" else steps
+    return Network(
+        (*layers, ReadOut(recipe.read_out), head), preprocess, softmax=True, classes=classes, window=window,
+        name=f"{recipe.cell}_{recipe.hidden}", metadata={"recipe": recipe.as_text()},
+    )  # fmt: skip

@@ -1,0 +1,246 @@
+"""Numba source of a layer's integer forward pass that also fills the float tape, from one walk over the integer dataflow.
+
+    forward_integers(x, weights, biases, vectors, tables, numbers, start, scales, state_scales, outputs, tape, states)
+
+x: [time, inputs, batch] integers in the product type: float32 (sums of products are exact below 2^24) or int32;
+weights: one vector of the product type, W << input_shift and each R of every row in the order of the operators; biases: int32 [rows, units];
+vectors: int32 [vectors, units]; tables: int32 [tables, longest]; numbers: int32, those of all operators, one after the other;
+start: int32 [states, units]; scales: float32 [kept values, units] real value of one unit of each operator that the backward pass reads;
+state_scales: float32 [states]. outputs: [time, units * batch] in the product type; tape, states: float32, see `plan`.
+
+The element-wise operators are those of `fixed_point.operators`, in int32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from edge_lstm.errors import EdgeLstmError
+from edge_lstm.fixed_point.integer_network import IntegerRecurrent, IntOp
+from edge_lstm.fixed_point.lowering import LoweredLayer
+from edge_lstm.train.plan import Plan
+from edge_lstm.train.source import Source
+
+
+@dataclass(frozen=True)
+class IntegerPlan:
+    """The structure of a lowered layer: all that its kernel depends on, apart from sizes, weights and constants.
+
+    ops: with the count of their constants in place of them; vectors: names in the order of the kernel's argument;
+    segments: of each table, by name; updates: operator of each state; kept: (place on the tape, operator) of what the backward pass reads.
+    """
+
+    ops: tuple[IntOp, ...]
+    rows: tuple[tuple[str, bool], ...]
+    vectors: tuple[str, ...]
+    segments: tuple[tuple[str, int], ...]
+    state_names: tuple[str, ...]
+    updates: tuple[int, ...]
+    output: int
+    phases: tuple[int, ...]
+    kept: tuple[tuple[int, int], ...]
+
+    def numbers_of(self, op: int) -> list[str]:
+        """Names in the kernel of the constants of an operator."""
+        first = sum(o.numbers[0] for o in self.ops[:op])
+        return [f"numbers[{first + k}]" for k in range(self.ops[op].numbers[0])]
+
+
+def integer_plan(lowered: LoweredLayer, floats: Plan) -> IntegerPlan:
+    """The plan of a lowered layer. Raises EdgeLstmError when the lowering has no integer value for what the backward pass reads."""
+    layer = lowered.layer
+    kept = []
+    for op in sorted(floats.saved):
+        if op not in lowered.values:
+            node = floats.cell.ops[op]
+            raise EdgeLstmError(f"{floats.cell.name}: the integer network has no value for {node.code} {node.name}, which training needs")
+        kept.append((floats.slots[op], lowered.values[op].op))
+    return IntegerPlan(
+        tuple(IntOp(op.code, op.args, op.name, (len(op.numbers),)) for op in layer.ops),
+        tuple((op.name, layer.rows[op.name].W is not None) for op in layer.ops if op.code == "row"),
+        tuple(layer.vectors), tuple((name, len(table) - 1) for name, table in layer.tables.items()),
+        tuple(s.name for s in layer.states), tuple(s.update for s in layer.states), layer.output, layer.phases(), tuple(kept),
+    )  # fmt: skip
+
+
+def constants(layer: IntegerRecurrent) -> list[int]:
+    """The `numbers` argument of the kernel."""
+    return [number for op in layer.ops for number in op.numbers]
+
+
+@cache
+def integer_source(plan: IntegerPlan) -> str:
+    """Text of `forward_integers`."""
+    return _Writer(plan).text()
+
+
+_VALUES = {
+    "positive": "(i32(1) if {0} > i32(0) else i32(0))",
+    "select": "({1} if {0} != i32(0) else i32(0))",
+    "add": "i32({0} + {1})",
+    "subtract": "i32({0} - {1})",
+    "complement": "i32({n0} - {0})",
+    "offset": "i32({0} + {n0})",
+    "clip": "min(max({0}, {n0}), {n1})",
+    "multiply": "round_shift(i32({0} * {1}), {n0})",
+    "shift": "round_shift({0}, {n0})",
+    "raise": "shift_left({0}, {n0})",
+    "rescale": "round_shift(i32(min(max({0}, i32(-{limit})), {limit}) * {multiplier}), {n0})",
+}
+
+
+class _Writer:
+    def __init__(self, plan: IntegerPlan) -> None:
+        self.plan = plan
+        self.out = Source("float32")
+        self.row_index = {name: k for k, (name, _) in enumerate(plan.rows)}
+        read_by_rows = {a for op in plan.ops if op.code == "row" for a in op.args}
+        self.state_sources = {plan.ops[a].name for a in read_by_rows if plan.ops[a].code == "state"}
+        self.made_sources = sorted(a for a in read_by_rows if plan.ops[a].code != "state")
+        later = {a for k, op in enumerate(plan.ops) if op.code != "row" for a in op.args if plan.phases[a] < plan.phases[k]}
+        self.crossing = sorted(k for k in later if plan.ops[k].code not in ("state", "vector"))
+
+    def text(self) -> str:
+        out, plan = self.out, self.plan
+        arguments = "x, weights, biases, vectors, tables, numbers, start, scales, state_scales, outputs, tape, states"
+        with out.block(f"def forward_integers({arguments}):"):
+            self._write_constants()
+            with out.block("for t in range(steps):"):
+                out("old, new = t & 1, 1 - (t & 1)")
+                for phase in range(max(plan.phases) + 1):
+                    for k, op in enumerate(plan.ops):
+                        if op.code == "row" and plan.phases[k] == phase:
+                            self._write_row(k)
+                    self._write_loop(phase)
+        return out.text
+
+    def _write_constants(self) -> None:
+        out, plan = self.out, self.plan
+        out("steps, inputs, batch = x.shape")
+        out("units = start.shape[1]")
+        out("size = units * batch")
+        out("o = 0")
+        for k, op in enumerate(plan.ops):
+            if op.code != "row":
+                continue
+            if plan.rows[self.row_index[op.name]][1]:
+                out(f"W_{k} = weights[o : o + units * inputs].reshape(units, inputs)")
+                out("o += units * inputs")
+            for source in range(len(op.args)):
+                out(f"R_{k}_{source} = weights[o : o + units * units].reshape(units, units)")
+                out("o += units * units")
+            out(f"bias_{k} = spread(biases[{self.row_index[op.name]}], batch)")
+            out(f"row_{k} = np.empty(size, x.dtype)")
+        for m in range(len(plan.vectors)):
+            out(f"vector_{m} = spread(vectors[{m}], batch)")
+        for m in range(len(plan.kept)):
+            out(f"scale_{m} = spread(scales[{m}], batch)")
+        out(f"now = np.empty((2, {len(plan.state_names)}, size), np.int32)")
+        out(f"read = np.empty((2, {len(plan.state_names)}, size), x.dtype)")
+        for k in range(len(plan.state_names)):
+            out(f"now[0, {k}] = spread(start[{k}], batch)")
+            out(f"read[0, {k}] = now[0, {k}]")
+            out(f"states[{k}, 0] = now[0, {k}] * state_scales[{k}]")
+        for k in self.made_sources:
+            out(f"made_{k} = np.empty(size, x.dtype)")
+        for k in self.crossing:
+            out(f"kept_{k} = np.empty(size, np.int32)")
+
+    def _write_row(self, k: int) -> None:
+        op = self.plan.ops[k]
+        self.out(f"row_{k}[:] = 0")
+        if self.plan.rows[self.row_index[op.name]][1]:
+            self.out(f"accumulate(row_{k}.reshape(units, batch), W_{k}, x[t])")
+        for source, argument in enumerate(op.args):
+            node = self.plan.ops[argument]
+            place = f"read[old, {self.plan.state_names.index(node.name)}]" if node.code == "state" else f"made_{argument}"
+            self.out(f"accumulate(row_{k}.reshape(units, batch), R_{k}_{source}, {place}.reshape(units, batch))")
+
+    def _write_loop(self, phase: int) -> None:
+        """The element-wise operators of one phase, and what they leave behind."""
+        plan, arrays, scalars, lines = self.plan, {}, {}, []
+
+        def array(name: str, place: str) -> str:
+            arrays[name] = place
+            return f"{name}[j]"
+
+        known: dict[int, str] = {}
+
+        def read(op: int) -> str:
+            if op not in known:
+                node = plan.ops[op]
+                if node.code == "state":
+                    text = array(f"old_{node.name}", f"now[old, {plan.state_names.index(node.name)}]")
+                elif node.code == "vector":
+                    text = array(f"vector_{plan.vectors.index(node.name)}", f"vector_{plan.vectors.index(node.name)}")
+                else:
+                    text = array(f"kept_{op}", f"kept_{op}")
+                lines.append(f"v{op} = {text}")
+                known[op] = f"v{op}"
+            return known[op]
+
+        def number(text: str) -> str:
+            name = text.replace("[", "_").rstrip("]")
+            scalars[name] = text
+            return name
+
+        for k, op in enumerate(plan.ops):
+            if plan.phases[k] != phase:
+                continue
+            if op.code == "row":
+                lines.append(f"v{k} = i32(i32({array(f'row_{k}', f'row_{k}')}) + {array(f'bias_{k}', f'bias_{k}')})")
+                known[k] = f"v{k}"
+            elif op.code not in ("state", "vector"):
+                a = [read(argument) for argument in op.args]
+                n = [number(text) for text in plan.numbers_of(k)]
+                if op.code == "interpolate":
+                    lines.extend(self._interpolate(k, a[0], n, array))
+                else:
+                    parts = {f"n{m}": name for m, name in enumerate(n)}
+                    if op.code == "rescale":
+                        for part in ("limit", "multiplier"):
+                            name = f"vector_{plan.vectors.index(f'{op.name}.{part}')}"
+                            parts[part] = array(name, name)
+                    lines.append(f"v{k} = {_VALUES[op.code].format(*a, **parts)}")
+                known[k] = f"v{k}"
+            self._leave(k, read, array, scalars, lines)
+        out_arguments = {**arrays, **scalars}
+        self.out.loop(out_arguments, lines)
+
+    def _interpolate(self, k: int, v: str, n: list[str], array: object) -> list[str]:
+        """`operators.interpolate`, line by line."""
+        names = [name for name, _ in self.plan.segments]
+        segments = dict(self.plan.segments)[self.plan.ops[k].name]
+        assert callable(array)
+        table = str(array(f"table_{k}", f"tables[{names.index(self.plan.ops[k].name)}]")).removesuffix("[j]")
+        return [
+            f"reach = shift_right(shift_left(i32({segments}), {n[0]}), i32(1))",
+            f"u = i32(min(max({v}, i32(-reach)), i32(reach - i32(1))) + reach)",
+            f"k = shift_right(u, {n[0]})",
+            f"r = i32(u - shift_left(k, {n[0]}))",
+            f"low, high = {table}[k], {table}[k + 1]",
+            f"v{k} = round_shift(i32(shift_left(low, {n[0]}) + i32(i32(high - low) * r)), i32({n[0]} + {n[1]}))",
+        ]
+
+    def _leave(self, k: int, read: object, array: object, scalars: dict[str, str], lines: list[str]) -> None:
+        """What others want of operator k: later phases, rows, the next step, the next layer, and the float tape."""
+        plan = self.plan
+        assert callable(read) and callable(array)
+        if k in self.crossing:
+            lines.append(f"{array(f'kept_{k}', f'kept_{k}')} = {read(k)}")
+        if k in self.made_sources:
+            lines.append(f"{array(f'made_{k}', f'made_{k}')} = {read(k)}")
+        for state, update in enumerate(plan.updates):
+            if update == k:
+                name = plan.state_names[state]
+                lines.append(f"{array(f'new_{name}', f'now[new, {state}]')} = {read(k)}")
+                if name in self.state_sources:
+                    lines.append(f"{array(f'read_{name}', f'read[new, {state}]')} = {read(k)}")
+                scalars[f"unit_{name}"] = f"state_scales[{state}]"
+                lines.append(f"{array(f'float_{name}', f'states[{state}, t + 1]')} = f({read(k)}) * unit_{name}")
+        if k == plan.output:
+            lines.append(f"{array('out', 'outputs[t]')} = {read(k)}")
+        for m, (slot, op) in enumerate(plan.kept):
+            if op == k:
+                lines.append(f"{array(f'tape_{slot}', f'tape[{slot}, t]')} = f({read(k)}) * {array(f'scale_{m}', f'scale_{m}')}")

@@ -1,0 +1,190 @@
+"""The forward pass of the integer network inside training, bit for bit, with a float tape for the backward pass.
+
+In every iteration the weights are quantized by the converter's own lowering; formats stay as they were calibrated when the integers came in.
+The backward pass is the gradient of the float network, evaluated at the real values of the integers (straight-through across rounding).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_lstm.fixed_point.feed_forward import integer_dense
+from edge_lstm.fixed_point.formats import INT8, Format, state_formats
+from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerRecurrent
+from edge_lstm.fixed_point.lowering import LoweredLayer, lower
+from edge_lstm.fixed_point.operators import rescale
+from edge_lstm.fixed_point.quantize import Options, Ranges, normalization
+from edge_lstm.network import Network
+from edge_lstm.train import head
+from edge_lstm.train.integer_kernels import constants, integer_plan, integer_source
+from edge_lstm.train.kernels import compiled
+from edge_lstm.train.parameters import row_order, with_vector
+from edge_lstm.train.passes import LayerMemory, Passes
+from edge_lstm.train.products import accumulate
+
+Array = npt.NDArray[Any]
+_EXACT = 2**24  # integers of smaller magnitude are exact in float32
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One recurrent layer in integers, as its kernel takes it."""
+
+    lowered: LoweredLayer
+    kernel: Any
+    arguments: tuple[Array, ...]
+    product_type: type
+
+
+class IntegerPasses:
+    """`Passes` with the integer network in the forward pass. Scores are those of `engine.reference`, in every bit."""
+
+    def __init__(self, passes: Passes, network: Network, ranges: Ranges, options: Options) -> None:
+        self.passes, self.ranges, self.options = passes, ranges, options
+        self.normalize = normalization(network, ranges.input)
+        self.formats: list[dict[str, Format]] = [
+            state_formats(memory.layer, seen, options.cell_bits) for memory, seen in zip(passes.memory, ranges.states, strict=True)
+        ]
+        self._layers: list[_Layer] = []
+        self._dense: list[IntegerDense] = []
+        self.last_scores: npt.NDArray[np.int32] = np.zeros((0, 0), np.int32)
+
+    @property
+    def input_scale(self) -> Array:
+        """[channels] real value of one unit of x."""
+        return self.normalize.scale
+
+    def refresh(self, vector: Array) -> Array:
+        """Quantizes the trained numbers; returns the same vector as the integers represent it, for the backward pass."""
+        represented = vector.copy()
+        scale = self.normalize.scale
+        self._layers, self._dense = [], []
+        for memory, formats in zip(self.passes.memory, self.formats, strict=True):
+            layer = with_vector(memory.layer, vector[memory.part])
+            lowered = lower(layer, np.broadcast_to(scale, (layer.inputs,)), formats, self.options.weight_levels)
+            self._layers.append(_prepared(lowered, memory))
+            represented[memory.part] = _represented(lowered, memory, vector[memory.part])
+            scale = np.full(layer.units, lowered.layer.output_scale)
+        after_mean = self.passes.kind == "mean"
+        for index, ((dense, part), seen) in enumerate(zip(self.passes.dense, self.ranges.outputs, strict=True)):
+            last = index == len(self.passes.dense) - 1
+            integers = integer_dense(with_vector(dense, vector[part]), scale, seen, last=last, after_mean=after_mean and index == 0)
+            self._dense.append(integers)
+            W = integers.W * integers.scale[:, None] / scale
+            represented[part] = np.concatenate([W.ravel(), integers.bias * integers.scale])
+            scale = np.full(integers.outputs, integers.output_scale)
+        return represented
+
+    def integer_scores(self, x8: npt.NDArray[np.int8], x: Array, lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        """Scores [outputs, columns] of the weights last refreshed. x8: [time, inputs, batch]; x: its real values; lengths: [batch]."""
+        passes = self.passes
+        passes._x = x
+        v: Array = x8
+        for layer, memory in zip(self._layers, passes.memory, strict=True):
+            outputs = np.empty((passes.steps, memory.layer.units * passes.batch), layer.product_type)
+            v = np.ascontiguousarray(v, layer.product_type)
+            layer.kernel(v, *layer.arguments, outputs, memory.tape, memory.states)
+            v = outputs.reshape(passes.steps, memory.layer.units, passes.batch)
+        passes._shares = head.step_weights(passes.kind, lengths, passes.steps, passes.dtype)
+        summed = head.read_out(passes.kind, v.astype(np.float32), (passes._shares > 0).astype(np.float32))  # exact: below 2^24
+        return self._through_dense(summed.astype(np.int32), lengths)
+
+    def scores(self, x8: npt.NDArray[np.int8], x: Array, lengths: npt.NDArray[np.int64]) -> Array:
+        """The same in real values, float32, for the loss."""
+        integers = self.last_scores = self.integer_scores(x8, x, lengths)
+        scale = self._dense[-1].scale[:, None] if self._dense else self._layers[-1].lowered.layer.output_scale
+        real = integers * scale
+        if self.passes.kind == "mean" and len(self._dense) <= 1:
+            real = real / lengths
+        self.passes._inputs[-1] = np.asarray(real, np.float32)
+        return self.passes._inputs[-1]
+
+    def _through_dense(self, v: npt.NDArray[np.int32], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        steps = lengths if self.passes.kind == "mean" else np.ones(v.shape[1], np.int64)
+        scale = self._layers[-1].lowered.layer.output_scale
+        self.passes._inputs = [np.asarray(v * scale / steps, np.float32)]
+        for layer in self._dense:
+            total = np.ascontiguousarray((layer.bias[:, None].astype(np.int64) * steps).astype(np.int32))
+            accumulate(total, np.ascontiguousarray(layer.W, np.int32), np.ascontiguousarray(v))
+            v, steps = total, np.ones(v.shape[1], np.int64)
+            if layer.limit is not None and layer.multiplier is not None:
+                wide = rescale(total.astype(np.int64), layer.limit[:, None], layer.multiplier[:, None], layer.shift)
+                v = np.clip(wide, layer.low, layer.high).astype(np.int32)
+            self.passes._inputs.append(np.asarray(v * layer.output_scale, np.float32))
+        if not self._dense:
+            self.passes._inputs.append(self.passes._inputs[0])
+        return v
+
+
+def _prepared(lowered: LoweredLayer, memory: LayerMemory) -> _Layer:
+    layer = lowered.layer
+    plan = integer_plan(lowered, memory.plan)
+    product_type = np.float32 if _widest(layer) < _EXACT else np.int32
+    order = [op.name for op in layer.ops if op.code == "row"]
+    parts: list[Array] = []
+    for name in order:
+        row = layer.rows[name]
+        if row.W is not None:
+            parts.append((row.W.astype(np.int32) << row.input_shift).ravel())
+        parts += [R.ravel() for R in row.R]
+    units = layer.units
+    longest = max((segments + 1 for _, segments in plan.segments), default=1)
+    tables = np.zeros((max(len(plan.segments), 1), longest), np.int32)
+    for k, (name, segments) in enumerate(plan.segments):
+        tables[k, : segments + 1] = layer.tables[name]
+    vectors = np.array([layer.vectors[name] for name in plan.vectors], np.int32).reshape(-1, units)
+    scales = np.empty((len(plan.kept), units), np.float32)
+    for k, op in enumerate(sorted(memory.plan.saved)):
+        scales[k] = lowered.values[op].scale
+    arguments = (
+        np.concatenate(parts).astype(product_type), np.array([layer.rows[name].bias for name in order], np.int32), vectors, tables,
+        np.array(constants(layer) or [0], np.int32), np.array([s.initial for s in layer.states], np.int32), scales,
+        np.array([s.scale for s in layer.states], np.float32),
+    )  # fmt: skip
+    return _Layer(lowered, compiled(integer_source(plan), "forward_integers"), arguments, product_type)
+
+
+def _widest(layer: IntegerRecurrent) -> int:
+    """Largest magnitude that a sum of products can reach, in any order and without the bias (inputs and sources lie in [-127, 127])."""
+    widest = 0
+    for row in layer.rows.values():
+        reach = np.zeros(layer.units, np.int64)
+        if row.W is not None:
+            reach += np.abs(row.W.astype(np.int64)).sum(1) << row.input_shift
+        for R in row.R:
+            reach += np.abs(R.astype(np.int64)).sum(1)
+        widest = max(widest, INT8 * int(reach.max()))
+    return widest
+
+
+def _represented(lowered: LoweredLayer, memory: LayerMemory, vector: Array) -> Array:
+    """The trained numbers of a layer as its integers represent them; parameters (peepholes and the like) as they are."""
+    layer = lowered.layer
+    found = with_vector(memory.layer, vector.copy())
+    for name in row_order(memory.layer):
+        row = layer.rows[name]
+        weights = found.rows[name]
+        if row.W is not None:
+            weights.W[:] = (row.W.astype(np.float64) * 2**row.input_shift) * row.scale[:, None] / layer.input_scale
+        sources = next(op.args for op in memory.layer.cell.ops if op.code == "row" and op.name == name)
+        for R, integers, source in zip(weights.R, row.R, sources, strict=True):
+            R[:] = integers * row.scale[:, None] / _source_scale(lowered, memory, source)
+        weights.b[:] = row.bias * row.scale
+    return np.concatenate([
+        *(part.ravel() for name in row_order(memory.layer)
+          for part in (*(() if found.rows[name].W is None else (found.rows[name].W,)), *found.rows[name].R, found.rows[name].b)),
+        *(np.asarray(found.parameters[p]).ravel() for p in memory.layer.cell.parameters),
+    ])  # fmt: skip
+
+
+def _source_scale(lowered: LoweredLayer, memory: LayerMemory, source: int) -> float:
+    """Real value of one unit of what a row reads: a state, its int8 view, or a vector made like the layer's output."""
+    node = memory.layer.cell.ops[source]
+    state = lowered.layer.state(node.name if node.code == "state" else memory.layer.cell.output)
+    return state.scale * (256 if state.limit > INT8 else 1)
+
+

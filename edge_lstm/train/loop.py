@@ -1,0 +1,185 @@
+"""The training loop: batches, passes, optimizer; in its last part with the integer network in the forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_lstm.errors import EdgeLstmError
+from edge_lstm.fixed_point.quantize import Options, Ranges
+from edge_lstm.network import Network
+from edge_lstm.train import head
+from edge_lstm.train.integer_passes import IntegerPasses
+from edge_lstm.train.optimizer import AdamW, learning_rate
+from edge_lstm.train.parameters import network_vector
+from edge_lstm.train.passes import Passes
+from edge_lstm.train.recipe import Recipe
+from edge_lstm.train.sequences import Sequences, class_weights, draw, take
+
+Array = npt.NDArray[Any]
+Progress = Callable[[int, int, float], None]  # (iterations done, iterations in all, loss)
+_RAMP = 0.3  # part of training over which the sparsity weight rises
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Mean cross-entropy and accuracy (0 to 1) over `cases` sequences (or steps, when every step is read out)."""
+
+    loss: float
+    accuracy: float
+    cases: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The validation part as seen after `iteration` iterations."""
+
+    iteration: int
+    judgement: Judgement
+
+
+@dataclass(frozen=True)
+class History:
+    """What happened in training.
+
+    loss: [iterations done] cross-entropy of each batch; evaluations: of the validation part, in order; kept: iterations after which the
+    returned weights were reached; training: the returned network on the whole training part, without augmentation (the integer network
+    when the integers were in the loop); validation: likewise; None without that part.
+    """
+
+    loss: tuple[float, ...]
+    evaluations: tuple[Evaluation, ...]
+    kept: int
+    training: Judgement
+    validation: Judgement | None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The trained numbers, the calibrated ranges when the integers were in the loop, and the history."""
+
+    vector: Array
+    ranges: Ranges | None
+    history: History
+
+
+class _Training:
+    def __init__(self, network: Network, data: Sequences, validation: Sequences | None, recipe: Recipe) -> None:
+        self.network, self.data, self.validation, self.recipe = network, data, validation, recipe
+        self.passes = Passes(network, data.steps, recipe.batch)
+        self.integers: IntegerPasses | None = None
+        self.weights = class_weights(recipe, data, network.outputs)
+        self.rng = np.random.default_rng([recipe.seed, 1])
+        self.vector = network_vector(network)
+
+    def run(self, progress: Progress | None) -> Trained:
+        recipe, optimizer = self.recipe, AdamW(self.recipe, len(self.vector))
+        losses: list[float] = []
+        evaluations: list[Evaluation] = []
+        best: tuple[Evaluation, Array] | None = None
+        every = max(1, recipe.iterations // recipe.evaluations)
+        for iteration in range(recipe.iterations):
+            if iteration == recipe.integers_start:
+                self.start_integers()
+                best = None  # from here on another network is judged: the integer one
+            losses.append(self.iterate(optimizer, iteration))
+            if progress is not None:
+                progress(iteration + 1, recipe.iterations, losses[-1])
+            if self.validation is not None and recipe.patience is not None and (iteration + 1) % every == 0:
+                evaluations.append(Evaluation(iteration + 1, self.judge(self.validation)))
+                if best is None or evaluations[-1].judgement.loss < best[0].judgement.loss:
+                    best = evaluations[-1], self.vector.copy()
+                elif self._is_stale(evaluations, best[0]):
+                    break
+        kept = len(losses)
+        if best is not None:
+            kept, self.vector = best[0].iteration, best[1]
+        judged = None if self.validation is None else self.judge(self.validation)
+        history = History(tuple(losses), tuple(evaluations), kept, self.judge(self.data), judged)
+        return Trained(self.vector, None if self.integers is None else self.integers.ranges, history)
+
+    def _is_stale(self, evaluations: list[Evaluation], best: Evaluation) -> bool:
+        """Whether patience has run out. Never before the integers are in the loop, since the result must be theirs."""
+        since = sum(e.iteration > best.iteration for e in evaluations)
+        waits = self.integers is None and self.recipe.integers_start < self.recipe.iterations
+        return not waits and self.recipe.patience is not None and since >= self.recipe.patience
+
+    def iterate(self, optimizer: AdamW, iteration: int) -> float:
+        """One step of the optimizer; returns the loss of its batch."""
+        scale = None if self.integers is None else self.integers.input_scale
+        batch = draw(self.data, self.recipe, self.rng, self.weights, scale)
+        while not batch.weights.any():  # every step of the batch unlabelled
+            batch = draw(self.data, self.recipe, self.rng, self.weights, scale)
+        if self.integers is None:
+            vector = self.vector
+            scores = self.passes.scores(vector, batch.x, batch.lengths)
+        else:
+            vector = self.integers.refresh(self.vector)
+            scores = self.integers.scores(batch.x8, batch.x, batch.lengths)
+        loss, d_scores = head.cross_entropy(scores, batch.labels, batch.weights)
+        sparsity = self.recipe.sparsity * min(1.0, iteration / self.recipe.iterations / _RAMP)
+        mask = batch.mask if sparsity else None
+        penalties = [] if mask is None else [self._penalty(sparsity, mask, memory.layer.units) for memory in self.passes.memory]
+        gradient = self.passes.gradient(vector, d_scores, self.recipe.slope, penalties, mask)
+        optimizer.step(self.vector, gradient, learning_rate(self.recipe, iteration))
+        return loss
+
+    def _penalty(self, sparsity: float, mask: Array, units: int) -> dict[str, float]:
+        return dict.fromkeys(self.recipe.sparse_gates, sparsity / (float(mask.sum()) * units))
+
+    def start_integers(self) -> None:
+        """Fixes the formats from the float network on the training part, and gives all sequences their int8 form."""
+        states: list[dict[str, float]] = []
+        outputs: list[float] = []
+        for batch, _ in self._chunks(self.data):
+            self.passes.scores(self.vector, batch.x, batch.lengths)
+            found = self.passes.ranges()
+            states = found if not states else [{s: max(a[s], b[s]) for s in a} for a, b in zip(states, found, strict=True)]
+            dense = self.passes.dense_ranges()
+            outputs = dense if not outputs else [max(pair) for pair in zip(outputs, dense, strict=True)]
+        ranges = Ranges(np.abs(self.data.x).max((0, 1)).astype(np.float64), tuple(states), tuple(outputs))
+        options = Options(dict(self.recipe.weight_levels), self.recipe.cell_bits)
+        self.integers = IntegerPasses(self.passes, self.network, ranges, options)
+        self.data = self.data.with_integers(self.integers.normalize)
+        if self.validation is not None:
+            self.validation = self.validation.with_integers(self.integers.normalize)
+
+    def _chunks(self, data: Sequences) -> Any:
+        """All sequences in batches, with 1 for each that counts (the last batch is filled up)."""
+        scale = None if self.integers is None else self.integers.input_scale
+        for first in range(0, len(data), self.recipe.batch):
+            index = np.arange(first, first + self.recipe.batch)
+            valid = (index < len(data)).astype(np.float64)
+            yield take(data, np.minimum(index, len(data) - 1), np.ones(self.network.outputs), valid, scale), valid
+
+    def judge(self, data: Sequences) -> Judgement:
+        """The network as it is now on sequences as they are."""
+        loss = hits = cases = 0.0
+        if self.integers is not None:
+            self.integers.refresh(self.vector)
+        if data.steps != self.passes.steps:
+            raise EdgeLstmError(f"validation sequences have {data.steps} steps, training sequences {self.passes.steps}; cut or pad them")
+        for batch, _ in self._chunks(data):
+            if self.integers is None:
+                decisions = scores = self.passes.scores(self.vector, batch.x, batch.lengths)
+            else:
+                scores = self.integers.scores(batch.x8, batch.x, batch.lengths)
+                decisions = self.integers.last_scores  # float32 might round two scores to a tie
+            count = float(batch.weights.sum())
+            if count:
+                loss += head.cross_entropy(scores, batch.labels, batch.weights)[0] * count
+                hits += float(((decisions.argmax(0) == batch.labels) * batch.weights).sum())
+                cases += count
+        return Judgement(loss / max(cases, 1), hits / max(cases, 1), round(cases))
+
+
+def train(network: Network, data: Sequences, validation: Sequences | None, recipe: Recipe, progress: Progress | None = None) -> Trained:
+    """Trains all numbers of `network`. Deterministic: the same arguments give the same numbers on the same kind of processor.
+
+    Nothing is written anywhere, so an interrupt (KeyboardInterrupt, from here or from `progress`) leaves nothing behind.
+    """
+    return _Training(network, data, validation, recipe).run(progress)

@@ -1,0 +1,147 @@
+"""Forward and backward pass of a whole network over a batch, with the float network or with its integers in the forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_lstm.errors import EdgeLstmError
+from edge_lstm.network import Dense, Network, ReadOut, Recurrent
+from edge_lstm.train import head
+from edge_lstm.train.float_kernels import backward_source, forward_source
+from edge_lstm.train.kernels import compiled
+from edge_lstm.train.parameters import slices, with_vector
+from edge_lstm.train.plan import Plan, plan
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class LayerMemory:
+    """What one recurrent layer keeps of a batch (see `plan`), and its kernels for float weights."""
+
+    layer: Recurrent
+    plan: Plan
+    part: slice
+    initial: Array
+    tape: Array
+    states: Array
+    d_rows: Array
+    forward: Any
+    backward: Any
+
+    @property
+    def output(self) -> int:
+        """Index of the state that the next layer reads."""
+        return self.layer.cell.states.index(self.layer.cell.output)
+
+    @property
+    def h(self) -> Array:
+        """[time, units, batch] the layer's output of the last forward pass."""
+        return self.states[self.output, 1:].reshape(self.tape.shape[1], self.layer.units, -1)
+
+
+def require_trainable(network: Network) -> None:
+    """Raises EdgeLstmError, naming the layer, unless the network is a stack of recurrent layers, a read-out and dense layers."""
+    seen_read_out = False
+    for index, layer in enumerate(network.layers):
+        kind = type(layer).__name__
+        if isinstance(layer, Recurrent) and layer.reverse:
+            raise EdgeLstmError(f"layer {index} reads the sequence in reverse and cannot be trained yet; train it without")
+        if not isinstance(layer, Recurrent | ReadOut | Dense) or (isinstance(layer, Dense) and not seen_read_out):
+            raise EdgeLstmError(f"layer {index} ({kind}) cannot be trained yet: only recurrent layers, a read-out and dense layers behind it")
+        seen_read_out |= isinstance(layer, ReadOut)
+
+
+class Passes:
+    """The passes of one network over batches of `batch` sequences of `steps` steps.
+
+    The arrays of the last forward pass are kept for the backward pass; every method works on `vector`, the trained numbers in the order of
+    `parameters.network_vector`.
+    """
+
+    def __init__(self, network: Network, steps: int, batch: int, dtype: type = np.float32) -> None:
+        require_trainable(network)
+        self.network, self.steps, self.batch, self.dtype = network, steps, batch, dtype
+        self.kind = network.read_out.kind
+        self.parts = slices(network)
+        self.memory: list[LayerMemory] = []
+        self.dense: list[tuple[Dense, slice]] = []
+        name = np.dtype(dtype).name
+        for layer, part in zip(network.layers, self.parts, strict=True):
+            if isinstance(layer, Recurrent) and part is not None:
+                shape, size = plan(layer), layer.units * batch
+                states = layer.cell.states
+                initial = np.array([layer.initial.get(s, np.zeros(layer.units)) for s in states], dtype)
+                self.memory.append(
+                    LayerMemory(
+                        layer, shape, part, initial,
+                        np.zeros((shape.slot_count, steps, size), dtype),
+                        np.zeros((len(states), steps + 1, size), dtype),
+                        np.zeros((len(layer.cell.rows), steps, size), dtype),
+                        compiled(forward_source(shape, name), "forward"),
+                        compiled(backward_source(shape, name), "backward"),
+                    )
+                )  # fmt: skip
+            elif isinstance(layer, Dense) and part is not None:
+                self.dense.append((layer, part))
+        self._inputs: list[Array] = []  # of the dense layers, and the output of the last
+        self._x = np.zeros((steps, network.inputs, batch), dtype)
+        self._shares = np.zeros((steps, batch), dtype)
+
+    def scores(self, vector: Array, x: Array, lengths: npt.NDArray[np.int64]) -> Array:
+        """Outputs before any softmax, [outputs, columns]. x: [time, inputs, batch]; lengths: [batch] valid steps of each sequence."""
+        self._x = x
+        for memory in self.memory:
+            memory.forward(x, vector[memory.part], memory.initial, memory.tape, memory.states)
+            x = memory.h
+        self._shares = head.step_weights(self.kind, lengths, self.steps, self.dtype)
+        v = head.read_out(self.kind, x, self._shares)
+        self._inputs = [v]
+        for layer, part in self.dense:
+            v = head.dense(with_vector(layer, vector[part]), v)
+            self._inputs.append(v)
+        return v
+
+    def gradient(
+        self, vector: Array, d_scores: Array, slope: float, penalties: Sequence[Mapping[str, float]] = (), mask: Array | None = None
+    ) -> Array:
+        """Gradient of the loss by `vector`, from its gradient by the scores of the last forward pass.
+
+        slope: of the surrogate of threshold gates; penalties: for each recurrent layer gate -> what is added to the derivative by each value
+        of the gate in the steps of mask [time, batch] (1: valid).
+        """
+        gradient = np.zeros_like(vector)
+        d = d_scores
+        for (layer, part), v, y in reversed(list(zip(self.dense, self._inputs[:-1], self._inputs[1:], strict=True))):
+            d = head.dense_adjoint(with_vector(layer, vector[part]), v, y, d, gradient[part])
+        d = head.read_out_adjoint(self.kind, d, self._shares)
+        for index in reversed(range(len(self.memory))):
+            memory = self.memory[index]
+            below = self.memory[index - 1].h if index else self._x
+            cost = penalties[index] if penalties else {}
+            penalty = np.array([cost.get(gate, 0.0) for gate in memory.layer.cell.gates], self.dtype)
+            counted = np.zeros((1, d[0].size), self.dtype)
+            if mask is not None and penalty.any():
+                counted = np.repeat(mask[:, None], memory.layer.units, 1).reshape(self.steps, -1).astype(self.dtype)
+            d_below = np.zeros((self.steps if index else 0, below.shape[1], self.batch), self.dtype)
+            memory.backward(
+                below, vector[memory.part], memory.tape, memory.states, d.reshape(self.steps, -1), penalty, counted,
+                self.dtype(slope), memory.d_rows, gradient[memory.part], d_below,
+            )  # fmt: skip
+            d = d_below
+        return gradient
+
+    def ranges(self) -> list[dict[str, float]]:
+        """For each recurrent layer state -> largest magnitude in the last forward pass."""
+        return [
+            {s: float(np.abs(memory.states[k]).max()) for k, s in enumerate(memory.layer.cell.states)} for memory in self.memory
+        ]
+
+    def dense_ranges(self) -> list[float]:
+        """For each dense layer the largest magnitude of its output in the last forward pass."""
+        return [float(np.abs(y).max()) for y in self._inputs[1:]]

@@ -1,0 +1,151 @@
+"""The sequences that a network learns from or is judged on: checked once, then drawn in batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_lstm import float_inference
+from edge_lstm.data import require_every_class
+from edge_lstm.engine.physical import counts
+from edge_lstm.engine.reference import normalize
+from edge_lstm.errors import EdgeLstmError
+from edge_lstm.fixed_point.integer_network import Normalize
+from edge_lstm.network import Network
+from edge_lstm.train.recipe import Recipe
+
+Array = npt.NDArray[Any]
+UNLABELLED = -1
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """n sequences of one length, of which the first `lengths` steps count.
+
+    raw: [n, samples, channels] as given (counts, or floats); x: float32 [n, time, channels] what the float network reads;
+    y: int64 [n], or [n, time] when every step is read out, UNLABELLED where there is nothing to learn; lengths: [n] in steps;
+    x8: int8 [n, time, channels], what the integer network reads; None before the integer phase.
+    """
+
+    raw: Array
+    x: Array
+    y: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+    x8: npt.NDArray[np.int8] | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def steps(self) -> int:
+        return int(self.x.shape[1])
+
+    def with_integers(self, front: Normalize) -> Sequences:
+        """The same with x8 as the integer network's front end makes it."""
+        raw = counts(front, self.raw) if self.raw.dtype.kind == "f" else self.raw
+        return replace(self, x8=normalize(front, raw))
+
+
+def sequences(network: Network, x: Array, y: Array, lengths: Array | None, *, what: str = "training") -> Sequences:
+    """Checks x [n, samples, channels], labels y and lengths ([n] in samples, None: all samples) against the network.
+
+    Raises EdgeLstmError for a wrong shape, NaN, labels beyond the network's outputs, or sequences without a whole step.
+    """
+    x, y = np.asarray(x), np.asarray(y)
+    float_inference.check_input(x, network.inputs)
+    v = x.astype(np.float32) if network.preprocess is None else float_inference.preprocess(network.preprocess, x).astype(np.float32)
+    if v.shape[1] == 0:
+        block = 1 if network.preprocess is None else network.preprocess.decimation
+        raise EdgeLstmError(f"{what} sequences of {x.shape[1]} samples are shorter than one block of {block}")
+    steps = np.full(len(v), v.shape[1]) if lengths is None else float_inference.check_lengths(network, np.asarray(lengths), x.shape)
+    wanted = v.shape[:2] if network.read_out.kind == "every" else v.shape[:1]
+    if y.shape != wanted or y.dtype.kind not in "iu":
+        raise EdgeLstmError(f"{what} labels have shape {y.shape} and type {y.dtype}, expected integers of shape {wanted}")
+    if y.min() < UNLABELLED or y.max() >= network.outputs:
+        raise EdgeLstmError(f"{what} labels range from {y.min()} to {y.max()}, expected 0 to {network.outputs - 1}")
+    return Sequences(x, v, y.astype(np.int64), steps.astype(np.int64))
+
+
+def require_classes(data: Sequences, classes: tuple[str, ...]) -> None:
+    """Refuses training labels in which a class never occurs."""
+    if data.y.ndim == 2:
+        inside = np.arange(data.steps) < data.lengths[:, None]
+        require_every_class(data.y[inside & (data.y != UNLABELLED)], classes)
+    else:
+        require_every_class(data.y, classes)
+
+
+def class_weights(recipe: Recipe, data: Sequences, outputs: int) -> Array:
+    """[classes] weight of each class in the loss. Raises EdgeLstmError for weights that do not fit the classes."""
+    if recipe.class_weights is None:
+        return np.ones(outputs)
+    if recipe.class_weights == "balanced":
+        frequency = np.bincount(data.y[data.y != UNLABELLED], minlength=outputs)
+        return np.asarray(frequency.sum() / (outputs * np.maximum(frequency, 1)))
+    if isinstance(recipe.class_weights, str):
+        raise EdgeLstmError(f"class weights {recipe.class_weights!r}: choose 'balanced', or give one number per class")
+    weights = np.asarray(recipe.class_weights, np.float64)
+    if weights.shape != (outputs,) or not (np.isfinite(weights).all() and (weights > 0).all()):
+        raise EdgeLstmError(f"{outputs} positive class weights expected, got {recipe.class_weights}")
+    return weights
+
+
+@dataclass(frozen=True)
+class Batch:
+    """x: float32 [time, channels, batch], already on the grid of int8 when `scale` was given; x8: the integers, or None;
+    labels, weights: [columns]; mask: [time, batch], 1 in valid steps."""
+
+    x: Array
+    x8: npt.NDArray[np.int8] | None
+    labels: npt.NDArray[np.int64]
+    weights: Array
+    lengths: npt.NDArray[np.int64]
+
+    @property
+    def mask(self) -> Array:
+        """[time, batch]: 1 in valid steps."""
+        return np.asarray(np.arange(len(self.x))[:, None] < self.lengths, np.float32)
+
+
+def take(data: Sequences, index: npt.NDArray[np.int64], weights: Array, valid: Array | None = None, scale: Array | None = None) -> Batch:
+    """The sequences `index` as they are. weights: [classes]; valid: [len(index)] 0 for sequences that only fill the batch;
+    scale: [channels] real value of one unit of x8, None when the float network reads the batch."""
+    x8 = None if scale is None or data.x8 is None else np.ascontiguousarray(data.x8[index].transpose(1, 2, 0))
+    x = np.ascontiguousarray(data.x[index].transpose(1, 2, 0)) if x8 is None else on_grid(x8, scale)
+    return _with_labels(data, index, x, x8, weights, valid)
+
+
+def draw(data: Sequences, recipe: Recipe, rng: np.random.Generator, weights: Array, scale: Array | None) -> Batch:
+    """A random batch, augmented by noise and scaling; with `scale`, rounded to the int8 grid of the integer network afterwards."""
+    index = rng.integers(0, len(data), recipe.batch)
+    if not (recipe.noise or recipe.scaling):
+        return take(data, index, weights, None, scale)
+    x = np.ascontiguousarray(data.x[index].transpose(1, 2, 0))
+    if recipe.scaling:
+        x *= 1 + np.float32(recipe.scaling) * rng.standard_normal(recipe.batch, np.float32)
+    if recipe.noise:
+        x += np.float32(recipe.noise) * rng.standard_normal(x.shape, np.float32)
+    x8 = None
+    if scale is not None:
+        x8 = np.clip(np.floor(x / scale[:, None].astype(np.float32) + np.float32(0.5)), -127, 127).astype(np.int8)
+        x = on_grid(x8, scale)
+    return _with_labels(data, index, x, x8, weights, None)
+
+
+def on_grid(x8: npt.NDArray[np.int8], scale: Array | None) -> Array:
+    """The real values float32 of x8: [time, channels, batch]."""
+    return np.asarray(x8 * np.asarray(scale, np.float32)[:, None], np.float32)
+
+
+def _with_labels(data: Sequences, index: Array, x: Array, x8: Any, weights: Array, valid: Array | None) -> Batch:
+    y, lengths = data.y[index], data.lengths[index]
+    share = np.where(y == UNLABELLED, 0.0, weights[y])
+    if valid is not None:
+        share = share * (valid if y.ndim == 1 else valid[:, None])
+    if y.ndim == 2:
+        share = (share * (np.arange(data.steps) < lengths[:, None])).T
+        y = y.T
+    return Batch(x, x8, y.ravel(), share.ravel(), lengths)
