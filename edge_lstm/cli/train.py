@@ -56,12 +56,14 @@ def command(
     Example: [bold]edge-lstm train recordings.npz -o model.onnx --hidden 32 --gates hard --decimation 4[/bold]
     """
     from edge_lstm import onnx_io
+    from edge_lstm.jobs.folders import ready_folder
     from edge_lstm.jobs.networks import integer_path
     from edge_lstm.jobs.training import Plan, cross_validate, prepare, train_on_all
 
     dataset = options.read_data(data, label_column, labels, person_column, recording_column, channels, units_per_count)
     if output.suffix != ".onnx":
         raise UsageError(f"{output}: a model file ends in .onnx")
+    ready_folder(output.parent, make=False)
     plan = Plan(cell, hidden, gates.value, read_out.value, window, stride, decimation, iterations, seed)
     prepared = prepare(dataset, plan)
     with progress() as report:
@@ -69,7 +71,7 @@ def command(
         made = train_on_all(prepared, plan, progress=report)
     onnx_io.save_network(made.network, output)
     files = [output]
-    if gates is Gates.hard:
+    if made.integer is not None:
         files.append(integer_path(output))
         onnx_io.save_integer(made.integer, files[-1])
     if json:

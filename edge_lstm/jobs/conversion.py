@@ -89,7 +89,10 @@ def convert(
     progress("converting", 0, 1, "calibration")
     x = inputs.model_input(changed, dataset, windows.x)
     made = quantize(changed, _spread(x, MOST_CALIBRATION))
-    names: dict[str, inputs.AnyNetwork] = {"float": network, f"integers, {gates_text(changed)}, not fine-tuned" if finetune else f"integers, {gates_text(changed)}": made}
+    names: dict[str, inputs.AnyNetwork] = {
+        "float": network,
+        f"integers, {gates_text(changed)}, not fine-tuned" if finetune else f"integers, {gates_text(changed)}": made,
+    }
     if finetune:
         made = _finetuned(changed, dataset, labelled, seed, progress)
         names[f"integers, {gates_text(made)}, fine-tuned"] = made

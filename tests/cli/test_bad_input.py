@@ -1,0 +1,231 @@
+"""What a user may get wrong: one clear line, the right exit status, nothing half-written."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from toy_commands import CLASSES, Files, nothing_half_written, recordings
+
+from edge_lstm import data
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def with_every_model_command(files: Files, model: Path, out: Path) -> list[tuple[object, ...]]:
+    return [
+        ("run", model, files.npz),
+        ("convert", model, "-o", out / "m.int.onnx", "-c", files.npz),
+        ("codegen", model, "-o", out),
+        ("verify", model),
+        ("compare", model, "--data", files.npz, "-o", out / "c.html"),
+        ("inspect", model),
+    ]
+
+
+def test_a_missing_model(files: Files, edge_lstm, tmp_path: Path) -> None:
+    for call in with_every_model_command(files, files.folder / "absent.onnx", tmp_path):
+        came = edge_lstm(*call)
+        assert came.status == 1, call
+        assert "absent.onnx does not exist" in came.error
+    nothing_half_written(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no model at all", None])
+def test_a_malformed_model(content: bytes | None, files: Files, edge_lstm, tmp_path: Path) -> None:
+    model, out = tmp_path / "bad.onnx", tmp_path / "out"
+    out.mkdir()
+    model.write_bytes(files.soft_int.read_bytes()[:5000] if content is None else content)
+    for call in with_every_model_command(files, model, out):
+        came = edge_lstm(*call)
+        assert came.status == 1, call
+        assert "bad.onnx" in came.error
+    nothing_half_written(out)
+
+
+def test_a_model_with_another_operator_names_it(files: Files, edge_lstm, tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Det", ["x"], ["y"], name="the_determinant")],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "det.onnx")
+    came = edge_lstm("convert", tmp_path / "det.onnx", "-o", tmp_path / "m.int.onnx", "-c", files.npz)
+    assert came.status == 1
+    assert "Det" in came.error
+    nothing_half_written(tmp_path, "det.onnx")
+
+
+@pytest.mark.parametrize("command", ["run", "codegen", "verify", "inspect", "convert"])
+def test_a_model_of_the_other_kind_is_a_wrong_call(command: str, files: Files, edge_lstm, tmp_path: Path) -> None:
+    calls = {
+        "run": ("run", files.soft, files.npz, "--stream"),
+        "codegen": ("codegen", files.soft, "-o", tmp_path),
+        "verify": ("verify", files.soft),
+        "inspect": ("inspect", files.soft, files.npz),
+        "convert": ("convert", files.soft_int, "-o", tmp_path / "m.onnx", "-c", files.npz),
+    }
+    came = edge_lstm(*calls[command])
+    assert came.status == 2
+    assert "model" in came.error
+    nothing_half_written(tmp_path)
+
+
+def with_every_data_command(files: Files, recording: Path, out: Path) -> list[tuple[object, ...]]:
+    return [
+        ("run", files.hard_int, recording),
+        ("run", files.hard_int, recording, "--stream"),
+        ("verify", files.hard_int, recording),
+        ("compare", files.soft, files.hard_int, "--data", recording, "-o", out / "c.html"),
+        ("inspect", files.hard_int, recording),
+        ("convert", files.soft, "-o", out / "m.int.onnx", "-c", recording),
+        ("train", recording, "-o", out / "m.onnx"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("absent.npz", None, "no such file"),
+        ("bad.npz", "no archive", "bad.npz"),
+        ("text.csv", "ax,ay,az\n1,2,3\n1,two,3\n", "'two'"),
+        ("ragged.csv", "ax,ay,az\n1,2,3\n1,2\n", "line 3"),
+        ("nan.csv", "ax,ay,az\n" + "1.5,2.5,3.5\n" * 300 + "1.5,nan,3.5\n", "ay is nan at sample 300"),
+        ("channels.csv", "ax,ay\n" + "1,2\n" * 300, "3 channels expected, 2 came"),
+        ("short.csv", "ax,ay,az\n" + "1,2,3\n" * 15, "longer than every recording"),
+    ],
+)
+def test_recordings_that_cannot_be_used(name: str, content: str | None, said: str, files: Files, edge_lstm, tmp_path: Path) -> None:
+    recording, out = tmp_path / name, tmp_path / "out"
+    out.mkdir()
+    if content is not None:
+        recording.write_text(content, encoding="utf-8")
+    for call in with_every_data_command(files, recording, out):
+        if "longer" in said and (call[0] == "inspect" or "--stream" in call):
+            continue  # these follow whatever there is
+        came = edge_lstm(*call)
+        assert came.status == 1, call
+        if call[0] == "train" and name == "channels.csv":
+            assert "label" in came.error  # any number of channels may be trained on, but these have no labels
+        elif call[0] == "train" and name == "short.csv":
+            assert "200 samples is longer" in came.error
+        else:
+            assert said in came.error, call
+    nothing_half_written(out)
+
+
+def test_a_kind_of_file_that_is_not_read_is_a_wrong_call(files: Files, edge_lstm, tmp_path: Path) -> None:
+    (tmp_path / "x.wav").write_text("RIFF")
+    came = edge_lstm("run", files.hard_int, tmp_path / "x.wav")
+    assert came.status == 2
+    assert ".npz, .csv and .parquet" in came.error
+
+
+def test_a_class_that_never_occurs_cannot_be_learned(edge_lstm, tmp_path: Path) -> None:
+    dataset = replace(recordings(), classes=(*CLASSES, "fly"))
+    data.save(dataset, tmp_path / "d.npz")
+    came = edge_lstm("train", tmp_path / "d.npz", "-o", tmp_path / "m.onnx", "--window", 40, "--decimation", 2, "--folds", 3)
+    assert came.status == 1
+    assert "never occurs in the training part: fly" in came.error
+    nothing_half_written(tmp_path, "d.npz")
+
+
+def test_a_class_that_the_model_does_not_know(files: Files, edge_lstm, tmp_path: Path) -> None:
+    data.save(recordings(classes=("rest", "walk", "swim")), tmp_path / "d.npz")
+    came = edge_lstm("run", files.hard_int, tmp_path / "d.npz")
+    assert came.status == 1
+    assert "'swim'" in came.error
+
+
+def test_more_folds_than_people(files: Files, edge_lstm, tmp_path: Path) -> None:
+    came = edge_lstm("train", files.npz, "-o", tmp_path / "m.onnx", "--window", 40, "--decimation", 2, "--folds", 5)
+    assert came.status == 1
+    assert "5 folds need at least 5 people, there are 3" in came.error
+    nothing_half_written(tmp_path)
+
+
+@pytest.mark.parametrize("option", [("--cell", "lstn"), ("--window", "1"), ("--hidden", "0"), ("--gates", "firm"), ("--decimation", "30")])
+def test_a_wrong_option_of_train_is_a_wrong_call(option: tuple[str, str], files: Files, edge_lstm, tmp_path: Path) -> None:
+    came = edge_lstm("train", files.npz, "-o", tmp_path / "m.onnx", "--window", "40", *option)
+    assert came.status == 2
+    assert came.error
+    nothing_half_written(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["file", "proc"])
+def test_an_output_folder_that_cannot_be_written(place: str, files: Files, edge_lstm, tmp_path: Path) -> None:
+    """Permission bits do not stop root, but these two places do."""
+    if place == "proc" and not Path("/proc/self").exists():
+        place = "file"
+    (tmp_path / "file").write_text("in the way")
+    folder = tmp_path / "file" / "out" if place == "file" else Path("/proc/edge-lstm-out")
+    start = time.perf_counter()
+    for call in (
+        ("convert", files.soft, "-o", folder / "m.int.onnx", "-c", files.npz),
+        ("codegen", files.hard_int, "-o", folder),
+        ("compare", files.hard_int, "--data", files.npz, "-o", folder / "c.html"),
+        ("train", files.npz, "-o", folder / "m.onnx", "--window", 40, "--folds", 3),
+        ("demo", "--output", folder),
+    ):
+        came = edge_lstm(*call)
+        assert came.status == 1, call
+        assert str(folder) in came.error
+    assert time.perf_counter() - start < 60  # refused before the work, not after it
+    nothing_half_written(tmp_path, "file")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGINT") or sys.platform == "win32", reason="interrupts are sent as POSIX signals")
+def test_ctrl_c_in_training_leaves_nothing(files: Files, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    arguments = ["train", files.npz, "-o", out / "m.onnx", "--window", 40, "--decimation", 2, "--folds", 3, "--iterations", 1_000_000]
+    code = "import sys; from edge_lstm.cli import main; print('started', flush=True); main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        time.sleep(8)  # well into the work: imports are done, kernels are compiled or being compiled
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert err.strip().splitlines()[-1] == "interrupted: nothing was left half-written"
+    assert "Traceback" not in err
+    nothing_half_written(out)
+
+
+def test_a_reader_that_leaves_early_is_no_error(files: Files) -> None:
+    code = "from edge_lstm.cli import main; main()"
+    command = f'"{sys.executable}" -c "{code}" run "{files.hard_int}" "{files.npz}" --stream | head -n 1'
+    done = subprocess.run(
+        command, shell=True, check=False, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=120
+    )
+    assert done.stdout.startswith("p0-rest\t1")
+    assert done.stderr == ""
+
+
+def test_counts_beyond_the_model_are_clipped_not_wrapped(files: Files, edge_lstm, tmp_path: Path) -> None:
+    """A recording in g that is far beyond what 16-bit counts hold is taken as the largest count."""
+    huge = np.full((40, 3), 1e6)
+    (tmp_path / "huge.csv").write_text("ax,ay,az\n" + "\n".join(",".join(f"{v:.1f}" for v in row) for row in huge + 0.5) + "\n")
+    largest = np.full((40, 3), 32767 / 1024)
+    (tmp_path / "large.csv").write_text("ax,ay,az\n" + "\n".join(",".join(f"{v:.6f}" for v in row) for row in largest) + "\n")
+    first, second = (edge_lstm("run", files.hard_int, tmp_path / f"{name}.csv", "--json").json["windows"] for name in ("huge", "large"))
+    assert [row["label"] for row in first] == [row["label"] for row in second]
