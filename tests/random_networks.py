@@ -34,9 +34,12 @@ def random_activations(rng: np.random.Generator, member: Cell, gates: str = "sig
 
 def random_recurrent(
     rng: np.random.Generator, name: str, inputs: int, units: int, gates: str = "sigmoid", squash: str = "own", *, initial: bool = False,
-    clip: float | None = None, dtype: type = np.float64,
+    clip: float | None = None, dtype: type = np.float64, mix: int | None = None,
 ) -> Recurrent:  # fmt: skip
-    """One recurrent layer with normally distributed weights; `initial` gives it random initial states too."""
+    """One recurrent layer with normally distributed weights; `initial` gives it random initial states too.
+
+    mix: seed of the random choice of activations, so that several networks can share one mix; None draws it from rng.
+    """
     member = cell(name)
 
     def normal(scale: float, *shape: int) -> np.ndarray:
@@ -51,22 +54,22 @@ def random_recurrent(
     if name == "fastgrnn":
         parameters |= {"zeta": np.full(units, rng.uniform(0, 1), dtype), "nu": np.full(units, rng.uniform(0, 0.5), dtype)}
     start = {s: normal(0.3, units) for s in member.states} if initial else {}
-    return Recurrent(member, random_activations(rng, member, gates, squash), rows, parameters, start, clip)
+    chosen = random_activations(rng if mix is None else np.random.default_rng(mix), member, gates, squash)
+    return Recurrent(member, chosen, rows, parameters, start, clip)
 
 
 def random_network(
     rng: np.random.Generator, name: str = "lstm", inputs: int = 5, units: int = 12, gates: str = "sigmoid", read_out: str = "last", *,
     layers: int = 1, squash: str = "own", hidden: int = 0, outputs: int = 3, steps: int = 20, decimation: int = 1, initial: bool = False,
-    clip: float | None = None, dtype: type = np.float64,
+    clip: float | None = None, dtype: type = np.float64, mix: int | None = None,
 ) -> Network:  # fmt: skip
     """A float network. hidden: units of a relu layer between read-out and output (0: none; never behind a mean); steps: its window.
 
     decimation > 1 adds a `Preprocess` with random offsets and scales.
     """
-    stack: list[Layer] = [
-        random_recurrent(rng, name, inputs if k == 0 else units, units, gates, squash, initial=initial, clip=clip, dtype=dtype)
-        for k in range(layers)
-    ]
+    options = {"initial": initial, "clip": clip, "dtype": dtype, "mix": mix}
+    widths = [inputs] + [units] * (layers - 1)
+    stack: list[Layer] = [random_recurrent(rng, name, width, units, gates, squash, **options) for width in widths]  # type: ignore[arg-type]
     stack.append(ReadOut(read_out))
     width = units
     if hidden and read_out != "mean":

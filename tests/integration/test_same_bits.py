@@ -61,6 +61,7 @@ def draw(rng: np.random.Generator, name: str, gates: str) -> list[IntegerNetwork
         "clip": [None, 1.5][int(rng.integers(2))],
         "cell_bits": int(rng.choice([16, 16, 32])),
         "squash": str(rng.choice(["own", "tanh", "hard_tanh", "softsign", "scaled_sigmoid"])),
+        "mix": int(rng.integers(1000)),
     }
     return [random_integer(rng, name, int(rng.integers(1, 9)), int(rng.integers(1, 24)), gates, **structure) for _ in range(NETWORKS)]
 
