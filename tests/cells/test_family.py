@@ -110,6 +110,11 @@ def mgu(layer: Recurrent, x: np.ndarray, s: State) -> State:
     return {"h": (1 - f) * s["h"] + f * np.tanh(row(layer, "n", x, f * s["h"]))}
 
 
+def ugrnn(layer: Recurrent, x: np.ndarray, s: State) -> State:
+    g = sigmoid(row(layer, "g", x, s["h"]))
+    return {"h": g * s["h"] + (1 - g) * np.tanh(row(layer, "n", x, s["h"]))}
+
+
 def rnn(layer: Recurrent, x: np.ndarray, s: State) -> State:
     return {"h": np.tanh(row(layer, "h", x, s["h"]))}
 
@@ -128,7 +133,7 @@ EQUATIONS: dict[str, Callable[[Recurrent, np.ndarray, State], State]] = {
     f.__name__: f
     for f in (
         lstm, lstm_1997, lstm_1997_gate_recurrence, lstm_1999, lstm_peephole, lstm_2000, lstm_coupled, lstm_coupled_peephole,
-        lstm_no_input_gate, lstm_no_output_gate, janet, gru, gru_reset_before, mgu, rnn, rnn_relu, fastgrnn,
+        lstm_no_input_gate, lstm_no_output_gate, janet, gru, gru_reset_before, mgu, ugrnn, rnn, rnn_relu, fastgrnn,
     )
 }  # fmt: skip
 
