@@ -15,7 +15,8 @@ import onnx.inliner
 from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.network import Bidirectional, Layer, Network, ReadOut, Recurrent
+from edge_lstm.network import Bidirectional, Network, Recurrent
+from edge_lstm.onnx_io.read_layers import finished_layers
 from edge_lstm.onnx_io.read_refusals import Refusal, UnsupportedModel
 from edge_lstm.onnx_io.read_sizes import Size, symbol
 from edge_lstm.onnx_io.read_tail import check_output
@@ -132,7 +133,7 @@ def _network(model: onnx.ModelProto, signals: Mapping[str, Signal], inputs: Mapp
     window = time.size if time is not None and isinstance(time.size, int) and time.size > 1 else 0
     try:
         return Network(
-            _with_read_out(signal.layers), softmax=signal.softmax, window=window, name=model.graph.name or "network",
+            finished_layers(signal.layers), softmax=signal.softmax, window=window, name=model.graph.name or "network",
             metadata={**{p.key: p.value for p in model.metadata_props}, **names},
         )  # fmt: skip
     except EdgeLstmError as error:
@@ -141,17 +142,3 @@ def _network(model: onnx.ModelProto, signals: Mapping[str, Signal], inputs: Mapp
 
 def _axes(value: Value) -> tuple[tuple[Axis, ...], ...]:
     return value.axes if isinstance(value, Signal) else ()
-
-
-def _with_read_out(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
-    """The layers with a read-out right behind the last recurrent layer.
-
-    A chain without one gives every step. The final step of a forward layer is the last one of the sequence, and called so.
-    """
-    last = max(index for index, layer in enumerate(layers) if isinstance(layer, (Recurrent, Bidirectional)))
-    if not any(isinstance(layer, ReadOut) for layer in layers):
-        return (*layers[: last + 1], ReadOut("every"), *layers[last + 1 :])
-    above = layers[last]
-    if isinstance(above, Recurrent) and not above.reverse:
-        return tuple(ReadOut("last") if isinstance(layer, ReadOut) and layer.kind == "final" else layer for layer in layers)
-    return layers

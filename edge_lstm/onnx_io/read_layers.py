@@ -8,7 +8,7 @@ import numpy as np
 
 from edge_lstm.cells import Activation
 from edge_lstm.cells.activations import IDENTITY
-from edge_lstm.network import Bidirectional, Conv1d, Dense, FloatArray, Pool, ReadOut, Recurrent, RowWeights
+from edge_lstm.network import Bidirectional, Conv1d, Dense, FloatArray, Layer, Pool, ReadOut, Recurrent, RowWeights
 from edge_lstm.onnx_io.read_directions import check_directions, one_direction
 from edge_lstm.onnx_io.read_node import Roles
 from edge_lstm.onnx_io.read_refusals import Refusal
@@ -166,3 +166,20 @@ def drop_time(signal: Signal, dimension: int, roles: Roles) -> Signal:
     if roles.is_role(signal, dimension, "time") and signal.layers:
         return read_out(signal, "last")
     return signal
+
+
+def finished_layers(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """The layers with a read-out right behind the last recurrent layer.
+
+    A chain without one gives every step. The final step of a forward layer is the last one of the sequence, and called so.
+    Raises Refusal when there is no recurrent layer.
+    """
+    last = max((index for index, layer in enumerate(layers) if isinstance(layer, (Recurrent, Bidirectional))), default=-1)
+    if last < 0:
+        raise Refusal("passes no recurrent layer (LSTM, GRU or RNN)")
+    if not any(isinstance(layer, ReadOut) for layer in layers):
+        return (*layers[: last + 1], ReadOut("every"), *layers[last + 1 :])
+    above = layers[last]
+    if isinstance(above, Recurrent) and not above.reverse:
+        return tuple(ReadOut("last") if isinstance(layer, ReadOut) and layer.kind == "final" else layer for layer in layers)
+    return layers

@@ -34,8 +34,8 @@ def _dynamic_quantize_lstm(node: Node) -> tuple[Value, ...]:
     inputs: list[Value | None] = list(node.inputs[:8])
     for position, (scale, zero) in _WEIGHTS.items():
         q, s, z = (concrete(node.value(i), f"input number {i}") for i in (position, scale, zero))
-        fits = q.ndim == 3 and q.dtype.kind in "iu" and s.shape == z.shape and s.shape in ((), (1,), (q.shape[0],), (q.shape[0], q.shape[2]))
-        if not fits:
+        shapes = ((), (1,), (q.shape[0],), (q.shape[0], q.shape[-1]))
+        if q.ndim != 3 or q.dtype.kind not in "iu" or s.shape != z.shape or s.shape not in shapes:
             raise Refusal(f"has weights {list(q.shape)} with scales {list(s.shape)} and zero points {list(z.shape)}, which do not fit")
         spread = [np.broadcast_to(v.reshape(-1, v.shape[-1] if v.ndim == 2 else 1), (q.shape[0], q.shape[2])) for v in (s, z)]
         each = [dequantized(q[k], spread[0][k], spread[1][k]).T for k in range(q.shape[0])]
