@@ -6,6 +6,7 @@ from edge_lstm import __version__
 from edge_lstm.fixed_point.bounds import Bound, prove_network
 from edge_lstm.fixed_point.integer_network import IntegerRecurrent
 from firmware_gen.digest import sha256
+from firmware_gen.layers import LayerText
 from firmware_gen.model import Model, q_format
 from firmware_gen.names import comment
 
@@ -68,15 +69,18 @@ def _usage(model: Model) -> list[str]:
 
 def _equations(model: Model) -> list[str]:
     lines = []
-    for number, text in enumerate(model.layers):
-        which = f"Layer {number + 1}" if len(model.layers) > 1 else "Equations"
+    for number, text in enumerate(model.stages):
+        if not isinstance(text, LayerText):
+            lines += [f"Layer {number + 1}: {text.title}", ""]
+            continue
+        which = f"Layer {number + 1}" if len(model.stages) > 1 else "Equations"
         lines.append(f"{which}: {text.layer.cell}, {text.layer.inputs} -> {text.layer.units} units")
         lines += [f"  {line}" for line in text.layer.equations]
         lines.append(f"  with {', '.join(f'{role}: {kind}' for role, kind in text.layer.activations.items())}")
         lines += [f"  gate {row} is proved to be {value} always: its weights are left out" for row, value in text.flow.folded]
         lines.append("")
     kind = model.network.read_out.kind
-    read = {"last": "of the last step", "mean": f"summed over the steps, at most {model.due}", "every": "of every step"}[kind]
+    read = {"mean": f"summed over the steps, at most {model.due}", "every": "of every step"}.get(kind, "of the last step")
     lines += [f"Read-out: the output {read}, then {_dense_sizes(model)}", ""]
     return lines
 

@@ -7,14 +7,16 @@ import jinja2
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from firmware_gen import names
 from firmware_gen.banner import banner
+from firmware_gen.feed_forward import FeedForwardText
 from firmware_gen.layers import LayerText
-from firmware_gen.model import Field, Model, build
+from firmware_gen.model import Model, build, stage_length
 from firmware_gen.tables import signed_type
 
 TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("firmware_gen"), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     keep_trailing_newline=True, autoescape=False,
 )  # fmt: skip
+TEMPLATES.tests["recurrent"] = lambda stage: isinstance(stage, LayerText)
 TEMPLATES.filters |= {"comment": names.comment, "string_literal": names.string_literal}
 
 
@@ -29,9 +31,9 @@ def header(network: IntegerNetwork, *, prefix: str | None = None) -> str:
 
 def render_header(model: Model) -> str:
     """The header of a network whose C text is made already."""
-    network, last = model.network, model.layers[-1]
+    network = model.network
     return TEMPLATES.get_template("header.h.j2").render(
-        model=model, network=network, p=model.prefix, P=model.prefix.upper(), banner=banner(model), last=last,
+        model=model, network=network, p=model.prefix, P=model.prefix.upper(), banner=banner(model),
         sum_type=signed_type(-127 * max(network.read_out.window, 1), 127 * max(network.read_out.window, 1)),
         has_curves=any(op.code == "interpolate" for text in model.layers for op in text.flow.ops.values()),
         layer_title=_layer_title, activation_lines=_activation_lines, function_of=function_of, reset_lines=_reset_lines(model),
@@ -42,10 +44,6 @@ def render_header(model: Model) -> str:
 def function_of(text: LayerText) -> str:
     """Name of the function of a recurrent layer, without prefix."""
     return text.infix.strip("_") or "recurrent"
-
-
-def _units(model: Model, text: LayerText) -> str:
-    return f"{model.prefix.upper()}_{text.infix.upper()}UNITS"
 
 
 def _loop(index: str, length: str, *body: str) -> list[str]:
@@ -65,41 +63,47 @@ def _activation_lines(text: LayerText) -> list[str]:
 
 
 def _reset_lines(model: Model) -> list[str]:
-    starts = {text.fields[state.name][1]: (text, state) for text in model.layers for state in text.layer.states}
-    by_length: dict[str, list[str]] = {}
-    scalars = []
+    grouped: dict[tuple[str, ...], list[str]] = {}
     for field in model.fields:
-        value = "0"
-        if field.name in starts and starts[field.name][1].initial.any():
-            table = model.initial[field.name]
-            value = f"({field.type}){table}[k]" if field.type != "int32_t" else f"{table}[k]"
-        if field.shape is None:
-            scalars.append(f"state->{field.name} = 0;")
-        else:
-            by_length.setdefault(field.length, []).append(f"state->{field.name}[k] = {value};")
-    return [line for length, body in by_length.items() for line in _loop("k", length, *body)] + scalars
-
-
-def _step_lines(model: Model) -> list[str]:
-    lines, source = [], "x"
-    for number, text in enumerate(model.layers):
-        lines.append(f"{model.prefix}_{function_of(text)}(state, {source});")
-        if number + 1 < len(model.layers):
-            source = f"state->{text.output_field}"
-            if text.output_field is None:
-                source = f"y{number + 1}"
-                lines.insert(0, f"int8_t {source}[{_units(model, text)}]; /* output of {function_of(text)} */")
-                lines += _loop("u", _units(model, text), f"{source}[u] = (int8_t){text.output};")
+        index = "".join(f"[{name}]" for name in ("t", "k")[2 - len(field.lengths) :])
+        grouped.setdefault(field.lengths, []).append(f"state->{field.name}{index} = {field.start};")
+    lines: list[str] = []
+    for lengths, body in sorted(grouped.items(), key=lambda group: -len(group[0])):
+        for name, length in zip(("k", "t"), reversed(lengths), strict=False):
+            body = _loop(name, length, *body)
+        lines += body
     return lines
 
 
+def _step_lines(model: Model) -> list[str]:
+    """The stages in order; the output of each is the input of the next."""
+    p, source, arrays, lines = model.prefix, "x", [], []
+    for number, stage in enumerate(model.stages, 1):
+        last, units = number == len(model.stages), stage_length(p, stage)
+        made = "state->output" if last else f"y{number}"
+        if isinstance(stage, FeedForwardText):
+            call = f"{p}_{stage.name}({'state, ' if stage.kept else ''}{source}, {made})"
+            lines += [f"if (!{call}) {{", "    return 0;", "}"] if stage.kept else [f"{call};"]
+        else:
+            lines.append(f"{p}_{function_of(stage)}(state, {source});")
+            if stage.output_field is not None:
+                source = f"state->{stage.output_field}"
+                continue
+            if not last:
+                lines += _loop("u", units, f"{made}[u] = (int8_t){stage.output};")
+        if not last:
+            name = stage.name if isinstance(stage, FeedForwardText) else function_of(stage)
+            arrays.append(f"int8_t {made}[{units}]; /* output of {name} */")
+        source = made
+    return arrays + lines
+
+
 def _scores_lines(model: Model) -> list[str]:
-    P, p, text = model.prefix.upper(), model.prefix, model.layers[-1]
+    P, p, units = model.prefix.upper(), model.prefix, model.output_length
     lines: list[str] = []
-    units = _units(model, text)
-    source = "state->sum" if model.mean else f"state->{text.output_field}"
-    if not model.mean and text.output_field is None:
-        lines += [f"int8_t y[{units}];", *_loop("u", units, f"y[u] = (int8_t){text.output};")]
+    source = "state->sum" if model.mean else f"state->{model.output_field}"
+    if not model.mean and model.output_field is None:
+        lines += [f"int8_t y[{units}];", *_loop("u", units, f"y[u] = (int8_t){model.output};")]
         source = "y"
     if not model.dense:
         return lines + _loop("k", f"{P}_OUTPUTS", f"scores[k] = {source}[k];")
@@ -121,6 +125,3 @@ def _scores_lines(model: Model) -> list[str]:
         lines += _loop("k", size, *body)
         source, length, dot, steps = dense.name, size, "dot", ""
     return lines
-
-
-__all__ = ["TEMPLATES", "Field", "function_of", "header", "render_header"]

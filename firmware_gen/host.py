@@ -14,6 +14,7 @@ import numpy.typing as npt
 from edge_lstm.engine.reference import Run, check_steps
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
+from firmware_gen.feed_forward import due_steps
 from firmware_gen.header import TEMPLATES, render_header
 from firmware_gen.model import Model, build
 from firmware_gen.toolchain import Compiler, compiler
@@ -64,7 +65,8 @@ class HostModel:
         batch, every = len(counts), network.read_out.kind == "every"
         scores = np.empty((batch, steps, network.outputs) if every else (batch, network.outputs), np.int32)
         widths = [[layer.units for _ in layer.states] for layer in network.recurrent]
-        trace = np.empty((batch, steps, sum(map(sum, widths))), np.int32) if states else None
+        entered = counts.shape[1] // network.normalize.decimation
+        trace = np.empty((batch, entered, sum(map(sum, widths))), np.int32) if states else None
         ready = np.empty((batch, steps), np.int8)
         agreed = self._run(
             _pointer(counts), ctypes.c_int32(batch), ctypes.c_int32(counts.shape[1]), ctypes.c_int32(steps), ctypes.c_int32(every),
@@ -131,12 +133,12 @@ def _checked(raw: npt.NDArray[np.integer], network: IntegerNetwork) -> npt.NDArr
 
 
 def _split(network: IntegerNetwork, trace: npt.NDArray[np.int32]) -> tuple[dict[str, npt.NDArray[np.int32]], ...]:
-    """trace [batch, steps, all states] as one dictionary per layer."""
+    """trace [batch, input steps, all states] as one dictionary per layer, of the steps that the layer made."""
     layers, start = [], 0
-    for layer in network.recurrent:
+    for layer, due in zip(network.recurrent, due_steps(network, trace.shape[1])[0], strict=True):
         states = {}
         for state in layer.states:
-            states[state.name] = np.ascontiguousarray(trace[:, :, start : start + layer.units])
+            states[state.name] = np.ascontiguousarray(trace[:, due, start : start + layer.units])
             start += layer.units
         layers.append(states)
     return tuple(layers)

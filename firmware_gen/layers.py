@@ -23,6 +23,7 @@ PARTICIPLE = {
     "select": "gated_", "complement": "one_minus_", "shift": "rounded_", "rescale": "scaled_", "clip": "clipped_", "raise": "raised_",
 }  # fmt: skip
 RESERVED = {"u", "x", "y", "state"}  # names that the generated function has already
+RESERVED_FIELDS = {"sum", "block", "samples", "steps", "output"}  # and that the struct has
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class LayerText:
     lazy_rows: tuple[str, ...]
 
     @property
+    def units(self) -> int:
+        """Number of hidden units."""
+        return self.layer.units
+
+    @property
     def matrices(self) -> list[np.ndarray]:
         """The weight matrices of the rows that are left; one that is zero throughout costs nothing."""
         rows = [self.layer.rows[op.name] for op in self.flow.ops.values() if op.code == "row"]
@@ -71,10 +77,16 @@ def layer_text(layer: IntegerRecurrent, tables: Tables, infix: str) -> LayerText
     return _Writer(layer, tables, infix).write()
 
 
+def _field_name(state: str, layer: str) -> str:
+    name = identifier(state)
+    return f"{name}_{layer}" if name in RESERVED_FIELDS else f"{name}{layer}"
+
+
 class _Writer:
     def __init__(self, layer: IntegerRecurrent, tables: Tables, infix: str):
         self.layer, self.tables, self.infix = layer, tables, infix
-        self.fields = {s.name: (f"int{s.bits}_t", f"{identifier(s.name)}{infix.strip('_').removeprefix('layer')}") for s in layer.states}
+        number = infix.strip("_").removeprefix("layer")
+        self.fields = {s.name: (f"int{s.bits}_t", _field_name(s.name, number)) for s in layer.states}
         self.view = self._view()
         self.flow: Dataflow = simplify(layer, with_output=self.view is None)
         self.plan: Schedule = schedule(self.flow)
@@ -119,7 +131,7 @@ class _Writer:
 
     def _output(self) -> tuple[str, str | None]:
         if self.view is None:
-            name = f"y{self.infix.strip('_').removeprefix('layer')}"
+            name = f"output{self.infix.strip('_').removeprefix('layer')}"
             return f"state->{name}[u]", name
         first = self.view[0] if self.view else None
         source = self.layer.output if first is None else self.layer.ops[first].args[0]

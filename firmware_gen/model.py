@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.bounds import prove_network
-from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerNetwork, IntegerReadOut, IntegerRecurrent
+from edge_lstm.fixed_point.integer_network import (
+    IntegerConv1d,
+    IntegerDense,
+    IntegerNetwork,
+    IntegerPool,
+    IntegerReadOut,
+    IntegerRecurrent,
+)
+from firmware_gen.feed_forward import FeedForward, FeedForwardText, feed_forward_text
 from firmware_gen.layers import LayerText, layer_text
 from firmware_gen.names import prefix_of
 from firmware_gen.tables import BYTES, Tables, signed_type, unsigned_type
@@ -20,23 +29,30 @@ FUNCTIONS = (
 )  # fmt: skip
 
 
+Stage = LayerText | FeedForwardText
+
+
 @dataclass(frozen=True)
 class Field:
-    """One field of the state struct. shape: number of elements, None for a scalar; length: its C text; comment: shape and meaning."""
+    """One field of the state struct. shape: () for a scalar; lengths: the shape as C text; meaning: for its comment;
+    start: value after a reset, a C expression (of the index k for an array)."""
 
     type: str
     name: str
-    shape: int | None
-    length: str
-    comment: str
+    shape: tuple[int, ...]
+    lengths: tuple[str, ...]
+    meaning: str
+    start: str = "0"
 
     @property
     def declaration(self) -> str:
-        return f"{self.type} {self.name}{'' if self.shape is None else f'[{self.length}]'};"
+        """The field in the struct, with its comment."""
+        shape = "".join(f"[{n}]" for n in self.shape)
+        return f"{self.type} {self.name}{''.join(f'[{n}]' for n in self.lengths)}; /* {shape}{' ' if shape else ''}{self.meaning} */"
 
     @property
     def bytes(self) -> int:
-        return BYTES[self.type] * (1 if self.shape is None else self.shape)
+        return BYTES[self.type] * math.prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -53,18 +69,35 @@ class DenseText:
 
 @dataclass(frozen=True)
 class Model:
-    """The C of a network. prefix: starts all names; normalize: part -> table; initial: field -> table of a state
-    that does not start at 0; due: number of steps after which a decision is due."""
+    """The C of a network.
+
+    prefix: starts all names; stages: the layers before the read-out, in order; normalize: part -> table; due: number of steps after
+    which a decision is due; output: what the read-out sees of unit u, an expression of the state; output_field: the int8 field that holds
+    it as it is, None if it takes an expression; output_length, outputs: its number of units, as C text and as a number.
+    """
 
     network: IntegerNetwork
     prefix: str
     tables: Tables
-    layers: tuple[LayerText, ...]
+    stages: tuple[Stage, ...]
     dense: tuple[DenseText, ...]
     fields: tuple[Field, ...]
     normalize: dict[str, str]
-    initial: dict[str, str]
     due: int
+    output: str
+    output_field: str | None
+    output_length: str
+    outputs: int
+
+    @property
+    def layers(self) -> tuple[LayerText, ...]:
+        """The recurrent layers."""
+        return tuple(stage for stage in self.stages if isinstance(stage, LayerText))
+
+    @property
+    def waits(self) -> bool:
+        """Whether a step may end before the read-out, because a convolution or a pooling has no output yet."""
+        return any(isinstance(stage, FeedForwardText) and stage.kept for stage in self.stages)
 
     @property
     def mean(self) -> bool:
@@ -81,16 +114,15 @@ class Model:
     def stack_bytes(self) -> int:
         """Local arrays of the deepest call, without registers and return addresses."""
         layers = [sum(BYTES[kind] * layer.layer.units for kind, _ in layer.arrays) for layer in self.layers]
-        passed = sum(layer.layer.units for layer in self.layers[:-1] if layer.output_field is None)
-        front = self.network.inputs
+        passed = sum(stage.units for stage in self.stages[:-1] if isinstance(stage, FeedForwardText) or stage.output_field is None)
         scores = 4 * self.network.outputs + sum(d.layer.outputs for d in self.dense[:-1])
-        scores += self.layers[-1].layer.units if not self.mean and self.layers[-1].output_field is None else 0
-        return max(front + passed + max(layers), scores)
+        scores += self.outputs if not self.mean and self.output_field is None else 0
+        return max(self.network.inputs + passed + max(layers), scores)
 
     @property
     def step_multiplies(self) -> int:
         """Worst-case multiply-accumulates of one step."""
-        return sum(layer.multiply_accumulates for layer in self.layers)
+        return sum(stage.multiply_accumulates for stage in self.stages)
 
     @property
     def decision_multiplies(self) -> int:
@@ -104,20 +136,26 @@ def build(network: IntegerNetwork, prefix: str | None = None) -> Model:
     Raises EdgeLstmError for a network that 32 bits do not suffice for, or whose layers come in an order that has no C form.
     """
     prove_network(network)
-    recurrent, dense, mean = _in_order(network)
+    before, dense, mean = _in_order(network)
     _check_products(network)
     name = prefix_of(network.name, prefix)
     tables = Tables(name, {f"{name}_{function}" for function in FUNCTIONS})
     normalize = _normalize(network, tables)
-    infixes = [""] if len(recurrent) == 1 else [f"layer{k + 1}_" for k in range(len(recurrent))]
-    layers = tuple(layer_text(layer, tables, infix) for layer, infix in zip(recurrent, infixes, strict=True))
+    stages = tuple(
+        layer_text(layer, tables, "" if len(before) == 1 else f"layer{k + 1}_") if isinstance(layer, IntegerRecurrent)
+        else feed_forward_text(layer, k + 1, tables)
+        for k, layer in enumerate(before)
+    )  # fmt: skip
     dense_texts = tuple(_dense(layer, k, k == len(dense) - 1, tables) for k, layer in enumerate(dense))
-    due = max(network.read_out.window, 1)
-    fields = _fields(network, name, layers, due, mean)
-    return Model(network, name, tables, layers, dense_texts, fields, normalize, _initial(layers, tables), due)
+    due, last = max(network.read_out.window, 1), stages[-1]
+    fields = _fields(network, name, stages, tables, due, mean)
+    output, output_field = (last.output, last.output_field) if isinstance(last, LayerText) else ("state->output[u]", "output")
+    return Model(
+        network, name, tables, stages, dense_texts, fields, normalize, due, output, output_field, stage_length(name, last), last.units
+    )  # fmt: skip
 
 
-def _in_order(network: IntegerNetwork) -> tuple[list[IntegerRecurrent], list[IntegerDense], bool]:
+def _in_order(network: IntegerNetwork) -> tuple[list[IntegerRecurrent | FeedForward], list[IntegerDense], bool]:
     if not network.streams:
         raise EdgeLstmError(
             "C code runs step by step, and this network needs the end of the sequence (a layer that reads in reverse, or a convolution "
@@ -126,22 +164,23 @@ def _in_order(network: IntegerNetwork) -> tuple[list[IntegerRecurrent], list[Int
     kinds = [type(layer) for layer in network.layers]
     read_out = kinds.index(IntegerReadOut)
     before, behind = network.layers[:read_out], network.layers[read_out + 1 :]
-    recurrent = [layer for layer in before if isinstance(layer, IntegerRecurrent)]
+    first = [layer for layer in before if isinstance(layer, (IntegerRecurrent, IntegerConv1d, IntegerPool, IntegerDense))]
     dense = [layer for layer in behind if isinstance(layer, IntegerDense)]
-    if not recurrent or len(recurrent) != len(before) or len(dense) != len(behind):
+    if not any(isinstance(layer, IntegerRecurrent) for layer in first) or len(first) != len(before) or len(dense) != len(behind):
         order = ", ".join(kind.__name__ for kind in kinds)
-        raise EdgeLstmError(f"C code needs recurrent layers, one read-out, then dense layers; this network has {order}")
+        raise EdgeLstmError(f"C code needs layers with a recurrent one among them, a read-out, then dense layers; this network has {order}")
     if any(layer.limit is None for layer in dense[:-1]):
         raise EdgeLstmError("C code needs hidden dense layers that requantize to 8 bits (limit, multiplier and shift are missing)")
-    return recurrent, dense, network.read_out.kind == "mean"
+    return first, dense, network.read_out.kind == "mean"
 
 
 def _check_products(network: IntegerNetwork) -> None:
     """The 32-bit products that the proof of the layers does not cover: normalization, hidden dense layers, curves."""
     front = network.normalize
     rescalings = [("normalization", front.limit, front.multiplier, front.shift)]
-    rescalings += [("hidden dense layer", layer.limit, layer.multiplier, layer.shift) for layer in network.layers
-                   if isinstance(layer, IntegerDense) and layer.limit is not None and layer.multiplier is not None]  # fmt: skip
+    for layer in network.layers:
+        if isinstance(layer, (IntegerDense, IntegerConv1d)) and layer.limit is not None and layer.multiplier is not None:
+            rescalings.append(("dense layer or convolution", layer.limit, layer.multiplier, layer.shift))
     for what, limit, multiplier, shift in rescalings:
         worst = int((limit.astype(np.int64) * multiplier).max(initial=0)) + (1 << shift >> 1)
         if worst > INT32 or limit.min(initial=0) < 0 or multiplier.min(initial=0) < 0:
@@ -167,13 +206,6 @@ def _normalize(network: IntegerNetwork, tables: Tables) -> dict[str, str]:
     return {part: tables.add((f"input_{part}",), values, comment) for part, (values, comment) in parts.items()}
 
 
-def _initial(layers: tuple[LayerText, ...], tables: Tables) -> dict[str, str]:
-    return {
-        text.fields[state.name][1]: tables.add((f"{text.infix}initial_{state.name}",), state.initial, f"[units] {state.name} after a reset")
-        for text in layers for state in text.layer.states if state.initial.any()
-    }  # fmt: skip
-
-
 def _dense(layer: IntegerDense, index: int, last: bool, tables: Tables) -> DenseText:
     name = "output" if last and layer.limit is None else f"hidden{index + 1}"
     W = tables.add((f"{name}_W",), layer.W, f"[{layer.outputs}][{layer.inputs}] weights of the {'output' if last else 'hidden'} layer")
@@ -185,26 +217,56 @@ def _dense(layer: IntegerDense, index: int, last: bool, tables: Tables) -> Dense
     return DenseText(layer, name, W, bias, limit, multiplier)
 
 
-def _fields(network: IntegerNetwork, prefix: str, layers: tuple[LayerText, ...], due: int, mean: bool) -> tuple[Field, ...]:
-    upper, front = prefix.upper(), network.normalize
-    fields = []
-    for text in layers:
-        length, units = f"{upper}_{text.infix.upper()}UNITS", text.layer.units
-        for state in text.layer.states:
-            kind, name = text.fields[state.name]
-            fields.append(Field(kind, name, units, length, f"[{units}] {state_meaning(state.name, state.scale, state.limit)}"))
-        if text.output_stored and text.output_field is not None:
-            fields.append(Field("int8_t", text.output_field, units, length, f"[{units}] output of the layer"))
+def stage_length(prefix: str, stage: Stage) -> str:
+    """The macro for the number of outputs of a stage."""
+    infix = stage.infix if isinstance(stage, LayerText) else f"{stage.name}_"
+    return f"{prefix}_{infix}units".upper()
+
+
+def _fields(
+    network: IntegerNetwork, prefix: str, stages: tuple[Stage, ...], tables: Tables, due: int, mean: bool
+) -> tuple[Field, ...]:  # fmt: skip
+    upper, front, last = prefix.upper(), network.normalize, stages[-1]
+    fields: list[Field] = []
+    for stage in stages:
+        fields += _recurrent_fields(stage, prefix, tables) if isinstance(stage, LayerText) else _ring_fields(stage, prefix)
+    if not isinstance(last, LayerText):
+        fields.append(Field("int8_t", "output", (last.units,), (stage_length(prefix, last),), "what the read-out sees"))
     if mean:
-        units, limit = layers[-1].layer.units, 127 * network.read_out.window
-        length, comment = f"{upper}_{layers[-1].infix.upper()}UNITS", f"[{units}] sum of the output over the steps, within +-{limit}"
-        fields.append(Field(signed_type(-limit, limit), "sum", units, length, comment))
+        limit = 127 * network.read_out.window
+        meaning = f"sum of the output over the steps, within +-{limit}"
+        fields.append(Field(signed_type(-limit, limit), "sum", (last.units,), (stage_length(prefix, last),), meaning))
     if front.decimation > 1:
-        comment = f"[{front.inputs}] sums of the counts of the block being gathered"
-        fields.append(Field("int32_t", "block", front.inputs, f"{upper}_INPUTS", comment))
-        fields.append(Field(unsigned_type(front.decimation), "samples", None, "", "samples in the block so far"))
-    fields.append(Field(unsigned_type(due), "steps", None, "", f"steps since the reset, at most {due}"))
+        fields.append(Field("int32_t", "block", (front.inputs,), (f"{upper}_INPUTS",), "sums of the counts of the block being gathered"))
+        fields.append(Field(unsigned_type(front.decimation), "samples", (), (), "samples in the block so far"))
+    fields.append(Field(unsigned_type(due), "steps", (), (), f"steps since the reset, at most {due}"))
     return tuple(sorted(fields, key=lambda field: -BYTES[field.type]))
+
+
+def _recurrent_fields(text: LayerText, prefix: str, tables: Tables) -> list[Field]:
+    fields, shape, lengths = [], (text.units,), (stage_length(prefix, text),)
+    for state in text.layer.states:
+        kind, name = text.fields[state.name]
+        start = "0"
+        if state.initial.any():
+            table = tables.add((f"{text.infix}initial_{state.name}",), state.initial, f"[units] {state.name} after a reset")
+            start = f"{table}[k]" if kind == "int32_t" else f"({kind}){table}[k]"
+        fields.append(Field(kind, name, shape, lengths, state_meaning(state.name, state.scale, state.limit), start))
+    if text.output_stored and text.output_field is not None:
+        fields.append(Field("int8_t", text.output_field, shape, lengths, "output of the layer"))
+    return fields
+
+
+def _ring_fields(text: FeedForwardText, prefix: str) -> list[Field]:
+    if not text.kept:
+        return []
+    L, name = f"{prefix}_{text.name}".upper(), text.name
+    counter, wait = unsigned_type(text.kept), unsigned_type(max(text.first, text.every))
+    return [
+        Field("int8_t", name, (text.kept, text.layer.inputs), (f"{L}_KEPT", f"{L}_INPUTS"), "ring of the latest steps"),
+        Field(counter, f"{name}_next", (), (), "where the next step goes in the ring: the oldest one"),
+        Field(wait, f"{name}_wait", (), (), "steps until the next output", str(text.first)),
+    ]
 
 
 def state_meaning(name: str, scale: float, limit: int) -> str:

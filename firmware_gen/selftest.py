@@ -8,6 +8,7 @@ import numpy.typing as npt
 from edge_lstm import __version__
 from edge_lstm.engine import reference
 from edge_lstm.errors import EdgeLstmError
+from firmware_gen.feed_forward import due_steps
 from firmware_gen.header import TEMPLATES
 from firmware_gen.model import Model
 from firmware_gen.tables import Table
@@ -25,7 +26,10 @@ def selftest(model: Model, raw: npt.NDArray[np.int16]) -> str:
         wanted = f"int16 counts [vectors, samples, {network.inputs}]"
         raise EdgeLstmError(f"self-test vectors must be {wanted}, got {raw.dtype} {list(raw.shape)}")
     expected = reference.run(network, raw, states=True)
-    traces = [trace[s.name] for trace, text in zip(expected.states, model.layers, strict=True) for s in text.layer.states]
+    # Of layers that step more often than the read-out, the steps at which both do.
+    made, due = due_steps(network, raw.shape[1] // network.normalize.decimation)
+    layers = zip(expected.states, model.layers, made, strict=True)
+    traces = [trace[s.name][:, np.isin(steps, due)] for trace, text, steps in layers for s in text.layer.states]
     fields = [(text.fields[s.name][1], text.layer.units) for text in model.layers for s in text.layer.states]
     scores = expected.scores[:, -1] if network.read_out.kind == "every" else expected.scores
     checksums = [_wrapped(_checksums(np.concatenate([trace[k] for trace in traces], axis=1))) for k in range(len(raw))]

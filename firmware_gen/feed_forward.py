@@ -1,0 +1,113 @@
+"""Layers before the read-out that have no recurrent state, as they stream: convolution over time, pooling over time, dense.
+
+A convolution or a pooling keeps the steps that its next output needs in a ring, and counts the steps until that output is due. For a
+convolution padded by p steps of zeros at its start the ring starts as zeros, and the first output is due after reach - p steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_lstm.errors import EdgeLstmError
+from edge_lstm.fixed_point.integer_network import (
+    IntegerConv1d,
+    IntegerDense,
+    IntegerNetwork,
+    IntegerPool,
+    IntegerReadOut,
+    IntegerRecurrent,
+)
+from firmware_gen.tables import Tables
+
+FeedForward = IntegerConv1d | IntegerPool | IntegerDense
+
+
+@dataclass(frozen=True)
+class FeedForwardText:
+    """The C of one such layer.
+
+    name: of its function, without prefix, and of its fields; tables: part (W, b, limit, multiplier) -> table;
+    kept: number of steps in its ring (0: it keeps none); first, every: steps until the first output, and from one to the next.
+    """
+
+    layer: FeedForward
+    name: str
+    tables: dict[str, str]
+    kept: int
+    first: int
+    every: int
+
+    @property
+    def kind(self) -> str:
+        return {IntegerConv1d: "convolution", IntegerPool: "pooling", IntegerDense: "dense"}[type(self.layer)]
+
+    @property
+    def units(self) -> int:
+        """Number of outputs."""
+        return self.layer.outputs
+
+    @property
+    def multiply_accumulates(self) -> int:
+        """Per output step."""
+        if isinstance(self.layer, IntegerPool):
+            return self.layer.channels if self.layer.kind == "average" else 0
+        return int(self.layer.W.size)
+
+    @property
+    def title(self) -> str:
+        """What the layer does, in one line."""
+        layer = self.layer
+        if isinstance(layer, IntegerConv1d):
+            span = f"{layer.W.shape[2]} steps" + (f" {layer.dilation} apart" if layer.dilation > 1 else "")
+            return f"convolution over {span}, every {layer.stride}, {layer.inputs} -> {layer.outputs} channels"
+        if isinstance(layer, IntegerPool):
+            return f"{layer.kind} of {layer.size} steps, every {layer.stride}, {layer.channels} channels"
+        return f"dense layer, {layer.inputs} -> {layer.outputs}"
+
+
+def due_steps(network: IntegerNetwork, steps: int) -> tuple[list[npt.NDArray[np.intp]], npt.NDArray[np.intp]]:
+    """When `steps` enter the network: those at which each recurrent layer makes a step, and those at which the read-out does."""
+    due, recurrent = np.arange(steps), []
+    for layer in network.layers:
+        if isinstance(layer, IntegerConv1d):
+            due = due[layer.reach - layer.padding[0] - 1 :: layer.stride]
+        elif isinstance(layer, IntegerPool):
+            due = due[layer.size - 1 :: layer.stride]
+        elif isinstance(layer, IntegerRecurrent):
+            recurrent.append(due)
+        elif isinstance(layer, IntegerReadOut):
+            break
+    return recurrent, due
+
+
+def feed_forward_text(layer: FeedForward, number: int, tables: Tables) -> FeedForwardText:
+    """The C of `layer`, the number-th layer of the network; its constants are added to `tables`.
+
+    Raises EdgeLstmError for a dense layer that gives no int8, and for padding that is due before the first step.
+    """
+    if isinstance(layer, IntegerPool):
+        return FeedForwardText(layer, f"pool{number}", {}, layer.size, layer.size, layer.stride)
+    name = f"conv{number}" if isinstance(layer, IntegerConv1d) else f"dense{number}"
+    if layer.limit is None or layer.multiplier is None:
+        raise EdgeLstmError(f"layer {number}: a dense layer before the read-out has to requantize to 8 bits; quantize the network again")
+    # The weights of one tap stand together, as the inputs of one step do in the ring.
+    weights = layer.W.transpose(0, 2, 1) if isinstance(layer, IntegerConv1d) else layer.W
+    shape = "[outputs][taps][inputs]" if isinstance(layer, IntegerConv1d) else "[outputs][inputs]"
+    parts = {
+        "W": tables.add((f"{name}_W",), weights, f"{shape} weights of {name}"),
+        "b": tables.add((f"{name}_b",), layer.bias, f"[outputs] bias of {name}"),
+        "limit": tables.add((f"{name}_limit",), layer.limit, f"[outputs] rescaling of {name}: clamp before the multiplication"),
+        "multiplier": tables.add((f"{name}_multiplier",), layer.multiplier, f"[outputs] rescaling of {name}: factor * 2^{layer.shift}"),
+    }
+    if isinstance(layer, IntegerDense):
+        return FeedForwardText(layer, name, parts, 0, 1, 1)
+    first = layer.reach - layer.padding[0]
+    if first < 1:
+        raise EdgeLstmError(
+            f"layer {number}: a convolution padded by {layer.padding[0]} steps has outputs before the first of its {layer.reach} steps; "
+            f"pad by at most {layer.reach - 1} to stream it"
+        )
+    return FeedForwardText(layer, name, parts, layer.reach, first, layer.stride)
