@@ -38,12 +38,8 @@ def banner(model: Model) -> str:
     ]
     if network.classes:
         lines += ["", "Classes:", *_wrapped([f"{k} {name}" for k, name in enumerate(network.classes)])]
-    body = "\n".join(f" * {_kept_indent(line)}".rstrip() for line in lines)
+    body = "\n".join(f" * {comment(line)}".rstrip() for line in lines)
     return f"/*\n{body}\n */"
-
-
-def _kept_indent(line: str) -> str:
-    return " " * (len(line) - len(line.lstrip())) + comment(line)
 
 
 def _wrapped(items: list[str]) -> list[str]:
