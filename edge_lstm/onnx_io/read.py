@@ -12,6 +12,7 @@ from pathlib import Path
 
 import onnx
 import onnx.inliner
+import onnx.shape_inference
 from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
 from edge_lstm.errors import EdgeLstmError
@@ -29,16 +30,18 @@ OLDEST_OPSET = 7
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16)
 
 
-def read_network(model: onnx.ModelProto, base_dir: Path | None = None) -> Network:
+def read_network(model: onnx.ModelProto, base_dir: Path | None = None, *, start: str = "", end: str = "") -> Network:
     """The float network that `model` computes, for input [batch, time, channels] whatever the order of the axes in the graph.
 
     base_dir: folder of the files that hold external weights. The model is left as it is.
+    start, end: names of values between which the graph is read, where something around the recurrent layers cannot be (a spectrum in
+    front, a vector scaled to length 1 behind); "" for the input and the output of the graph.
     The metadata names input and output of the graph; `onnx_input_axes`, the order of the graph's axes where it is another;
     `onnx_state_inputs`, states that are inputs of the graph (the streaming form), which start at zero and are kept by the engine;
     `onnx_lengths_input`, the input with the lengths of the sequences.
     Raises UnsupportedModel with every reason found, or EdgeLstmError for a damaged model or missing weights.
     """
-    model = _prepared(model, base_dir)
+    model = _cut(_prepared(model, base_dir), start, end)
     graph = model.graph
     opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
     values = initializers(graph)
@@ -76,6 +79,24 @@ def _prepared(model: onnx.ModelProto, base_dir: Path | None) -> onnx.ModelProto:
     except onnx.checker.ValidationError as error:
         raise EdgeLstmError(f"this is no valid ONNX model: {_first_line(error)}") from error
     return onnx.inliner.inline_local_functions(copy) if copy.functions else copy
+
+
+def _cut(model: onnx.ModelProto, start: str, end: str) -> onnx.ModelProto:
+    """The model with the value `start` as an input and `end` as its only output. Raises EdgeLstmError when there is no such value."""
+    names = {output for node in model.graph.node for output in node.output}
+    for name in (start, end):
+        if name and name not in names:
+            raise EdgeLstmError(f"the graph computes no value {name!r} at which it could be cut")
+    if end:
+        del model.graph.output[:]
+        model.graph.output.append(onnx.ValueInfoProto(name=end))
+    if start:
+        inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
+        value = next((v for v in inferred if v.name == start and v.type.tensor_type.HasField("shape")), None)
+        if value is None:
+            raise EdgeLstmError(f"the shape of the value {start!r} is not known, so the graph cannot be cut there")
+        model.graph.input.append(value)
+    return model
 
 
 def _first_line(error: Exception) -> str:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from edge_lstm.network import Conv1d, FloatArray, Pool
-from edge_lstm.onnx_io.read_layers import add_time_layer, features_of, opened, settle
+from edge_lstm.onnx_io.read_layers import add_dense, add_time_layer, features_of, opened, settle
 from edge_lstm.onnx_io.read_node import Node, Operator, operator, resolve_axis
 from edge_lstm.onnx_io.read_recurrent import as_float
 from edge_lstm.onnx_io.read_refusals import Refusal
@@ -80,6 +80,8 @@ def _conv(node: Node) -> Value:
     reach = (W.shape[2] - 1) * dilation + 1
     before, after = _padding(node, count, place, reach, stride)
     padding = (before + signal.padding[0], after + signal.padding[1])
+    if (reach, stride, padding) == (1, 1, (0, 0)):
+        return add_dense(signal, W[:, :, 0], b, 1, node.roles)  # a convolution that spans one step is a dense layer
     steps = _steps(signal.shape[time], (before, after), reach, stride)
     if any(padding) and signal.offset is not None and signal.offset.any():
         signal = settle(signal)  # the zeros of the padding come behind the offset

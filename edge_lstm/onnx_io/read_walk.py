@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,7 +58,7 @@ class Walk:
 
     def run(self, graph: onnx.GraphProto, wanted: tuple[str, ...]) -> None:
         """Reads the nodes of `graph` that `wanted` values depend on; all others can have no effect."""
-        needed = needed_nodes(graph, wanted)
+        needed = needed_nodes(graph, wanted, self.values)
         for index, proto in enumerate(graph.node):
             if index in needed:
                 self._node(proto)
@@ -153,12 +153,12 @@ def initializers(graph: onnx.GraphProto) -> dict[str, Value]:
     return found
 
 
-def needed_nodes(graph: onnx.GraphProto, wanted: tuple[str, ...]) -> set[int]:
-    """Indices of the nodes that the wanted values depend on."""
-    names, needed = set(wanted), set()
+def needed_nodes(graph: onnx.GraphProto, wanted: tuple[str, ...], given: Iterable[str]) -> set[int]:
+    """Indices of the nodes that the wanted values depend on, as far as those are not given."""
+    names, needed, known = set(wanted), set(), set(given)
     for index in reversed(range(len(graph.node))):
         node = graph.node[index]
-        if names & set(node.output):
+        if names & set(node.output) - known:
             needed.add(index)
             names |= set(node.input) | captured(node)
     return needed
