@@ -26,16 +26,16 @@ def forward_source(plan: Plan, dtype: str) -> str:
     with out.block("def forward(x, weights, initial, tape, states):"):
         out("steps, inputs, batch = x.shape")
         out("units = initial.shape[1]")
+        out("size = units * batch")
         write_weights(plan, out)
         for k, name in enumerate(plan.cell.states):
             out(f"states[{k}, 0, :] = spread(initial[{k}], batch)  # {name}")
-        for k, op in enumerate(plan.cell.ops):
-            if op.code == "row":
-                out(f"bias_{k} = spread(b_{k}, batch)")
+        for k in range(len(plan.groups)):
+            out(f"bias_{k} = spread(b_{k}, batch)")
         with out.block("for t in range(steps):"):
             for phase in range(max(plan.phases) + 1):
-                for k in _rows(plan, phase):
-                    _write_row(plan, out, k)
+                for group in _groups(plan, phase):
+                    _write_rows(plan, out, group)
                 _write_forward_loop(plan, out, phase)
     return out.text
 
@@ -49,13 +49,11 @@ def backward_source(plan: Plan, dtype: str) -> str:
         out("size = states.shape[2]")
         out("units = size // batch")
         write_weights(plan, out)
-        for k, op in enumerate(plan.cell.ops):
-            if op.code == "row":
-                spec = plan.cell.row(op.name)
-                for source in range(len(op.args)):
-                    out(f"RT_{k}_{source} = np.ascontiguousarray(R_{k}_{source}.T)")
-                if spec.input:
-                    out(f"WT_{k} = np.ascontiguousarray(W_{k}.T)")
+        for k, group in enumerate(plan.groups):
+            for source in range(len(plan.cell.ops[group[0]].args)):
+                out(f"RT_{k}_{source} = np.ascontiguousarray(R_{k}_{source}.T)")
+            if _reads_input(plan, group):
+                out(f"WT_{k} = np.ascontiguousarray(W_{k}.T)")
         out(f"d_states = np.zeros(({len(plan.cell.states)}, size), x.dtype)")
         out("d_before = np.zeros_like(d_states)")
         for k in sorted(plan.crossing):
@@ -69,24 +67,22 @@ def backward_source(plan: Plan, dtype: str) -> str:
             out("mask_t = mask[min(t, mask.shape[0] - 1)]")
             for phase in range(max(plan.phases), -1, -1):
                 _write_backward_loop(plan, out, phase)
-                for k in _rows(plan, phase):
-                    _write_row_adjoint(plan, out, k)
+                for k in _groups(plan, phase):
+                    _write_row_adjoints(plan, out, k)
             out("d_states, d_before = d_before, d_states")
         _write_weight_gradients(plan, out)
     return out.text
 
 
 def write_weights(plan: Plan, out: Source) -> None:
-    """Names the parts of `weights`: W_k, R_k_s, b_k of row operator k, and each parameter spread over the batch."""
+    """Names the parts of `weights`: W_k, R_k_s, b_k of group k, and each parameter spread over the batch."""
     out("o = 0")
-    for k, op in enumerate(plan.cell.ops):
-        if op.code != "row":
-            continue
-        if plan.cell.row(op.name).input:
-            _write_part(out, f"W_{k}", "units", "inputs")
-        for source in range(len(op.args)):
-            _write_part(out, f"R_{k}_{source}", "units", "units")
-        _write_part(out, f"b_{k}", "units")
+    for k, group in enumerate(plan.groups):
+        if _reads_input(plan, group):
+            _write_part(out, f"W_{k}", f"{len(group)} * units", "inputs")
+        for source in range(len(plan.cell.ops[group[0]].args)):
+            _write_part(out, f"R_{k}_{source}", f"{len(group)} * units", "units")
+        _write_part(out, f"b_{k}", f"{len(group)} * units")
     for name in plan.cell.parameters:
         _write_part(out, f"plain_{name}", "units")
         out(f"{name} = spread(plain_{name}, batch)")
@@ -98,17 +94,29 @@ def _write_part(out: Source, name: str, rows: str, columns: str = "") -> None:
     out(f"o += {size}")
 
 
-def _rows(plan: Plan, phase: int) -> list[int]:
-    return [k for k, op in enumerate(plan.cell.ops) if op.code == "row" and plan.phases[k] == phase]
+def _groups(plan: Plan, phase: int) -> list[int]:
+    return [k for k, group in enumerate(plan.groups) if plan.phases[group[0]] == phase]
 
 
-def _write_row(plan: Plan, out: Source, k: int) -> None:
-    out(f"a = tape[{plan.slots[k]}, t]")
+def _reads_input(plan: Plan, group: tuple[int, ...]) -> bool:
+    return plan.cell.row(plan.cell.ops[group[0]].name).input
+
+
+def _has_bias(plan: Plan, group: tuple[int, ...]) -> bool:
+    return plan.cell.row(plan.cell.ops[group[0]].name).bias
+
+
+def _write_rows(plan: Plan, out: Source, k: int) -> None:
+    """The products of group k, onto its biases."""
+    group = plan.groups[k]
+    first = plan.slots[group[0]]
+    out(f"a = tape[t, {first} : {first + len(group)}].reshape({len(group)} * size)")
     out(f"a[:] = bias_{k}")
-    if plan.cell.row(plan.cell.ops[k].name).input:
-        out(f"accumulate(a.reshape(units, batch), W_{k}, x[t])")
-    for source, op in enumerate(plan.cell.ops[k].args):
-        out(f"accumulate(a.reshape(units, batch), R_{k}_{source}, {_place(plan, op)}.reshape(units, batch))")
+    out(f"rows = a.reshape({len(group)} * units, batch)")
+    if _reads_input(plan, group):
+        out(f"accumulate(rows, W_{k}, x[t])")
+    for source, op in enumerate(plan.cell.ops[group[0]].args):
+        out(f"accumulate(rows, R_{k}_{source}, {_place(plan, op)}.reshape(units, batch))")
 
 
 def _place(plan: Plan, op: int, step: str = "t") -> str:
@@ -117,7 +125,7 @@ def _place(plan: Plan, op: int, step: str = "t") -> str:
         return f"states[{plan.cell.states.index(plan.cell.ops[op].name)}, {step}]"
     if op in plan.updated_by:
         return f"states[{plan.updated_by[op][0]}, {step} + 1]"
-    return f"tape[{plan.slots[op]}, {step}]"
+    return f"tape[{step}, {plan.slots[op]}]"
 
 
 class _Loop:
@@ -188,7 +196,7 @@ def _write_forward_loop(plan: Plan, out: Source, phase: int) -> None:
         else:
             loop.assign(k, _ARITHMETIC[op.code].format(*(loop.read(a) for a in op.args)))
         if k in plan.slots:
-            loop.lines.append(f"{loop.array(f'to_{k}', f'tape[{plan.slots[k]}, t]')} = v{k}")
+            loop.lines.append(f"{loop.array(f'to_{k}', f'tape[t, {plan.slots[k]}]')} = v{k}")
         for state in plan.updated_by.get(k, ()):
             loop.lines.append(f"{loop.array(f'new_{state}', f'states[{state}, t + 1]')} = v{k}")
     loop.write(out)
@@ -231,7 +239,7 @@ class _AdjointLoop(_Loop):
             self.terms[op].append(f"{cost} * {self.array('counted', 'mask_t')}")
         self.lines.append(f"d{op} = {' + '.join(self.terms[op]) or 'f(0)'}")
         if node.code == "row":
-            self.lines.append(f"{self.array(f'd_row_{op}', f'd_rows[{_row_index(self.plan, op)}, t]')} = d{op}")
+            self.lines.append(f"{self.array(f'd_row_{op}', f'd_rows[t, {self.plan.slots[op]}]')} = d{op}")
         elif node.code == "activate":
             self.give(node.args[0], f"d{op} * ({self._derivative(op)})")
         elif node.code == "multiply":
@@ -251,10 +259,6 @@ class _AdjointLoop(_Loop):
         return f"({text}) if abs({argument}) < {number(self.plan.clip or 0)} else f(0)" if self.plan.is_clipped(op) else text
 
 
-def _row_index(plan: Plan, op: int) -> int:
-    return [row.name for row in plan.cell.rows].index(plan.cell.ops[op].name)
-
-
 def _write_backward_loop(plan: Plan, out: Source, phase: int) -> None:
     loop = _AdjointLoop(plan, phase)
     for k in reversed(range(len(plan.cell.ops))):
@@ -263,43 +267,42 @@ def _write_backward_loop(plan: Plan, out: Source, phase: int) -> None:
     loop.write(out)
 
 
-def _write_row_adjoint(plan: Plan, out: Source, k: int) -> None:
-    """From the adjoint of a row to those of the vectors that it reads."""
-    d = f"d_rows[{_row_index(plan, k)}, t].reshape(units, batch)"
-    for source, op in enumerate(plan.cell.ops[k].args):
+def _write_row_adjoints(plan: Plan, out: Source, k: int) -> None:
+    """From the adjoints of the rows of group k to those of the vectors that they read."""
+    group = plan.groups[k]
+    first = plan.slots[group[0]]
+    out(f"rows = d_rows[t, {first} : {first + len(group)}].reshape({len(group)} * units, batch)")
+    for source, op in enumerate(plan.cell.ops[group[0]].args):
         node = plan.cell.ops[op]
         target = f"d_before[{plan.cell.states.index(node.name)}]" if node.code == "state" else f"d_cross_{op}"
-        out(f"accumulate({target}.reshape(units, batch), RT_{k}_{source}, {d})")
-    if plan.cell.row(plan.cell.ops[k].name).input:
+        out(f"accumulate({target}.reshape(units, batch), RT_{k}_{source}, rows)")
+    if _reads_input(plan, group):
         with out.block("if d_x.shape[0] > 0:"):
-            out(f"accumulate(d_x[t], WT_{k}, {d})")
+            out(f"accumulate(d_x[t], WT_{k}, rows)")
 
 
 def _write_weight_gradients(plan: Plan, out: Source) -> None:
     """The gradients of all weights from the adjoints of the rows at all steps."""
-    cube = "reshape(steps, units, batch)"
     out("o = 0")
-    for k, op in enumerate(plan.cell.ops):
-        if op.code != "row":
-            continue
-        spec = plan.cell.row(op.name)
-        out(f"d = d_rows[{_row_index(plan, k)}].{cube}")
-        if spec.input:
-            out("accumulate_outer(gradient[o : o + units * inputs].reshape(units, inputs), d, x)")
-            out("o += units * inputs")
-        for source in op.args:
-            node = plan.cell.ops[source]
+    out("d = d_rows.reshape(steps, d_rows.shape[1] * units, batch)")
+    for group in plan.groups:
+        height, first = f"{len(group)} * units", f"{plan.slots[group[0]]} * units"
+        if _reads_input(plan, group):
+            out(f"accumulate_outer(gradient[o : o + {height} * inputs].reshape({height}, inputs), d, {first}, x, 0)")
+            out(f"o += {height} * inputs")
+        for source in plan.cell.ops[group[0]].args:
+            node, start = plan.cell.ops[source], "0"
             if node.code == "state":
-                values = f"states[{plan.cell.states.index(node.name)}, :steps]"
+                values = f"states[{plan.cell.states.index(node.name)}, :steps].reshape(steps, units, batch)"
             elif source in plan.updated_by:
-                values = f"states[{plan.updated_by[source][0]}, 1:]"
+                values = f"states[{plan.updated_by[source][0]}, 1:].reshape(steps, units, batch)"
             else:
-                values = f"tape[{plan.slots[source]}]"
-            out(f"accumulate_outer(gradient[o : o + units * units].reshape(units, units), d, {values}.{cube})")
-            out("o += units * units")
-        if spec.bias:
-            out("accumulate_sum(gradient[o : o + units], d)")
-        out("o += units")
+                values, start = "tape.reshape(steps, tape.shape[1] * units, batch)", f"{plan.slots[source]} * units"
+            out(f"accumulate_outer(gradient[o : o + {height} * units].reshape({height}, units), d, {first}, {values}, {start})")
+            out(f"o += {height} * units")
+        if _has_bias(plan, group):  # else the zeros stay
+            out(f"accumulate_sum(gradient[o : o + {height}], d, {first})")
+        out(f"o += {height}")
     for name in plan.cell.parameters:
-        out(f"accumulate_sum(gradient[o : o + units], d_{name}.reshape(1, units, batch))")
+        out(f"accumulate_sum(gradient[o : o + units], d_{name}.reshape(1, units, batch), 0)")
         out("o += units")

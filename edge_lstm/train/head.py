@@ -75,8 +75,8 @@ def dense_adjoint(layer: Dense, v: Array, y: Array, d: Array, gradient: Array) -
     """Adds the gradient of W and b (one vector) for the adjoint d of y = dense(layer, v); returns the adjoint of v."""
     d = np.ascontiguousarray(d * _derivative(layer.activation, y))
     size = layer.W.size
-    accumulate_outer(gradient[:size].reshape(layer.W.shape), d[None], v[None])
-    accumulate_sum(gradient[size:], d[None])
+    accumulate_outer(gradient[:size].reshape(layer.W.shape), d[None], 0, v[None], 0)
+    accumulate_sum(gradient[size:], d[None], 0)
     below = np.zeros(v.shape, v.dtype)
     accumulate(below, np.ascontiguousarray(layer.W.T, v.dtype), d)
     return below

@@ -3,7 +3,8 @@
     forward_integers(x, weights, biases, vectors, tables, numbers, start, scales, state_scales, outputs, tape, states)
 
 x: [time, inputs, batch] integers in the product type: float32 (sums of products are exact below 2^24) or int32;
-weights: one vector of the product type, W << input_shift and each R of every row in the order of the operators; biases: int32 [rows, units];
+weights: one vector of the product type, for each group of rows all W << input_shift, then all R of each source; biases: int32 [rows, units],
+group by group (rows that read the same vectors form a group, see `plan`);
 vectors: int32 [vectors, units]; tables: int32 [tables, longest]; numbers: int32, those of all operators, one after the other;
 start: int32 [states, units]; scales: float32 [kept values, units] real value of one unit of each operator that the backward pass reads;
 state_scales: float32 [states]. outputs: [time, units * batch] in the product type; tape, states: float32, see `plan`.
@@ -27,12 +28,12 @@ from edge_lstm.train.source import Source
 class IntegerPlan:
     """The structure of a lowered layer: all that its kernel depends on, apart from sizes, weights and constants.
 
-    ops: with the count of their constants in place of them; vectors: names in the order of the kernel's argument;
-    segments: of each table, by name; updates: operator of each state; kept: (place on the tape, operator) of what the backward pass reads.
+    ops: with the count of their constants in place of them; groups: row operators that read the same vectors, and whether they read x;
+    vectors: names in the order of the kernel's argument; segments: of each table, by name; updates: operator of each state; kept: (place on the tape, operator) of what the backward pass reads.
     """
 
     ops: tuple[IntOp, ...]
-    rows: tuple[tuple[str, bool], ...]
+    groups: tuple[tuple[tuple[int, ...], bool], ...]
     vectors: tuple[str, ...]
     segments: tuple[tuple[str, int], ...]
     state_names: tuple[str, ...]
@@ -40,6 +41,11 @@ class IntegerPlan:
     output: int
     phases: tuple[int, ...]
     kept: tuple[tuple[int, int], ...]
+
+    @property
+    def row_order(self) -> tuple[int, ...]:
+        """Row operators, group by group."""
+        return tuple(k for group, _ in self.groups for k in group)
 
     def numbers_of(self, op: int) -> list[str]:
         """Names in the kernel of the constants of an operator."""
@@ -58,10 +64,18 @@ def integer_plan(lowered: LoweredLayer, floats: Plan) -> IntegerPlan:
         kept.append((floats.slots[op], lowered.values[op].op))
     return IntegerPlan(
         tuple(IntOp(op.code, op.args, op.name, (len(op.numbers),)) for op in layer.ops),
-        tuple((op.name, layer.rows[op.name].W is not None) for op in layer.ops if op.code == "row"),
+        _groups(layer),
         tuple(layer.vectors), tuple((name, len(table) - 1) for name, table in layer.tables.items()),
         tuple(s.name for s in layer.states), tuple(s.update for s in layer.states), layer.output, layer.phases(), tuple(kept),
     )  # fmt: skip
+
+
+def _groups(layer: IntegerRecurrent) -> tuple[tuple[tuple[int, ...], bool], ...]:
+    found: dict[tuple[int, bool, tuple[int, ...]], list[int]] = {}
+    for k, (op, phase) in enumerate(zip(layer.ops, layer.phases(), strict=True)):
+        if op.code == "row":
+            found.setdefault((phase, layer.rows[op.name].W is not None, op.args), []).append(k)
+    return tuple((tuple(members), reads_input) for (_, reads_input, _), members in found.items())
 
 
 def constants(layer: IntegerRecurrent) -> list[int]:
@@ -94,7 +108,6 @@ class _Writer:
     def __init__(self, plan: IntegerPlan) -> None:
         self.plan = plan
         self.out = Source("float32")
-        self.row_index = {name: k for k, (name, _) in enumerate(plan.rows)}
         read_by_rows = {a for op in plan.ops if op.code == "row" for a in op.args}
         self.state_sources = {plan.ops[a].name for a in read_by_rows if plan.ops[a].code == "state"}
         self.made_sources = sorted(a for a in read_by_rows if plan.ops[a].code != "state")
@@ -109,9 +122,9 @@ class _Writer:
             with out.block("for t in range(steps):"):
                 out("old, new = t & 1, 1 - (t & 1)")
                 for phase in range(max(plan.phases) + 1):
-                    for k, op in enumerate(plan.ops):
-                        if op.code == "row" and plan.phases[k] == phase:
-                            self._write_row(k)
+                    for k, (group, _) in enumerate(plan.groups):
+                        if plan.phases[group[0]] == phase:
+                            self._write_rows(k)
                     self._write_loop(phase)
         return out.text
 
@@ -121,21 +134,17 @@ class _Writer:
         out("units = start.shape[1]")
         out("size = units * batch")
         out("o = 0")
-        for k, op in enumerate(plan.ops):
-            if op.code != "row":
-                continue
-            if plan.rows[self.row_index[op.name]][1]:
-                out(f"W_{k} = weights[o : o + units * inputs].reshape(units, inputs)")
-                out("o += units * inputs")
-            for source in range(len(op.args)):
-                out(f"R_{k}_{source} = weights[o : o + units * units].reshape(units, units)")
-                out("o += units * units")
-            out(f"bias_{k} = spread(biases[{self.row_index[op.name]}], batch)")
-            out(f"row_{k} = np.empty(size, x.dtype)")
-        for m in range(len(plan.vectors)):
-            out(f"vector_{m} = spread(vectors[{m}], batch)")
-        for m in range(len(plan.kept)):
-            out(f"scale_{m} = spread(scales[{m}], batch)")
+        for k, (group, reads_input) in enumerate(plan.groups):
+            height = f"{len(group)} * units"
+            if reads_input:
+                out(f"W_{k} = weights[o : o + {height} * inputs].reshape({height}, inputs)")
+                out(f"o += {height} * inputs")
+            for source in range(len(plan.ops[group[0]].args)):
+                out(f"R_{k}_{source} = weights[o : o + {height} * units].reshape({height}, units)")
+                out(f"o += {height} * units")
+        out(f"rows = np.empty({len(plan.row_order)} * size, x.dtype)")
+        for name in ("biases", "vectors", "scales"):
+            out(f"all_{name} = spread({name}.ravel(), batch)")
         out(f"now = np.empty((2, {len(plan.state_names)}, size), np.int32)")
         out(f"read = np.empty((2, {len(plan.state_names)}, size), x.dtype)")
         for k in range(len(plan.state_names)):
@@ -147,15 +156,19 @@ class _Writer:
         for k in self.crossing:
             out(f"kept_{k} = np.empty(size, np.int32)")
 
-    def _write_row(self, k: int) -> None:
-        op = self.plan.ops[k]
-        self.out(f"row_{k}[:] = 0")
-        if self.plan.rows[self.row_index[op.name]][1]:
-            self.out(f"accumulate(row_{k}.reshape(units, batch), W_{k}, x[t])")
-        for source, argument in enumerate(op.args):
+    def _write_rows(self, k: int) -> None:
+        """The products of group k; biases follow in the loop, since they may be too large for float32."""
+        group, reads_input = self.plan.groups[k]
+        first = self.plan.row_order.index(group[0])
+        self.out(f"part = rows[{first} * size : {first + len(group)} * size]")
+        self.out("part[:] = 0")
+        self.out(f"sums = part.reshape({len(group)} * units, batch)")
+        if reads_input:
+            self.out(f"accumulate(sums, W_{k}, x[t])")
+        for source, argument in enumerate(self.plan.ops[group[0]].args):
             node = self.plan.ops[argument]
             place = f"read[old, {self.plan.state_names.index(node.name)}]" if node.code == "state" else f"made_{argument}"
-            self.out(f"accumulate(row_{k}.reshape(units, batch), R_{k}_{source}, {place}.reshape(units, batch))")
+            self.out(f"accumulate(sums, R_{k}_{source}, {place}.reshape(units, batch))")
 
     def _write_loop(self, phase: int) -> None:
         """The element-wise operators of one phase, and what they leave behind."""
@@ -165,6 +178,10 @@ class _Writer:
             arrays[name] = place
             return f"{name}[j]"
 
+        def part(name: str, m: int) -> str:
+            """Vector m of those that were spread over the batch."""
+            return array(f"{name}_{m}", f"all_{name}[{m} * size : {m + 1} * size]")
+
         known: dict[int, str] = {}
 
         def read(op: int) -> str:
@@ -173,7 +190,7 @@ class _Writer:
                 if node.code == "state":
                     text = array(f"old_{node.name}", f"now[old, {plan.state_names.index(node.name)}]")
                 elif node.code == "vector":
-                    text = array(f"vector_{plan.vectors.index(node.name)}", f"vector_{plan.vectors.index(node.name)}")
+                    text = part("vectors", plan.vectors.index(node.name))
                 else:
                     text = array(f"kept_{op}", f"kept_{op}")
                 lines.append(f"v{op} = {text}")
@@ -189,7 +206,8 @@ class _Writer:
             if plan.phases[k] != phase:
                 continue
             if op.code == "row":
-                lines.append(f"v{k} = i32(i32({array(f'row_{k}', f'row_{k}')}) + {array(f'bias_{k}', f'bias_{k}')})")
+                m = plan.row_order.index(k)
+                lines.append(f"v{k} = i32(i32({array(f'row_{k}', f'rows[{m} * size : {m + 1} * size]')}) + {part('biases', m)})")
                 known[k] = f"v{k}"
             elif op.code not in ("state", "vector"):
                 a = [read(argument) for argument in op.args]
@@ -199,9 +217,8 @@ class _Writer:
                 else:
                     parts = {f"n{m}": name for m, name in enumerate(n)}
                     if op.code == "rescale":
-                        for part in ("limit", "multiplier"):
-                            name = f"vector_{plan.vectors.index(f'{op.name}.{part}')}"
-                            parts[part] = array(name, name)
+                        for name in ("limit", "multiplier"):
+                            parts[name] = part("vectors", plan.vectors.index(f"{op.name}.{name}"))
                     lines.append(f"v{k} = {_VALUES[op.code].format(*a, **parts)}")
                 known[k] = f"v{k}"
             self._leave(k, read, array, scalars, lines)
@@ -243,4 +260,4 @@ class _Writer:
             lines.append(f"{array('out', 'outputs[t]')} = {read(k)}")
         for m, (slot, op) in enumerate(plan.kept):
             if op == k:
-                lines.append(f"{array(f'tape_{slot}', f'tape[{slot}, t]')} = f({read(k)}) * {array(f'scale_{m}', f'scale_{m}')}")
+                lines.append(f"{array(f'tape_{slot}', f'tape[t, {slot}]')} = f({read(k)}) * {array(f'scales_{m}', f'all_scales[{m} * size : {m + 1} * size]')}")

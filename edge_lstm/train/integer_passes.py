@@ -22,7 +22,7 @@ from edge_lstm.network import Network
 from edge_lstm.train import head
 from edge_lstm.train.integer_kernels import constants, integer_plan, integer_source
 from edge_lstm.train.kernels import compiled
-from edge_lstm.train.parameters import row_order, with_vector
+from edge_lstm.train.parameters import with_vector
 from edge_lstm.train.passes import LayerMemory, Passes
 from edge_lstm.train.products import accumulate
 
@@ -124,13 +124,13 @@ def _prepared(lowered: LoweredLayer, memory: LayerMemory) -> _Layer:
     layer = lowered.layer
     plan = integer_plan(lowered, memory.plan)
     product_type = np.float32 if _widest(layer) < _EXACT else np.int32
-    order = [op.name for op in layer.ops if op.code == "row"]
+    order = [layer.ops[k].name for k in plan.row_order]
     parts: list[Array] = []
-    for name in order:
-        row = layer.rows[name]
-        if row.W is not None:
-            parts.append((row.W.astype(np.int32) << row.input_shift).ravel())
-        parts += [R.ravel() for R in row.R]
+    for group, _ in plan.groups:
+        rows = [layer.rows[layer.ops[k].name] for k in group]
+        parts += [(row.W.astype(np.int32) << row.input_shift).ravel() for row in rows if row.W is not None]
+        for source in range(len(rows[0].R)):
+            parts += [row.R[source].ravel() for row in rows]
     units = layer.units
     longest = max((segments + 1 for _, segments in plan.segments), default=1)
     tables = np.zeros((max(len(plan.segments), 1), longest), np.int32)
@@ -164,21 +164,16 @@ def _widest(layer: IntegerRecurrent) -> int:
 def _represented(lowered: LoweredLayer, memory: LayerMemory, vector: Array) -> Array:
     """The trained numbers of a layer as its integers represent them; parameters (peepholes and the like) as they are."""
     layer = lowered.layer
-    found = with_vector(memory.layer, vector.copy())
-    for name in row_order(memory.layer):
+    own = vector.copy()
+    for name, weights in with_vector(memory.layer, own).rows.items():  # views into own
         row = layer.rows[name]
-        weights = found.rows[name]
         if row.W is not None:
             weights.W[:] = (row.W.astype(np.float64) * 2**row.input_shift) * row.scale[:, None] / layer.input_scale
         sources = next(op.args for op in memory.layer.cell.ops if op.code == "row" and op.name == name)
         for R, integers, source in zip(weights.R, row.R, sources, strict=True):
             R[:] = integers * row.scale[:, None] / _source_scale(lowered, memory, source)
         weights.b[:] = row.bias * row.scale
-    return np.concatenate([
-        *(part.ravel() for name in row_order(memory.layer)
-          for part in (*(() if found.rows[name].W is None else (found.rows[name].W,)), *found.rows[name].R, found.rows[name].b)),
-        *(np.asarray(found.parameters[p]).ravel() for p in memory.layer.cell.parameters),
-    ])  # fmt: skip
+    return own
 
 
 def _source_scale(lowered: LoweredLayer, memory: LayerMemory, source: int) -> float:

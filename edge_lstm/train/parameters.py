@@ -10,26 +10,33 @@ import numpy.typing as npt
 
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.network import Dense, Layer, Network, ReadOut, Recurrent, RowWeights
+from edge_lstm.train.plan import plan
 
 Vector = npt.NDArray[Any]
 
 
 def layer_vector(layer: Recurrent | Dense, dtype: npt.DTypeLike) -> Vector:
-    """The numbers of one layer: W, each R and b of every row in the order of the cell's operators, then its parameters; or W and b."""
+    """The numbers of one layer: for each group of rows (see `plan`) all W, then all R of each source, then all b; then the parameters.
+
+    Of a dense layer: W and b.
+    """
     parts: list[Any] = []
     if isinstance(layer, Dense):
         parts = [layer.W, layer.b]
     else:
-        for name in row_order(layer):
-            weights = layer.rows[name]
-            parts += [*([] if weights.W is None else [weights.W]), *weights.R, weights.b]
+        for names in row_groups(layer):
+            rows = [layer.rows[name] for name in names]
+            parts += [row.W for row in rows if row.W is not None]
+            for source in range(len(rows[0].R)):
+                parts += [row.R[source] for row in rows]
+            parts += [row.b for row in rows]
         parts += [layer.parameters[name] for name in layer.cell.parameters]
     return np.concatenate([np.asarray(part, dtype).ravel() for part in parts])
 
 
-def row_order(layer: Recurrent) -> list[str]:
-    """Names of the rows in the order of the cell's operators."""
-    return [op.name for op in layer.cell.ops if op.code == "row"]
+def row_groups(layer: Recurrent) -> list[list[str]]:
+    """Names of the rows, group by group."""
+    return [[layer.cell.ops[k].name for k in group] for group in plan(layer).groups]
 
 
 class _Reader:
@@ -44,15 +51,18 @@ class _Reader:
 
 
 def with_vector(layer: Recurrent | Dense, vector: Vector) -> Any:
-    """The layer with the numbers of `vector` (views into it where its layout allows)."""
+    """The layer with the numbers of `vector`, as views into it."""
     reader = _Reader(vector)
     if isinstance(layer, Dense):
         return replace(layer, W=reader.take(*layer.W.shape), b=reader.take(len(layer.b)))
     units, rows = layer.units, {}
-    for name in row_order(layer):
-        old = layer.rows[name]
-        W = None if old.W is None else reader.take(*old.W.shape)
-        rows[name] = RowWeights(W, tuple(reader.take(units, units) for _ in old.R), reader.take(units))
+    for names in row_groups(layer):
+        first = layer.rows[names[0]]
+        W = [None if first.W is None else reader.take(units, layer.inputs) for _ in names]
+        R = [[reader.take(units, units) for _ in names] for _ in first.R]
+        b = [reader.take(units) for _ in names]
+        for k, name in enumerate(names):
+            rows[name] = RowWeights(W[k], tuple(source[k] for source in R), b[k])
     return replace(layer, rows=rows, parameters={name: reader.take(units) for name in layer.cell.parameters})
 
 

@@ -42,7 +42,7 @@ class LayerMemory:
     @property
     def h(self) -> Array:
         """[time, units, batch] the layer's output of the last forward pass."""
-        return self.states[self.output, 1:].reshape(self.tape.shape[1], self.layer.units, -1)
+        return self.states[self.output, 1:].reshape(self.tape.shape[0], self.layer.units, -1)
 
 
 def require_trainable(network: Network) -> None:
@@ -80,9 +80,9 @@ class Passes:
                 self.memory.append(
                     LayerMemory(
                         layer, shape, part, initial,
-                        np.zeros((shape.slot_count, steps, size), dtype),
+                        np.zeros((steps, shape.slot_count, size), dtype),
                         np.zeros((len(states), steps + 1, size), dtype),
-                        np.zeros((len(layer.cell.rows), steps, size), dtype),
+                        np.zeros((steps, len(layer.cell.rows), size), dtype),
                         compiled(forward_source(shape, name), "forward"),
                         compiled(backward_source(shape, name), "backward"),
                     )

@@ -3,8 +3,10 @@
 Vectors over the hidden units lie as [units, batch], flattened. Three arrays hold a whole sequence:
 
     states   [states, time + 1, units * batch]   each state before the first step and after every step
-    tape     [slots, time, units * batch]        values within the steps: rows, activations, vectors that later phases read
-    d_rows   [rows, time, units * batch]         adjoints of the rows, from which the gradients of all weights follow
+    tape     [time, slots, units * batch]        values within the steps: rows, activations, vectors that later phases read
+    d_rows   [time, rows, units * batch]         adjoints of the rows, from which the gradients of all weights follow
+
+Rows that read the same vectors form a group: their weights lie one below the other, so that one matrix product computes them all.
 """
 
 from __future__ import annotations
@@ -55,15 +57,28 @@ class Plan:
         return frozenset(k for k in later | self.row_sources if self.cell.ops[k].code not in ("state", "parameter"))
 
     @cached_property
-    def slots(self) -> Mapping[int, int]:
-        """Operator -> its place on the tape. An activation takes over the place of its row when the row's own value is done with."""
-        slots: dict[int, int] = {}
-        count = 0
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """Row operators that read the same vectors in the same phase, by order of their first member."""
+        found: dict[tuple[object, ...], list[int]] = {}
         for k, op in enumerate(self.cell.ops):
             if op.code == "row":
-                slots[k], count = count, count + 1
-            elif k in self.updated_by:
-                continue  # kept as a state
+                spec = self.cell.row(op.name)
+                found.setdefault((self.phases[k], spec.input, spec.bias, op.args), []).append(k)
+        return tuple(tuple(members) for members in found.values())
+
+    @cached_property
+    def row_order(self) -> tuple[int, ...]:
+        """Row operators group by group: their order on the tape, in d_rows and in the trained numbers."""
+        return tuple(k for group in self.groups for k in group)
+
+    @cached_property
+    def slots(self) -> Mapping[int, int]:
+        """Operator -> its place on the tape. An activation takes over the place of its row when the row's own value is done with."""
+        slots = {k: slot for slot, k in enumerate(self.row_order)}
+        count = len(slots)
+        for k, op in enumerate(self.cell.ops):
+            if op.code == "row" or k in self.updated_by:
+                continue  # a row has its place, an update is kept as a state
             elif self.is_threshold(k) and k not in self.row_sources:
                 continue  # the sign of its argument says it
             elif op.code == "activate":
@@ -78,7 +93,7 @@ class Plan:
     @cached_property
     def saved(self) -> frozenset[int]:
         """Operators whose place on the tape the backward pass may read."""
-        last_in_place = {slot: k for k, slot in self.slots.items()}  # an activation comes after the row that it replaces
+        last_in_place = {slot: k for k, slot in sorted(self.slots.items())}  # an activation comes after the row that it replaces
         return frozenset(last_in_place.values())
 
     @property

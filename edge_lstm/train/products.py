@@ -84,16 +84,18 @@ def accumulate(out: Array, weights: Array, source: Array) -> None:
 
 
 @kernel(**_SUMS)
-def accumulate_outer(out: Array, left: Array, right: Array) -> None:
-    """out[r, k] += sum over steps and batch of left[t, r, b] right[t, k, b]: the gradient of a weight matrix."""
-    steps, rows, batch = left.shape
-    columns = right.shape[1]
+def accumulate_outer(out: Array, left: Array, first: int, right: Array, start: int) -> None:
+    """out[r, k] += sum over steps and batch of left[t, first + r, b] right[t, start + k, b]: the gradient of a weight matrix."""
+    steps, _, batch = left.shape
+    rows, columns = out.shape
     whole, wide = rows - rows % 4, columns - columns % 4
     for t in range(steps):
         for r in range(0, whole, 4):
-            l0, l1, l2, l3 = left[t, r], left[t, r + 1], left[t, r + 2], left[t, r + 3]
+            at = first + r
+            l0, l1, l2, l3 = left[t, at], left[t, at + 1], left[t, at + 2], left[t, at + 3]
             for k in range(0, wide, 4):
-                r0, r1, r2, r3 = right[t, k], right[t, k + 1], right[t, k + 2], right[t, k + 3]
+                on = start + k
+                r0, r1, r2, r3 = right[t, on], right[t, on + 1], right[t, on + 2], right[t, on + 3]
                 a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = out.dtype.type(0)
                 c0 = c1 = c2 = c3 = d0 = d1 = d2 = d3 = out.dtype.type(0)
                 for b in range(batch):
@@ -132,7 +134,7 @@ def accumulate_outer(out: Array, left: Array, right: Array) -> None:
                 out[r + 3, k + 2] += d2
                 out[r + 3, k + 3] += d3
             for k in range(wide, columns):
-                r0 = right[t, k]
+                r0 = right[t, start + k]
                 a0 = b0 = c0 = d0 = out.dtype.type(0)
                 for b in range(batch):
                     x0 = r0[b]
@@ -148,19 +150,19 @@ def accumulate_outer(out: Array, left: Array, right: Array) -> None:
             for k in range(columns):
                 a0 = out.dtype.type(0)
                 for b in range(batch):
-                    a0 += left[t, r, b] * right[t, k, b]
+                    a0 += left[t, first + r, b] * right[t, start + k, b]
                 out[r, k] += a0
 
 
 @kernel(**_SUMS)
-def accumulate_sum(out: Array, values: Array) -> None:
-    """out[r] += sum over steps and batch of values[t, r, b]: the gradient of a bias."""
-    steps, rows, batch = values.shape
+def accumulate_sum(out: Array, values: Array, first: int) -> None:
+    """out[r] += sum over steps and batch of values[t, first + r, b]: the gradient of a bias."""
+    steps, _, batch = values.shape
     for t in range(steps):
-        for r in range(rows):
+        for r in range(out.shape[0]):
             total = out.dtype.type(0)
             for b in range(batch):
-                total += values[t, r, b]
+                total += values[t, first + r, b]
             out[r] += total
 
 
