@@ -21,6 +21,7 @@ from edge_lstm.fixed_point.integer_network import (
     IntegerRecurrent,
     IntegerRow,
     IntOp,
+    Normalize,
 )
 from edge_lstm.fixed_point.operators import INTERVAL, Interval, half
 
@@ -112,6 +113,19 @@ def prove(layer: IntegerRecurrent) -> list[Bound]:
     return bounds
 
 
+def prove_normalize(front: Normalize) -> list[Bound]:
+    """The bounds of the front end: the block sum less its offset, for any counts, and the product of the rescaling."""
+    reach = 32768 * front.decimation + np.abs(front.offset.astype(np.int64))
+    return [_bound("block sum", (-reach, reach), (-reach, reach)), _prove_rescaling("input", front)]
+
+
+def _prove_rescaling(what: str, layer: Normalize | IntegerDense | IntegerConv1d) -> Bound:
+    if layer.limit is None or layer.multiplier is None:
+        raise EdgeLstmError(f"{what}: no rescaling")
+    product = layer.limit.astype(np.int64) * layer.multiplier + half(layer.shift)
+    return _bound(f"{what} rescaling", (-product >> layer.shift, product >> layer.shift), (-product, product))
+
+
 def prove_dense(layer: IntegerDense, input_limit: int, steps: int = 1) -> Bound:
     """The bound of a dense accumulator whose inputs lie in [-input_limit, input_limit] and whose bias is added `steps` times."""
     reach = np.abs(layer.W.astype(np.int64)).sum(1) * input_limit + np.abs(layer.bias.astype(np.int64)) * steps
@@ -133,17 +147,19 @@ def prove_network(network: IntegerNetwork) -> list[list[Bound]]:
     """The bounds of every layer, in order (one list per layer; a read-out has none but the running sum of a mean)."""
     proofs: list[list[Bound]] = []
     limit, steps = 127, 1
+    prove_normalize(network.normalize)
     for layer in network.layers:
         if isinstance(layer, IntegerRecurrent):
             proofs.append(prove(layer))
         elif isinstance(layer, IntegerBidirectional):
             proofs.append([*prove(layer.forward), *prove(layer.backward)])
         elif isinstance(layer, IntegerConv1d):
-            proofs.append([prove_convolution(layer)])
+            proofs.append([prove_convolution(layer), _prove_rescaling("convolution", layer)])
         elif isinstance(layer, IntegerPool):
             proofs.append([_prove_pool(layer)])
         elif isinstance(layer, IntegerDense):
-            proofs.append([prove_dense(layer, limit, steps)])
+            rescaling = [] if layer.limit is None else [_prove_rescaling("dense", layer)]
+            proofs.append([prove_dense(layer, limit, steps), *rescaling])
             limit, steps = 127, 1
         elif layer.kind == "mean":
             if layer.window < 1:

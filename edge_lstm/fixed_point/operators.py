@@ -95,7 +95,9 @@ def _interpolate_interval(op: IntOp, layer: IntegerRecurrent, a: list[Interval])
     pairs = list(zip(first.tolist(), last.tolist(), strict=True))
     low = np.array([knots[f : e + 2].min() for f, e in pairs], np.int64)
     high = np.array([knots[f : e + 2].max() for f, e in pairs], np.int64)
-    return _shifted((low << segment_shift, high << segment_shift), segment_shift + out_shift)
+    result, widest = _shifted((low << segment_shift, high << segment_shift), segment_shift + out_shift)
+    slope = int(np.abs(np.diff(knots)).max()) << segment_shift  # the product of a knot's difference and the place within the segment
+    return result, (np.minimum(widest[0], -slope), np.maximum(widest[1], slope))
 
 
 def _select_interval(op: IntOp, layer: IntegerRecurrent, a: list[Interval]) -> tuple[Interval, Interval]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -121,6 +122,18 @@ def test_what_could_overflow_is_refused() -> None:
     object.__setattr__(layer, "ops", broken)
     with pytest.raises(EdgeLstmError, match="more than 32"):
         prove(layer)
+
+
+def test_products_of_the_front_end_and_of_hidden_layers_are_proved_too() -> None:
+    network = random_integer(np.random.default_rng(8), "lstm", 3, 4, hidden=5, decimation=4)
+    prove_network(network)
+    wide = np.full(3, 2**30, np.int32)
+    with pytest.raises(EdgeLstmError, match=r"input rescaling.*more than 32"):
+        prove_network(replace(network, normalize=replace(network.normalize, limit=wide)))
+    hidden = next(layer for layer in network.layers if isinstance(layer, IntegerDense) and layer.limit is not None)
+    broken = tuple(replace(layer, limit=np.full(5, 2**30, np.int32)) if layer is hidden else layer for layer in network.layers)
+    with pytest.raises(EdgeLstmError, match=r"dense rescaling.*more than 32"):
+        prove_network(replace(network, layers=broken))
 
 
 def test_the_bounds_of_a_whole_network_cover_a_mean_over_its_window() -> None:

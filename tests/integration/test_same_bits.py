@@ -99,6 +99,8 @@ def test_layers_around_the_cell_give_the_same_bits(name: str, streams: bool, rea
             found = IntegerSession(integer, states=True).run(raw)
             assert_same(expected, reference.Run(found.scores, found.states), "ONNX Runtime")
             assert_same(expected, engine.run(integer, raw, states=True), "Numba")
+            if integer.streams:
+                assert_same(expected, firmware_gen.host.HostModel(integer).run(raw, states=True), "C")
 
 
 def test_the_sweep_is_as_large_as_it_claims() -> None:
