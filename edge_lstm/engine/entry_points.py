@@ -10,8 +10,7 @@ from __future__ import annotations
 from edge_lstm.engine.layout import DENSE_SLOTS, LANES, LINE, STREAM_MODEL, STREAM_SAMPLES, STREAM_STEPS, STREAM_SUMS
 
 SIGNATURES = {
-    "run": "void(intp, intp, intp, intp, intp, intp, intp, intp, intp)",
-    "run_with_states": "void(intp, intp, intp, intp, intp, intp, intp, intp, intp, intp)",
+    "run": "void(intp, intp, intp, intp, intp, intp, intp, intp, intp, intp)",
     "step": "int64(int8[::1], intp)",
     "push": "int64(int16[::1], intp)",
     "sequence": "int64(int8[:, ::1], intp)",
@@ -82,9 +81,11 @@ def read_out(model, record, output, steps, scores):
         store_i32(scores + 4 * k, load_i32(values + 4 * k))
 
 
-@inlined
-def whole(model, x, x_end, first, last, steps, records, block, scores, table):
-    """Sequences first ... last - 1 of int8 x [batch, steps, channels], which ends at x_end, `block` records at a time."""
+def run(model, x, x_end, first, last, steps, records, block, scores, table):
+    """Scores of the sequences first ... last - 1 of int8 x [batch, steps, channels], which ends at x_end, `block` records at a time.
+
+    Where table is not 0, the states after every step go into the arrays that it lists.
+    """
     channels, stride, outputs = load_i64(model + AT_CHANNELS), load_i64(model + AT_RECORD), load_i64(model + AT_OUTPUTS)
     initial, groups = model + load_i64(model + AT_INITIAL), load_i64(model + AT_GROUPS)
     while first < last:
@@ -110,16 +111,6 @@ def whole(model, x, x_end, first, last, steps, records, block, scores, table):
             for s in range(count):
                 read_out(model, records + s * stride, output + s * stride, steps, scores + 4 * outputs * (first + s))
         first += count
-
-
-def run(model, x, x_end, first, last, steps, records, block, scores):
-    """Scores of whole sequences."""
-    whole(model, x, x_end, first, last, steps, records, block, scores, 0)
-
-
-def run_with_states(model, x, x_end, first, last, steps, records, block, scores, table):
-    """The same, and the states after every step into the arrays that `table` lists."""
-    whole(model, x, x_end, first, last, steps, records, block, scores, table)
 
 
 @inlined

@@ -60,7 +60,7 @@ class Kernels:
 
     def __init__(self, source: str):
         self.name = "kernels_" + hashlib.sha256(_foundation() + source.encode()).hexdigest()[:24]
-        self._source = source
+        self.source = source
         self._compiled: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._module, self._on_disk = self._load()
@@ -79,7 +79,7 @@ class Kernels:
                 return self._jit(entry, in_cache=True)
             except _BROKEN_CACHE as error:
                 _warn_about_cache(error)
-                self._module, self._on_disk = _in_memory(self.name, self._source), False
+                self._module, self._on_disk = _in_memory(self.name, self.source), False
         return self._jit(entry, in_cache=False)
 
     def _jit(self, entry: str, in_cache: bool) -> Any:
@@ -96,11 +96,11 @@ class Kernels:
         try:
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                files.write_text(path, self._source)
+                files.write_text(path, self.source)
             spec = importlib.util.spec_from_file_location(self.name, path)
             if spec is None or spec.loader is None:
                 raise ImportError(f"{path} cannot be imported")
-            if path.read_text(encoding="utf-8") != self._source:
+            if path.read_text(encoding="utf-8") != self.source:
                 raise OSError(f"{path} has been changed; delete it")
             module = importlib.util.module_from_spec(spec)
             sys.modules[self.name] = module  # Numba finds the functions of cached code by the name of their module
@@ -108,7 +108,7 @@ class Kernels:
             return module, True
         except (*_BROKEN_CACHE, RuntimeError) as error:
             _warn_about_cache(error)
-            return _in_memory(self.name, self._source), False
+            return _in_memory(self.name, self.source), False
 
 
 def _in_memory(name: str, source: str) -> ModuleType:

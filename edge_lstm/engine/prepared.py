@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,12 +33,9 @@ class Prepared:
         records = aligned(block * len(self.packed.initial))
         begin = x.ctypes.data
         scores = results.scores.ctypes.data
-        arguments: list[Any] = [self.address, begin, begin + x.nbytes, first, last, x.shape[1], records.ctypes.data, block, scores]
-        if results.traces is None:
-            self.kernels["run"](*arguments)
-        else:
-            table = np.array([trace.ctypes.data for trace in results.traces], np.int64)
-            self.kernels["run_with_states"](*arguments, table.ctypes.data)
+        table = np.array([trace.ctypes.data for trace in results.traces or ()], np.int64)
+        traces = table.ctypes.data if results.traces is not None else 0
+        self.kernels["run"](self.address, begin, begin + x.nbytes, first, last, x.shape[1], records.ctypes.data, block, scores, traces)
 
     def results(self, batch: int, steps: int, states: bool) -> Results:
         """Arrays for a run."""

@@ -43,10 +43,15 @@ Stage = StackStage | JoinedStage | IntegerConv1d | IntegerPool | IntegerDense | 
 
 @dataclass(frozen=True)
 class Stages:
-    """All stages of a network. whole: the stack, when one kernel runs the whole network, as streams need."""
+    """All stages of a network, in order. When the last is a stack, it holds the read-out and the dense layers behind."""
 
     stages: tuple[Stage, ...]
-    whole: Prepared | None
+
+    @property
+    def whole(self) -> Prepared | None:
+        """The stack, when one kernel runs the whole network."""
+        only = self.stages[0]
+        return only.prepared if isinstance(only, StackStage) and len(self.stages) == 1 and not only.reverse else None
 
 
 def _split(network: IntegerNetwork, target: Target) -> Stages:
@@ -63,8 +68,7 @@ def _split(network: IntegerNetwork, target: Target) -> Stages:
             if rest and isinstance(rest[0], IntegerReadOut) and len(dense) == len(rest) - 1:
                 kind = "last" if rest[0].kind == "final" else rest[0].kind
                 stack = Stack(network.normalize, recurrent, IntegerReadOut(kind, rest[0].window), dense)
-                prepared = Prepared(stack, target)
-                return Stages((*stages, StackStage(prepared)), prepared if not stages else None)
+                return Stages((*stages, StackStage(Prepared(stack, target))))
             stages.append(StackStage(Prepared(Stack(None, recurrent, EVERY, ()), target)))
             layers = rest
             continue
@@ -75,7 +79,7 @@ def _split(network: IntegerNetwork, target: Target) -> Stages:
             stages.append(JoinedStage(_one_way(layer.forward, target), _one_way(layer.backward, target)))
         else:
             stages.append(layer)
-    return Stages(tuple(stages), None)
+    return Stages(tuple(stages))
 
 
 def _one_way(layer: IntegerRecurrent, target: Target) -> StackStage:

@@ -48,7 +48,8 @@ class _Stack:
         groups = self.slot(f"{layer}.groups")
         for p, phase in enumerate(plan.phases):
             whole = Places(
-                self.model, code.plus(self.model, self.slot(f"{layer}.weights{p}")), code.plus(self.model, self.slot(f"{layer}.constants")), code.plus(records, self.slot(f"{layer}.units")),
+                self.model, code.plus(self.model, self.slot(f"{layer}.weights{p}")),
+                code.plus(self.model, self.slot(f"{layer}.constants")), code.plus(records, self.slot(f"{layer}.units")),
                 current, current, following, inputs, stride, input_stride,
                 self.slot(f"{layer}.segment_bytes"), self.slot(f"{layer}.input_tiles"), self.slot(f"{layer}.unit_tiles"),
             )  # fmt: skip

@@ -9,12 +9,12 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from edge_lstm.engine import reference
+from edge_lstm.engine import around, reference
 from edge_lstm.engine.prepared import Prepared, Results
 from edge_lstm.engine.reference import Run
 from edge_lstm.engine.stages import JoinedStage, StackStage, prepare
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.fixed_point.integer_network import IntegerConv1d, IntegerNetwork, IntegerPool, IntegerReadOut
+from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerNetwork, IntegerReadOut
 
 ENOUGH_FOR_A_THREAD = 1 << 22  # multiply-accumulates, some tenths of a millisecond: below, starting a thread costs more than it saves
 States = list[dict[str, npt.NDArray[np.int32]]]
@@ -50,15 +50,13 @@ def run_normalized(
             v = _through_stack(stage, v, states, traces, threads)
         elif isinstance(stage, JoinedStage):
             v = np.concatenate([_through_stack(way, v, states, traces, threads) for way in (stage.forward, stage.backward)], 2)
-        elif isinstance(stage, IntegerConv1d):
-            v = reference.convolve(stage, v.astype(np.int64))
-        elif isinstance(stage, IntegerPool):
-            v = reference.pool(stage, v.astype(np.int64))
         elif isinstance(stage, IntegerReadOut):
             times = v.shape[1] if stage.kind == "mean" else 1
             v = reference.read_out(stage, v.astype(np.int64), reference.backward_units(network))
+        elif isinstance(stage, IntegerDense):
+            v, times = around.dense(stage, v, times), 1
         else:
-            v, times = reference.dense(stage, v.astype(np.int64), times), 1
+            v = around.apply(stage, v)
     return Run(v.astype(np.int32), tuple(traces))
 
 

@@ -1,0 +1,195 @@
+"""The kernels give the bits of the NumPy reference: for every cell, every kernel of this machine, every shape, whole and streamed."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from random_networks import every_member, random_counts, random_deep, random_input, random_integer
+
+from edge_lstm import engine
+from edge_lstm.engine import reference, target
+from edge_lstm.errors import EdgeLstmError
+from edge_lstm.fixed_point.bounds import prove_network
+from edge_lstm.fixed_point.integer_network import IntegerNetwork, IntegerRecurrent, IntegerRow
+from edge_lstm.fixed_point.quantize import quantize
+
+
+def runs_here(kernel: str) -> bool:
+    try:
+        return target.choose(kernel).name == kernel
+    except EdgeLstmError:
+        return False
+
+
+KERNELS = [kernel for kernel in target.NAMES if runs_here(kernel)]
+READ_OUTS = ("last", "mean", "every")
+
+
+def assert_same(came: reference.Run, wanted: reference.Run) -> None:
+    assert came.scores.dtype == np.int32
+    np.testing.assert_array_equal(came.scores, wanted.scores)
+    assert len(came.states) == len(wanted.states)
+    for ours, theirs in zip(came.states, wanted.states, strict=True):
+        assert list(ours) == list(theirs)
+        for state, values in theirs.items():
+            np.testing.assert_array_equal(ours[state], values, err_msg=state)
+
+
+def streamed(network: IntegerNetwork, raw: np.ndarray, kernel: str | None = None) -> reference.Run:
+    """Every sequence through one `Stream`, sample by sample."""
+    stream = engine.Stream(network, kernel)
+    scores, states = [], []
+    for sequence in raw:
+        stream.reset()
+        course, after = [], []
+        for sample in sequence:
+            if stream.push(sample):
+                course.append(stream.scores)
+                after.append(stream.states)
+        scores.append(course if network.read_out.kind == "every" else course[-1])
+        states.append(after)
+    layers = range(len(network.recurrent))
+    return reference.Run(
+        np.array(scores, np.int32),
+        tuple({s: np.array([[step[k][s] for step in after] for after in states], np.int32) for s in states[0][0][k]} for k in layers),
+    )
+
+
+# One member in three is enough for a second kernel: the dataflow is compiled by the same code.
+CASES = [
+    (kernel, index, *member)
+    for index, member in enumerate(every_member())
+    for kernel in KERNELS
+    if kernel == KERNELS[0] or index % 3 == 0
+]
+
+
+@pytest.mark.parametrize(("kernel", "index", "cell", "gates"), CASES)
+def test_every_cell_gives_the_bits_of_the_reference(kernel: str, index: int, cell: str, gates: str) -> None:
+    rng = np.random.default_rng(index)
+    network = random_integer(
+        rng, cell, int(rng.integers(1, 10)), int(rng.integers(3, 40)), gates, READ_OUTS[index % 3], layers=1 + (index % 4 == 0),
+        squash="any" if index % 2 else "own", hidden=5 * (index % 2), decimation=1 + index % 3, initial=index % 3 == 1,
+    )  # fmt: skip
+    for extremes in (False, True):
+        raw = random_counts(rng, network, 37, 20, extremes=extremes)  # one whole block, and a rest that is no multiple of a tile
+        assert_same(engine.run(network, raw, states=True, kernel=kernel), reference.run(network, raw, states=True))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize(
+    ("cell", "gates", "read_out", "layers"),
+    [
+        ("lstm", "threshold", "last", 2),
+        ("lstm", "sigmoid", "mean", 1),
+        ("gru_reset_before", "mixed", "every", 1),
+        ("lstm_peephole", "threshold", "mean", 2),
+    ],
+)
+def test_streaming_equals_whole_sequence(kernel: str, cell: str, gates: str, read_out: str, layers: int) -> None:
+    rng = np.random.default_rng(11)
+    network = random_integer(rng, cell, 5, 21, gates, read_out, layers=layers, decimation=3, initial=True)
+    raw = random_counts(rng, network, 3, 20)
+    assert_same(streamed(network, raw, kernel), reference.run(network, raw, states=True))
+
+
+@pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.parametrize("seed", range(4))
+def test_layers_around_the_recurrent_ones(seed: int, streams: bool) -> None:
+    rng = np.random.default_rng(seed)
+    network = random_deep(rng, ("lstm", "gru")[seed % 2], ("threshold", "sigmoid")[seed % 2], READ_OUTS[seed % 3], streams=streams)
+    integer = quantize(network, random_input(rng, network, 5, 40))
+    raw = random_counts(rng, integer, 4, 24)
+    wanted = reference.run(integer, raw, states=True)
+    assert_same(engine.run(integer, raw, states=True), wanted)
+    if streams:
+        assert_same(streamed(integer, raw), wanted)
+    else:
+        with pytest.raises(EdgeLstmError, match="from its end"):
+            engine.Stream(integer)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("gates", ["threshold", "sigmoid"])
+def test_units_inputs_and_batch_of_any_size(kernel: str, gates: str) -> None:
+    for units, inputs, batch, steps in [(1, 1, 1, 1), (15, 3, 2, 7), (16, 4, 3, 6), (17, 5, 4, 5), (33, 9, 35, 3), (130, 50, 5, 3)]:
+        rng = np.random.default_rng(units)
+        network = random_integer(rng, "lstm", inputs, units, gates)
+        raw = random_counts(rng, network, batch, steps)
+        assert_same(engine.run(network, raw, states=True, kernel=kernel), reference.run(network, raw, states=True))
+
+
+def with_extreme_weights(rng: np.random.Generator, network: IntegerNetwork) -> IntegerNetwork:
+    """All weights +-127, whole rows of one sign among them."""
+
+    def matrix(like: np.ndarray) -> np.ndarray:
+        signs = rng.choice([-1, 1], like.shape) if rng.integers(2) else np.broadcast_to(rng.choice([-1, 1], (len(like), 1)), like.shape)
+        return (127 * signs).astype(np.int8)
+
+    def row(old: IntegerRow) -> IntegerRow:
+        return replace(old, W=None if old.W is None else matrix(old.W), R=tuple(matrix(R) for R in old.R))
+
+    layers = tuple(
+        replace(layer, rows={name: row(old) for name, old in layer.rows.items()}) if isinstance(layer, IntegerRecurrent) else layer
+        for layer in network.layers
+    )
+    extreme = replace(network, layers=layers)
+    prove_network(extreme)
+    return extreme
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("gates", ["threshold", "sigmoid"])
+def test_the_largest_weights_and_inputs_overflow_nothing(kernel: str, gates: str) -> None:
+    rng = np.random.default_rng(5)
+    network = with_extreme_weights(rng, random_integer(rng, "lstm", 60, 70, gates))
+    raw = random_counts(rng, network, 9, 12, extremes=True)
+    assert_same(engine.run(network, raw, states=True, kernel=kernel), reference.run(network, raw, states=True))
+
+
+def test_threads_change_nothing() -> None:
+    rng = np.random.default_rng(2)
+    network = random_integer(rng, "lstm", 6, 32, "threshold", "mean")
+    raw = random_counts(rng, network, 300, 20)
+    wanted = reference.run(network, raw, states=True)
+    for threads in (1, 2, 5):
+        assert_same(engine.run(network, raw, states=True, threads=threads), wanted)
+
+
+def test_a_run_leaves_no_trace_in_the_next() -> None:
+    rng = np.random.default_rng(3)
+    network = random_integer(rng, "lstm", 6, 20, "threshold", initial=True)
+    raw = random_counts(rng, network, 40, 20)
+    first = engine.run(network, raw).scores
+    engine.run(network, raw[::-1].copy())
+    np.testing.assert_array_equal(engine.run(network, raw).scores, first)
+    np.testing.assert_array_equal(engine.run(network, raw[7:8]).scores, first[7:8])
+
+
+@pytest.mark.parametrize("processor", ["x86-64", "x86-64-v3"] if platform.machine() in ("x86_64", "AMD64") else [])
+def test_the_portable_kernel_on_older_processors(processor: str, tmp_path: Path) -> None:
+    code = """
+import numpy as np
+from random_networks import random_counts, random_integer
+from edge_lstm import engine
+from edge_lstm.engine import reference, target
+assert target.choose().name == "portable" and not target.choose().permutes
+for gates in ("threshold", "sigmoid"):
+    rng = np.random.default_rng(1)
+    network = random_integer(rng, "lstm", 5, 20, gates)
+    raw = random_counts(rng, network, 7, 10)
+    np.testing.assert_array_equal(engine.run(network, raw).scores, reference.run(network, raw).scores)
+print("same")
+"""
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": "", "EDGE_LSTM_CACHE": str(tmp_path)}
+    environment["PYTHONPATH"] = os.pathsep.join([str(root), str(root / "tests")])
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=240)
+    assert done.stdout.strip() == "same", done.stderr
