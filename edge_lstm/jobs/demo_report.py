@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,7 +54,7 @@ def report(
     )
     raw = np.asarray(in_counts(network, shipped.test), np.int16)
     return Report(
-        title="Shoulder exercises from a smart-watch, in integers with threshold gates",
+        title="Smart-watch exercises, named in integers with threshold gates",
         lead=lead,
         headlines=_headlines(found, checks, timed, takes),
         accuracies=Accuracies(
@@ -92,11 +93,13 @@ def report(
 
 
 def recipe_text(plan: Plan) -> str:
-    """The recipe of both trainings in one line."""
-    settings = vars(plan.recipe())
-    return ", ".join(
-        f"{name.replace('_', ' ')} {value}" for name, value in settings.items() if name not in ("gates", "seed") and value is not None
-    )
+    """The recipe of both trainings in one line, learning rates apart."""
+    hard, soft = replace(plan, gates="hard").recipe(), replace(plan, gates="soft").recipe()
+    left_out = ("cell", "hidden", "layers", "gates", "read_out", "learning_rate", "integer_from", "sparse_gates", "evaluations", "seed")
+    settings = {name: value for name, value in vars(hard).items() if name not in left_out and value not in (None, {}, 0.0)}
+    rates = f"learning rate {hard.rate:g} with threshold gates, {soft.rate:g} with soft ones"
+    start = f"threshold gates have the integers in the loop from iteration {hard.integers_start}"
+    return ", ".join([*(f"{name.replace('_', ' ')} {value}" for name, value in settings.items()), rates, start])
 
 
 def difference(found: dict[str, Accuracy]) -> str:
@@ -122,14 +125,16 @@ def _headlines(found: dict[str, Accuracy], checks: Checks, timed: Latencies, tak
             "differing values between engines",
             f"measured: {checks.values:,} compared, in {len(checks.checks)} engines",
         ),
-        Headline(
-            size(flash(takes)),
-            "of flash" if "code" in str(takes.parts) else "of constants in flash",
-            takes.how.partition(":")[0].lower() + ": header",
-        ),
+        Headline(size(flash(takes)), "of flash for the header", _flash_note(takes)),
         Headline(size(state(takes)), "of RAM for the state", "computed from the header"),
         Headline(seconds(ours.step.median), "for one step on this computer", f"measured; {against}"),
     ]
+
+
+def _flash_note(takes: Memory) -> str:
+    if any("code" in what for what, _ in takes.parts):
+        return "measured: code and constants, -Os, on the host"
+    return "counted: constants only; no compiler to measure the code"
 
 
 def _confusion(dataset: data.Dataset, folds: Sequence[Fold]) -> Confusion:

@@ -1,0 +1,91 @@
+"""`train`: what it writes is what it judged, split by person, and the same for the same seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_commands import CLASSES, Files, nothing_half_written, recordings
+
+from edge_lstm import data, onnx_io
+from edge_lstm.fixed_point.integer_network import IntegerNetwork
+from edge_lstm.jobs import inputs, training
+
+
+@pytest.fixture
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Recordings of nine people: enough to learn what they have in common."""
+    path = tmp_path_factory.mktemp("people") / "nine.npz"
+    data.save(recordings(people=9), path)
+    return path
+
+
+SMALL = ("--hidden", 6, "--window", 40, "--decimation", 2, "--iterations", 500, "--folds", 3)
+
+
+def test_hard_gates_give_a_float_and_an_integer_model(people: Path, edge_lstm, tmp_path: Path) -> None:
+    came = edge_lstm("train", people, "-o", tmp_path / "m.onnx", *SMALL, "--json")
+    assert came.status == 0, came.err
+    nothing_half_written(tmp_path, "m.onnx", "m.int.onnx")
+    network, integer = onnx_io.load(tmp_path / "m.onnx"), onnx_io.load(tmp_path / "m.int.onnx")
+    assert isinstance(integer, IntegerNetwork)
+    assert integer.classes == CLASSES
+    assert inputs.window_samples(integer) == inputs.window_samples(network) == 40
+    x = data.windows(data.load(people), 40, 20)
+    assert (inputs.labels(integer, x.x) == x.y).mean() > 0.8  # three rhythms that a small network tells apart
+    accuracy = came.json["accuracy"]["integers"]
+    assert accuracy["mean"] > 0.8
+    assert accuracy["cases"] == len(x)
+    assert set(came.json["by_person"]["integers"]) == {f"p{k}" for k in range(9)}
+
+
+def test_soft_gates_give_a_standard_onnx_lstm(files: Files, edge_lstm, tmp_path: Path) -> None:
+    import onnx
+
+    came = edge_lstm("train", files.npz, "-o", tmp_path / "m.onnx", *SMALL[:-2], "--folds", 0, "--gates", "soft")
+    assert came.status == 0, came.err
+    nothing_half_written(tmp_path, "m.onnx")
+    assert "edge-lstm convert" in came.out
+    assert "LSTM" in {node.op_type for node in onnx.load(tmp_path / "m.onnx").graph.node}
+
+
+def test_the_same_seed_gives_the_same_files(files: Files, edge_lstm, tmp_path: Path) -> None:
+    options = ("--hidden", 4, "--window", 40, "--iterations", 20, "--folds", 0)
+    for name in ("a", "b"):
+        assert edge_lstm("train", files.npz, "-o", tmp_path / f"{name}.onnx", *options).status == 0
+    assert edge_lstm("train", files.npz, "-o", tmp_path / "c.onnx", *options, "--seed", 1).status == 0
+    assert (tmp_path / "a.int.onnx").read_bytes() == (tmp_path / "b.int.onnx").read_bytes()
+    assert (tmp_path / "a.int.onnx").read_bytes() != (tmp_path / "c.int.onnx").read_bytes()
+
+
+def test_recordings_in_floats_train_too(edge_lstm, tmp_path: Path) -> None:
+    """Floats get counts of their own; the integer network labels them through these."""
+    dataset = recordings(people=9)
+    x = np.stack([recording.samples for recording in dataset.recordings]) / 1024.0
+    np.savez(
+        tmp_path / "floats.npz",
+        x=x,
+        y=np.array([r.label for r in dataset.recordings]),
+        person=np.array([r.person for r in dataset.recordings]),
+    )
+    came = edge_lstm("train", tmp_path / "floats.npz", "-o", tmp_path / "m.onnx", *SMALL, "--json")
+    assert came.status == 0, came.err
+    assert came.json["accuracy"]["integers"]["mean"] > 0.8
+    rows = edge_lstm("run", tmp_path / "m.int.onnx", tmp_path / "floats.npz", "--json").json
+    assert rows["right"] / rows["labelled"] > 0.8
+
+
+def test_finetuning_wins_back_what_thresholding_lost(files: Files, edge_lstm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "FINETUNING", 150)
+    assert edge_lstm("train", files.npz, "-o", tmp_path / "soft.onnx", *SMALL[:-2], "--folds", 0, "--gates", "soft").status == 0
+    options = ("-c", files.npz, "--gates", "hard", "--finetune", "--json")
+    came = edge_lstm("convert", tmp_path / "soft.onnx", "-o", tmp_path / "m.int.onnx", *options)
+    assert came.status == 0, came.err
+    accuracy = came.json["accuracy_on_calibration"]
+    tuned = accuracy["integers, threshold gates, fine-tuned"]
+    assert tuned >= accuracy["integers, threshold gates, not fine-tuned"]
+    assert tuned > 0.8
+    made = onnx_io.load(tmp_path / "m.int.onnx")
+    assert isinstance(made, IntegerNetwork)
+    assert {made.recurrent[0].activations[gate] for gate in "ifo"} == {"threshold"}
