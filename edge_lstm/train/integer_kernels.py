@@ -1,21 +1,23 @@
 """Numba source of a layer's integer forward pass that also fills the float tape, from one walk over the integer dataflow.
 
-    forward_integers(x, weights, biases, vectors, tables, numbers, start, scales, state_scales, outputs, tape, states)
+    forward_integers(x, weights, biases, vectors, numbers, start, scales, state_scales, outputs, tape, states)
 
 x: [time, inputs, batch] integers in the product type: float32 (sums of products are exact below 2^24) or int32;
-weights: one vector of the product type, for each group of rows all W << input_shift, then all R of each source; biases: int32 [rows, units],
-group by group (rows that read the same vectors form a group, see `plan`);
-vectors: int32 [vectors, units]; tables: int32 [tables, longest]; numbers: int32, those of all operators, one after the other;
+weights: one vector of the product type, for each group of rows all W << input_shift, then all R of each source; biases: [rows, units] of the
+product type, group by group (rows that read the same vectors form a group, see `plan`); vectors: int32 [vectors, units]; numbers: int32, those of all operators, one after the other;
 start: int32 [states, units]; scales: float32 [kept values, units] real value of one unit of each operator that the backward pass reads;
 state_scales: float32 [states]. outputs: [time, units * batch] in the product type; tape, states: float32, see `plan`.
 
-The element-wise operators are those of `fixed_point.operators`, in int32.
+The element-wise operators are those of `fixed_point.operators`, in int32. Tables are part of the text: LLVM must know that no store changes
+them, or it would not vectorize the loops that look them up.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+
+import numpy as np
 
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.integer_network import IntegerRecurrent, IntOp
@@ -29,18 +31,19 @@ class IntegerPlan:
     """The structure of a lowered layer: all that its kernel depends on, apart from sizes, weights and constants.
 
     ops: with the count of their constants in place of them; groups: row operators that read the same vectors, and whether they read x;
-    vectors: names in the order of the kernel's argument; segments: of each table, by name; updates: operator of each state; kept: (place on the tape, operator) of what the backward pass reads.
+    vectors: names in the order of the kernel's argument; tables: name and entries; updates: operator of each state;
+    kept: (place on the tape, operator, whether its scale differs between units) of what the backward pass reads.
     """
 
     ops: tuple[IntOp, ...]
     groups: tuple[tuple[tuple[int, ...], bool], ...]
     vectors: tuple[str, ...]
-    segments: tuple[tuple[str, int], ...]
+    tables: tuple[tuple[str, tuple[int, ...]], ...]
     state_names: tuple[str, ...]
     updates: tuple[int, ...]
     output: int
     phases: tuple[int, ...]
-    kept: tuple[tuple[int, int], ...]
+    kept: tuple[tuple[int, int, bool], ...]
 
     @property
     def row_order(self) -> tuple[int, ...]:
@@ -61,11 +64,11 @@ def integer_plan(lowered: LoweredLayer, floats: Plan) -> IntegerPlan:
         if op not in lowered.values:
             node = floats.cell.ops[op]
             raise EdgeLstmError(f"{floats.cell.name}: the integer network has no value for {node.code} {node.name}, which training needs")
-        kept.append((floats.slots[op], lowered.values[op].op))
+        kept.append((floats.slots[op], lowered.values[op].op, np.ndim(lowered.values[op].scale) > 0))
     return IntegerPlan(
         tuple(IntOp(op.code, op.args, op.name, (len(op.numbers),)) for op in layer.ops),
         _groups(layer),
-        tuple(layer.vectors), tuple((name, len(table) - 1) for name, table in layer.tables.items()),
+        tuple(layer.vectors), tuple((name, tuple(table.tolist())) for name, table in layer.tables.items()),
         tuple(s.name for s in layer.states), tuple(s.update for s in layer.states), layer.output, layer.phases(), tuple(kept),
     )  # fmt: skip
 
@@ -116,7 +119,9 @@ class _Writer:
 
     def text(self) -> str:
         out, plan = self.out, self.plan
-        arguments = "x, weights, biases, vectors, tables, numbers, start, scales, state_scales, outputs, tape, states"
+        for k, (_, entries) in enumerate(plan.tables):
+            out.constant(f"TABLE_{k} = np.array({list(entries)}, np.int32)")
+        arguments = "x, weights, biases, vectors, numbers, start, scales, state_scales, outputs, tape, states"
         with out.block(f"def forward_integers({arguments}):"):
             self._write_constants()
             with out.block("for t in range(steps):"):
@@ -126,6 +131,7 @@ class _Writer:
                         if plan.phases[group[0]] == phase:
                             self._write_rows(k)
                     self._write_loop(phase)
+                self._write_states()
         return out.text
 
     def _write_constants(self) -> None:
@@ -157,11 +163,11 @@ class _Writer:
             out(f"kept_{k} = np.empty(size, np.int32)")
 
     def _write_rows(self, k: int) -> None:
-        """The products of group k; biases follow in the loop, since they may be too large for float32."""
+        """The products of group k, onto its biases, and the real values of those rows that the backward pass reads."""
         group, reads_input = self.plan.groups[k]
         first = self.plan.row_order.index(group[0])
         self.out(f"part = rows[{first} * size : {first + len(group)} * size]")
-        self.out("part[:] = 0")
+        self.out(f"part[:] = all_biases[{first} * size : {first + len(group)} * size]")
         self.out(f"sums = part.reshape({len(group)} * units, batch)")
         if reads_input:
             self.out(f"accumulate(sums, W_{k}, x[t])")
@@ -169,6 +175,28 @@ class _Writer:
             node = self.plan.ops[argument]
             place = f"read[old, {self.plan.state_names.index(node.name)}]" if node.code == "state" else f"made_{argument}"
             self.out(f"accumulate(sums, R_{k}_{source}, {place}.reshape(units, batch))")
+        for m, (slot, op, _) in enumerate(self.plan.kept):
+            if op in group:
+                row = self.plan.row_order.index(op)
+                arrays = {"to": f"tape[t, {slot}]", "row": self._part("rows", row), "scale": self._part("all_scales", m)}
+                self.out.loop(arrays, ["to[j] = f(row[j]) * scale[j]"])
+
+    @staticmethod
+    def _part(name: str, m: int) -> str:
+        """Vector m of several that lie one behind the other."""
+        return f"{name}[{m} * size : {m + 1} * size]"
+
+    def _write_states(self) -> None:
+        """New states as rows read them in the next step, and as real values."""
+        for k, name in enumerate(self.plan.state_names):
+            arrays, lines = {"real": f"states[{k}, t + 1]", "new": f"now[new, {k}]"}, ["real[j] = f(new[j]) * unit"]
+            if name in self.state_sources:
+                arrays["read"] = f"read[new, {k}]"
+                lines.append("read[j] = new[j]")
+            if self.plan.updates[k] == self.plan.output:
+                arrays["out"] = "outputs[t]"
+                lines.append("out[j] = new[j]")
+            self.out.loop({**arrays, "unit": f"state_scales[{k}]"}, lines)
 
     def _write_loop(self, phase: int) -> None:
         """The element-wise operators of one phase, and what they leave behind."""
@@ -180,7 +208,7 @@ class _Writer:
 
         def part(name: str, m: int) -> str:
             """Vector m of those that were spread over the batch."""
-            return array(f"{name}_{m}", f"all_{name}[{m} * size : {m + 1} * size]")
+            return array(f"{name}_{m}", self._part(f"all_{name}", m))
 
         known: dict[int, str] = {}
 
@@ -207,13 +235,13 @@ class _Writer:
                 continue
             if op.code == "row":
                 m = plan.row_order.index(k)
-                lines.append(f"v{k} = i32(i32({array(f'row_{k}', f'rows[{m} * size : {m + 1} * size]')}) + {part('biases', m)})")
+                lines.append(f"v{k} = i32({array(f'row_{k}', self._part('rows', m))})")
                 known[k] = f"v{k}"
             elif op.code not in ("state", "vector"):
                 a = [read(argument) for argument in op.args]
                 n = [number(text) for text in plan.numbers_of(k)]
                 if op.code == "interpolate":
-                    lines.extend(self._interpolate(k, a[0], n, array))
+                    lines.extend(self._interpolate(k, a[0], n))
                 else:
                     parts = {f"n{m}": name for m, name in enumerate(n)}
                     if op.code == "rescale":
@@ -225,18 +253,16 @@ class _Writer:
         out_arguments = {**arrays, **scalars}
         self.out.loop(out_arguments, lines)
 
-    def _interpolate(self, k: int, v: str, n: list[str], array: object) -> list[str]:
-        """`operators.interpolate`, line by line."""
-        names = [name for name, _ in self.plan.segments]
-        segments = dict(self.plan.segments)[self.plan.ops[k].name]
-        assert callable(array)
-        table = str(array(f"table_{k}", f"tables[{names.index(self.plan.ops[k].name)}]")).removesuffix("[j]")
+    def _interpolate(self, k: int, v: str, n: list[str]) -> list[str]:
+        """`operators.interpolate`, line by line; an unsigned index needs no test for a negative one."""
+        index = [name for name, _ in self.plan.tables].index(self.plan.ops[k].name)
+        segments, table = len(self.plan.tables[index][1]) - 1, f"TABLE_{index}"
         return [
             f"reach = shift_right(shift_left(i32({segments}), {n[0]}), i32(1))",
             f"u = i32(min(max({v}, i32(-reach)), i32(reach - i32(1))) + reach)",
             f"k = shift_right(u, {n[0]})",
             f"r = i32(u - shift_left(k, {n[0]}))",
-            f"low, high = {table}[k], {table}[k + 1]",
+            f"low, high = {table}[np.uint32(k)], {table}[np.uint32(k) + np.uint32(1)]",
             f"v{k} = round_shift(i32(shift_left(low, {n[0]}) + i32(i32(high - low) * r)), i32({n[0]} + {n[1]}))",
         ]
 
@@ -250,14 +276,13 @@ class _Writer:
             lines.append(f"{array(f'made_{k}', f'made_{k}')} = {read(k)}")
         for state, update in enumerate(plan.updates):
             if update == k:
-                name = plan.state_names[state]
-                lines.append(f"{array(f'new_{name}', f'now[new, {state}]')} = {read(k)}")
-                if name in self.state_sources:
-                    lines.append(f"{array(f'read_{name}', f'read[new, {state}]')} = {read(k)}")
-                scalars[f"unit_{name}"] = f"state_scales[{state}]"
-                lines.append(f"{array(f'float_{name}', f'states[{state}, t + 1]')} = f({read(k)}) * unit_{name}")
-        if k == plan.output:
+                lines.append(f"{array(f'new_{state}', f'now[new, {state}]')} = {read(k)}")
+        if k == plan.output and k not in plan.updates:
             lines.append(f"{array('out', 'outputs[t]')} = {read(k)}")
-        for m, (slot, op) in enumerate(plan.kept):
-            if op == k:
-                lines.append(f"{array(f'tape_{slot}', f'tape[t, {slot}]')} = f({read(k)}) * {array(f'scales_{m}', f'all_scales[{m} * size : {m + 1} * size]')}")
+        for m, (slot, op, per_unit) in enumerate(plan.kept):
+            if op == k and plan.ops[op].code != "row":
+                if per_unit:
+                    scale = array(f"scales_{m}", self._part("all_scales", m))
+                else:
+                    scale, scalars[f"scale_{m}"] = f"scale_{m}", f"scales[{m}, 0]"
+                lines.append(f"{array(f'tape_{slot}', f'tape[t, {slot}]')} = f({read(k)}) * {scale}")

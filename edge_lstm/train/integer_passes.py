@@ -132,16 +132,12 @@ def _prepared(lowered: LoweredLayer, memory: LayerMemory) -> _Layer:
         for source in range(len(rows[0].R)):
             parts += [row.R[source].ravel() for row in rows]
     units = layer.units
-    longest = max((segments + 1 for _, segments in plan.segments), default=1)
-    tables = np.zeros((max(len(plan.segments), 1), longest), np.int32)
-    for k, (name, segments) in enumerate(plan.segments):
-        tables[k, : segments + 1] = layer.tables[name]
     vectors = np.array([layer.vectors[name] for name in plan.vectors], np.int32).reshape(-1, units)
     scales = np.empty((len(plan.kept), units), np.float32)
     for k, op in enumerate(sorted(memory.plan.saved)):
         scales[k] = lowered.values[op].scale
     arguments = (
-        np.concatenate(parts).astype(product_type), np.array([layer.rows[name].bias for name in order], np.int32), vectors, tables,
+        np.concatenate(parts).astype(product_type), np.array([layer.rows[name].bias for name in order], product_type), vectors,
         np.array(constants(layer) or [0], np.int32), np.array([s.initial for s in layer.states], np.int32), scales,
         np.array([s.scale for s in layer.states], np.float32),
     )  # fmt: skip
@@ -149,7 +145,7 @@ def _prepared(lowered: LoweredLayer, memory: LayerMemory) -> _Layer:
 
 
 def _widest(layer: IntegerRecurrent) -> int:
-    """Largest magnitude that a sum of products can reach, in any order and without the bias (inputs and sources lie in [-127, 127])."""
+    """Largest magnitude that a row can reach, in any order of its products (inputs and sources lie in [-127, 127])."""
     widest = 0
     for row in layer.rows.values():
         reach = np.zeros(layer.units, np.int64)
@@ -157,7 +153,7 @@ def _widest(layer: IntegerRecurrent) -> int:
             reach += np.abs(row.W.astype(np.int64)).sum(1) << row.input_shift
         for R in row.R:
             reach += np.abs(R.astype(np.int64)).sum(1)
-        widest = max(widest, INT8 * int(reach.max()))
+        widest = max(widest, int((INT8 * reach + np.abs(row.bias.astype(np.int64))).max()))
     return widest
 
 

@@ -30,6 +30,10 @@ class Source:
     def __call__(self, line: str = "") -> None:
         self._lines.append("    " * self._depth + line if line else "")
 
+    def constant(self, line: str) -> None:
+        """A global of the module."""
+        self._header += line + "\n"
+
     @contextmanager
     def block(self, line: str) -> Iterator[None]:
         """Everything written inside is indented below `line`."""
