@@ -22,7 +22,6 @@ from firmware_gen.layers import LayerText, layer_text
 from firmware_gen.names import prefix_of
 from firmware_gen.tables import BYTES, Tables, signed_type, unsigned_type
 
-INT32 = 2**31 - 1
 FUNCTIONS = (
     "reset", "normalize", "push", "step", "ready", "class", "class_name", "scores", "state", "round", "clip", "dot", "dot_sum", "rescale",
     "curve", "recurrent", "shift_is_arithmetic",
@@ -137,7 +136,6 @@ def build(network: IntegerNetwork, prefix: str | None = None) -> Model:
     """
     prove_network(network)
     before, dense, mean = _in_order(network)
-    _check_products(network)
     name = prefix_of(network.name, prefix)
     tables = Tables(name, {f"{name}_{function}" for function in FUNCTIONS})
     normalize = _normalize(network, tables)
@@ -172,27 +170,6 @@ def _in_order(network: IntegerNetwork) -> tuple[list[IntegerRecurrent | FeedForw
     if any(layer.limit is None for layer in dense[:-1]):
         raise EdgeLstmError("C code needs hidden dense layers that requantize to 8 bits (limit, multiplier and shift are missing)")
     return first, dense, network.read_out.kind == "mean"
-
-
-def _check_products(network: IntegerNetwork) -> None:
-    """The 32-bit products that the proof of the layers does not cover: normalization, hidden dense layers, curves."""
-    front = network.normalize
-    rescalings = [("normalization", front.limit, front.multiplier, front.shift)]
-    for layer in network.layers:
-        if isinstance(layer, (IntegerDense, IntegerConv1d)) and layer.limit is not None and layer.multiplier is not None:
-            rescalings.append(("dense layer or convolution", layer.limit, layer.multiplier, layer.shift))
-    for what, limit, multiplier, shift in rescalings:
-        worst = int((limit.astype(np.int64) * multiplier).max(initial=0)) + (1 << shift >> 1)
-        if worst > INT32 or limit.min(initial=0) < 0 or multiplier.min(initial=0) < 0:
-            raise EdgeLstmError(f"{what}: limit * multiplier + half = {worst} leaves 32 bits; quantize the network again")
-    if 32768 * front.decimation + int(np.abs(front.offset.astype(np.int64)).max(initial=0)) > INT32:
-        raise EdgeLstmError("normalization: the sum of a block minus its offset leaves 32 bits; use a smaller decimation")
-    for layer in network.recurrent:
-        for op in layer.ops:
-            if op.code == "interpolate":
-                steepest = int(np.abs(np.diff(layer.tables[op.name].astype(np.int64))).max(initial=0)) << op.numbers[0]
-                if steepest > INT32:
-                    raise EdgeLstmError(f"curve {op.name}: a segment of slope {steepest} leaves 32 bits; use narrower segments")
 
 
 def _normalize(network: IntegerNetwork, tables: Tables) -> dict[str, str]:
