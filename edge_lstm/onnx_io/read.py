@@ -21,7 +21,7 @@ from edge_lstm.onnx_io.read_layers import finished_layers
 from edge_lstm.onnx_io.read_refusals import Refusal, UnsupportedModel
 from edge_lstm.onnx_io.read_sizes import Size, symbol
 from edge_lstm.onnx_io.read_tail import check_output
-from edge_lstm.onnx_io.read_values import Axis, IntegerInput, Refused, Signal, Value, describe, holds_states
+from edge_lstm.onnx_io.read_values import Axis, IntegerInput, Refused, Signal, Step, Value, describe, holds_states
 from edge_lstm.onnx_io.read_walk import Walk, initializers
 
 __all__ = ["UnsupportedModel", "read_network"]
@@ -125,6 +125,8 @@ def _output_signal(walk: Walk, name: str, outputs: tuple[str, ...]) -> Signal | 
     if holds_states(value) and not all(holds_states(other) for other in others):
         return None
     try:
+        if isinstance(value, Step):
+            value = walk.unrolled.closed(value, walk.roles)
         if isinstance(value, Refused):
             raise Refusal(f"cannot be read: {value.reason}" if value.reason else "")
         if not isinstance(value, Signal):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 
+if TYPE_CHECKING:
+    from edge_lstm.onnx_io.read_unrolled import Unrolled
 from edge_lstm.onnx_io.read_refusals import Refusal
 from edge_lstm.onnx_io.read_values import Axis, IntegerInput, Readable, Refused, Signal, Value, describe
 
@@ -59,6 +61,12 @@ class Node:
     attributes: Mapping[str, Any]
     opset: int
     roles: Roles
+    unrolled: Unrolled
+
+    @property
+    def is_unrolled(self) -> bool:
+        """Whether many steps are taken out of the first input: a loop that the exporter has unrolled."""
+        return self.proto.input[0] in self.unrolled.names
 
     @property
     def operator(self) -> str:

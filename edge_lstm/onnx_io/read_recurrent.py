@@ -22,6 +22,7 @@ from edge_lstm.onnx_io.read_values import (
     IntegerInput,
     Refused,
     Signal,
+    Step,
     Value,
     concrete,
     describe,
@@ -242,6 +243,8 @@ def _states(node: Node, kind: Kind, signal: Signal, directions: int, batch_first
 def _starts_at_zero(node: Node, value: Value, signal: Signal) -> bool:
     """Whether the initial state is an input of the graph, or a piece of one, and nothing that the network computes; noted if so."""
     whole = isinstance(value, Signal) and not value.layers and value.scale is None
+    if isinstance(value, Step) and not value.is_input:
+        return False
     if not whole and not isinstance(value, Refused):
         return False
     source = value.source if isinstance(value, (Signal, Refused)) else ""

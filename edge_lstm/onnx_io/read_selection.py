@@ -62,6 +62,9 @@ def _one(node: Node, value: Readable, axis: int, index: Size, keeps: bool) -> Va
         raise Refusal(f"takes a part of {describe(value)}")
     size = value.shape[axis]
     last = index in (-1, size - 1)
+    if node.is_unrolled and _is_time(node, value, axis) and isinstance(index, int):
+        step = node.unrolled.step(value, axis, index, node.roles)
+        return step if keeps else with_axes(step, tuple(d for a, d in enumerate(step.axes) if a != axis))
     if node.roles.is_role(value, axis, "time") and value.layers:
         if last:
             value = read_out(value, "last")
@@ -76,6 +79,14 @@ def _one(node: Node, value: Readable, axis: int, index: Size, keeps: bool) -> Va
         return _piece(node, value, reason)
     kept: tuple[tuple, ...] = ((),) if keeps else ()
     return with_axes(value, (*value.axes[:axis], *kept, *value.axes[axis + 1 :]))
+
+
+def _is_time(node: Node, value: Signal, axis: int) -> bool:
+    """Whether the dimension can be the time axis of a loop: one axis of known size, in front of the features."""
+    axes = value.axes[axis]
+    known = node.roles.axis(value.source, "time")
+    shape = len(value.axes) == 3 and axis < 2 and len(axes) == 1 and isinstance(axes[0].size, int) and axes[0].size > 1
+    return shape and len(value.axes[2]) == 1 and known in ("", axes[0].name) and not value.softmax and value.half is None
 
 
 def _piece(node: Node, value: Signal, reason: str) -> Refused:
@@ -171,17 +182,22 @@ def _split(node: Node) -> Value | tuple[Value, ...]:
     axis = resolve_axis(node.attribute("axis", 0), len(value.shape))
     if isinstance(value, Signal) and has_directions(value, axis) and len(node.proto.output) == 2:
         return take_direction(value, axis, 0), take_direction(value, axis, 1)
+    if isinstance(value, Signal) and _is_time(node, value, axis) and value.shape[axis] == len(node.proto.output):
+        return tuple(node.unrolled.step(value, axis, k, node.roles) for k in range(len(node.proto.output)))
     if not isinstance(value, Constant):
         raise Refusal(f"splits {describe(value)}; only a chain of layers is read")
     lengths = sizes(node.value(1), "the lengths") if node.input(1) is not None else node.attribute("split")
-    array = concrete(value, "the value that is split")
+    if value.array.shape[axis] != value.shape[axis]:
+        raise Refusal(f"splits {describe(value)} along an axis whose size depends on the input")
+    array = value.array
     count = len(node.proto.output)
     if lengths is None:
         piece = -(-array.shape[axis] // count)
         bounds = [piece * (k + 1) for k in range(count - 1)]
     else:
         bounds = np.cumsum(np.asarray(lengths, np.int64))[:-1].tolist()
-    return tuple(constant(part) for part in np.split(array, bounds, axis))
+    parts = np.split(array, bounds, axis)
+    return tuple(Constant(part, (*value.shape[:axis], part.shape[axis], *value.shape[axis + 1 :])) for part in parts)
 
 
 SELECTION_OPERATORS: dict[str, Operator] = {

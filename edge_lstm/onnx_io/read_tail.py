@@ -16,11 +16,23 @@ from edge_lstm.onnx_io.read_node import Node, Operator, operator, resolve_axis
 from edge_lstm.onnx_io.read_quantized import scaled
 from edge_lstm.onnx_io.read_recurrent import as_float
 from edge_lstm.onnx_io.read_refusals import Refusal
-from edge_lstm.onnx_io.read_shapes import axes_of, with_axes
-from edge_lstm.onnx_io.read_values import Constant, Quantized, Signal, Value, concrete, constant, describe, shape_text
+from edge_lstm.onnx_io.read_shapes import axes_of, repeated, with_axes
+from edge_lstm.onnx_io.read_values import Array, Constant, Quantized, Signal, Value, concrete, constant, describe, shape_text
+
+
+def _of_repeated(node: Node, B: Array) -> Constant | None:
+    """The product of a constant that is repeated for a batch of unknown size (a state of zeros, say) with the matrix B."""
+    left = node.value(0)
+    if not isinstance(left, Constant):
+        return None
+    if B.ndim != 2 or not left.shape or left.array.shape[-1] != left.shape[-1] or left.shape[-1] != B.shape[0]:
+        raise Refusal(f"multiplies {describe(left)} by a matrix of shape {list(B.shape)}")
+    return Constant(as_float(left.array) @ as_float(B), (*left.shape[:-1], B.shape[1]))
 
 
 def _gemm(node: Node) -> Value:
+    if isinstance(node.value(0), Constant):
+        return _constant_gemm(node)
     signal = node.signal(0)
     if node.attribute("transA", 0):
         raise Refusal("attribute transA = 1 is not read: the signal must be the left factor as it is")
@@ -34,9 +46,24 @@ def _gemm(node: Node) -> Value:
     return add_dense(signal, W, b.astype(W.dtype), 1, node.roles)
 
 
+def _constant_gemm(node: Node) -> Value:
+    B = concrete(node.value(1), "the weight matrix", 2)
+    product = _of_repeated(node, B.T if node.attribute("transB", 0) else B)
+    if product is None or node.attribute("transA", 0):
+        raise Refusal("multiplies a transposed constant")
+    scaled_product = Constant(as_float(product.array) * np.float32(node.attribute("alpha", 1.0)), product.shape)
+    if node.input(2) is None:
+        return scaled_product
+    bias = as_float(concrete(node.value(2), "the bias")) * np.float32(node.attribute("beta", 1.0))
+    return _constant_arithmetic("Add", scaled_product, constant(bias))
+
+
 def _matmul(node: Node) -> Value:
-    signal = node.signal(0)
     B = concrete(node.value(1), "the weight matrix")
+    product = _of_repeated(node, B)
+    if product is not None:
+        return product
+    signal = node.signal(0)
     if B.ndim < 2 or any(size != 1 for size in B.shape[:-2]) or B.ndim > len(signal.axes):
         raise Refusal(f"multiplies by weights of shape {list(B.shape)}; expected one matrix")
     W = as_float(B.reshape(B.shape[-2:]).T)
@@ -89,7 +116,11 @@ _ON_CONSTANTS: dict[str, Callable] = {"Add": np.add, "Sub": np.subtract, "Mul": 
 
 
 def _constant_arithmetic(name: str, left: Constant, right: Constant) -> Value:
-    """Arithmetic on sizes; on plain numbers the graph's constants are folded before they come here."""
+    """Arithmetic on sizes, or on states that are repeated for a batch of unknown size; all else has been folded before it comes here."""
+    if all(side.array.dtype.kind == "f" for side in (left, right)):
+        shape = repeated(left, right.shape).shape
+        function = {"Div": np.true_divide}.get(name, _ON_CONSTANTS[name])
+        return Constant(np.asarray(function(left.array, right.array)), shape)
     if left.array.shape != left.shape or right.array.shape != right.shape:
         raise Refusal("computes with a constant that is repeated along an axis of unknown size")
     if any(side.array.dtype.kind not in "iuO" for side in (left, right)):

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from edge_lstm.network import FloatArray, Layer
 from edge_lstm.onnx_io.read_refusals import Refusal
 from edge_lstm.onnx_io.read_sizes import Size, product
+from edge_lstm.onnx_io.read_vectors import Vector
 
 Array = npt.NDArray[np.generic]
 
@@ -74,6 +75,18 @@ class Signal:
     @property
     def shape(self) -> tuple[Size, ...]:
         return tuple(product(axis.size for axis in dimension) for dimension in self.axes)
+
+
+@dataclass(frozen=True)
+class Step(Signal):
+    """One step of a sequence, in a loop that the exporter has unrolled.
+
+    vector: formula of the step's features; steps: length of the sequence; is_input: whether it is a step of the graph's input as it is.
+    """
+
+    vector: Vector | None = None
+    steps: int = 0
+    is_input: bool = False
 
 
 @dataclass(frozen=True)

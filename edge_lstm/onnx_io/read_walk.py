@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,8 @@ from edge_lstm.onnx_io.read_refusals import Refusal
 from edge_lstm.onnx_io.read_selection import SELECTION_OPERATORS
 from edge_lstm.onnx_io.read_shapes import SHAPE_OPERATORS
 from edge_lstm.onnx_io.read_tail import TAIL_OPERATORS
-from edge_lstm.onnx_io.read_values import Constant, IntegerInput, Refused, Value, concrete, constant, holds_states
+from edge_lstm.onnx_io.read_unrolled import STEP_OPERATORS, Unrolled
+from edge_lstm.onnx_io.read_values import Constant, IntegerInput, Refused, Signal, Step, Value, concrete, constant, holds_states
 
 OPERATORS: dict[str, Operator] = {
     **SHAPE_OPERATORS,
@@ -49,6 +51,7 @@ class Walk:
     opset: int
     values: dict[str, Value]
     roles: Roles = field(default_factory=Roles)
+    unrolled: Unrolled = field(default_factory=Unrolled)
     reasons: list[str] = field(default_factory=list)
 
     def refuse(self, reason: str) -> None:
@@ -59,6 +62,7 @@ class Walk:
     def run(self, graph: onnx.GraphProto, wanted: tuple[str, ...]) -> None:
         """Reads the nodes of `graph` that `wanted` values depend on; all others can have no effect."""
         needed = needed_nodes(graph, wanted, self.values)
+        self.unrolled.names |= cut_often(graph)
         for index, proto in enumerate(graph.node):
             if index in needed:
                 self._node(proto)
@@ -106,7 +110,15 @@ class Walk:
             return (refused[0],) * len(proto.output)
         if self._told(read):
             return ()
-        return reader.read(Node(proto, inputs, attributes, self.opset, self.roles))
+        if any(isinstance(value, Step) for value in inputs) and name not in SHAPE_OPERATORS:
+            if name in STEP_OPERATORS:
+                reader = STEP_OPERATORS[name]
+            else:
+                inputs = tuple(self._closed(value) if isinstance(value, Step) and not value.is_input else value for value in inputs)
+        return reader.read(Node(proto, inputs, attributes, self.opset, self.roles, self.unrolled))
+
+    def _closed(self, value: Step) -> Signal:
+        return self.unrolled.closed(value, self.roles)
 
     def _told(self, inputs: tuple[Value | None, ...]) -> bool:
         """Whether an input is refused; its reason is put on the list."""
@@ -129,6 +141,12 @@ class Walk:
             self.refuse(f"{label(proto)}: the condition is computed from the input: {HINTS['If']}")
             results = (Refused(),) * len(proto.output)
         self.values.update(zip(proto.output, results, strict=True))
+
+
+def cut_often(graph: onnx.GraphProto) -> set[str]:
+    """Names of values from which at least three pieces are taken one by one: sequences of unrolled loops, among others."""
+    cuts = Counter(node.input[0] for node in graph.node if node.op_type in ("Gather", "Slice"))
+    return {name for name, count in cuts.items() if count >= 3}
 
 
 def _rearranges_states(proto: onnx.NodeProto, inputs: tuple[Value | None, ...]) -> bool:
