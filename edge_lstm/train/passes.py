@@ -92,10 +92,11 @@ class Passes:
         self._inputs: list[Array] = []  # of the dense layers, and the output of the last
         self._x = np.zeros((steps, network.inputs, batch), dtype)
         self._shares = np.zeros((steps, batch), dtype)
+        self._lengths = np.full(batch, steps)
 
     def scores(self, vector: Array, x: Array, lengths: npt.NDArray[np.int64]) -> Array:
         """Outputs before any softmax, [outputs, columns]. x: [time, inputs, batch]; lengths: [batch] valid steps of each sequence."""
-        self._x = x
+        self._x, self._lengths = x, lengths
         for memory in self.memory:
             memory.forward(x, vector[memory.part], memory.initial, memory.tape, memory.states)
             x = memory.h
@@ -137,10 +138,14 @@ class Passes:
         return gradient
 
     def ranges(self) -> list[dict[str, float]]:
-        """For each recurrent layer state -> largest magnitude in the last forward pass."""
-        return [
-            {s: float(np.abs(memory.states[k]).max()) for k, s in enumerate(memory.layer.cell.states)} for memory in self.memory
-        ]
+        """For each recurrent layer state -> largest magnitude in valid steps of the last forward pass."""
+        found = []
+        for memory in self.memory:
+            outer = np.abs(memory.states).reshape(len(memory.states), self.steps + 1, memory.layer.units, self.batch)
+            valid = np.arange(self.steps + 1)[:, None] <= self._lengths
+            largest = np.where(valid[:, None], outer, 0).max((1, 2, 3))
+            found.append({s: float(largest[k]) for k, s in enumerate(memory.layer.cell.states)})
+        return found
 
     def dense_ranges(self) -> list[float]:
         """For each dense layer the largest magnitude of its output in the last forward pass."""

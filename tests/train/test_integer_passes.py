@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from random_networks import random_counts, random_input, random_network
@@ -11,7 +13,7 @@ from edge_lstm.engine import reference
 from edge_lstm.fixed_point.quantize import Options, Ranges, calibrate, quantize_with_ranges
 from edge_lstm.network import Network
 from edge_lstm.train.integer_passes import IntegerPasses
-from edge_lstm.train.parameters import network_vector, with_network_vector
+from edge_lstm.train.parameters import network_vector, with_network_vector, with_vector
 from edge_lstm.train.passes import Passes
 
 BATCH, STEPS, INPUTS, UNITS = 7, 11, 5, 6
@@ -45,13 +47,23 @@ def check(network: Network, rng: np.random.Generator, options: Options | None = 
     return integers
 
 
+@pytest.mark.usefixtures("without_compiling")
 @pytest.mark.parametrize("cell", sorted(family()))
-@pytest.mark.parametrize("gates", ["threshold", "mixed"])
+@pytest.mark.parametrize("gates", ["threshold", "sigmoid", "mixed"])
 def test_scores_and_states_in_training_are_those_of_the_reference_engine(cell: str, gates: str) -> None:
     rng = np.random.default_rng(len(cell))
-    check(random_network(rng, cell, INPUTS, UNITS, gates, "mean", steps=STEPS, decimation=2), rng)
+    check(random_network(rng, cell, INPUTS, UNITS, gates, "mean", steps=STEPS, decimation=2, squash="any"), rng)
 
 
+@pytest.mark.parametrize(("cell", "gates"), [("lstm", "threshold"), ("gru_reset_before", "mixed"), ("lstm_peephole", "sigmoid")])
+def test_compiled_kernels_have_the_reference_bits(cell: str, gates: str) -> None:
+    rng = np.random.default_rng(17)
+    network = random_network(rng, cell, INPUTS, UNITS, gates, "mean", steps=STEPS, decimation=2)
+    check(network, rng)
+    check(network, rng, extremes=True)
+
+
+@pytest.mark.usefixtures("without_compiling")
 @pytest.mark.parametrize(("read_out", "hidden", "layers"), [("last", 5, 1), ("every", 0, 2), ("mean", 0, 2), ("last", 0, 1)])
 def test_read_outs_dense_layers_and_stacks_have_the_reference_bits(read_out: str, hidden: int, layers: int) -> None:
     rng = np.random.default_rng(3)
@@ -61,3 +73,35 @@ def test_read_outs_dense_layers_and_stacks_have_the_reference_bits(read_out: str
     check(network, rng)
     check(network, rng, extremes=True)
     check(network, rng, Options({"i": 7, "g": 1}))
+
+
+@pytest.mark.usefixtures("without_compiling")
+def test_rows_too_wide_for_float32_are_summed_in_int32() -> None:
+    """140 inputs of the largest weights, counted 2^6-fold, reach beyond 2^24."""
+    rng = np.random.default_rng(4)
+    network = random_network(rng, "lstm", 140, UNITS, "threshold", "mean", steps=STEPS, decimation=2)
+    rows = {name: replace(row, W=np.sign(row.W) * 3.0, R=(row.R[0] * 1e-3,)) for name, row in network.recurrent[0].rows.items()}
+    network = network.with_layers((replace(network.recurrent[0], rows=rows), *network.layers[1:]))
+    integers = check(network, rng, extremes=True)
+    assert integers._layers[0].product_type is np.int32
+
+
+@pytest.mark.usefixtures("without_compiling")
+@pytest.mark.parametrize("cell", sorted(family()))
+def test_represented_numbers_are_the_trained_ones_to_half_a_step(cell: str) -> None:
+    rng = np.random.default_rng(5)
+    network = random_network(rng, cell, INPUTS, UNITS, "threshold", "mean", steps=STEPS, decimation=2)
+    ranges = calibrate(network, random_input(rng, network, 8, STEPS))
+    _, integers, represented = in_training(network, ranges, random_input(rng, network, BATCH, STEPS), Options())
+    vector, layer = network_vector(network), network.recurrent[0]
+    found, lowered = with_vector(layer, represented[integers.passes.memory[0].part]), integers._layers[0].lowered.layer
+    for name, row in layer.rows.items():
+        step = lowered.rows[name].scale[:, None]
+        if row.W is not None:
+            np.testing.assert_array_less(
+                np.abs(found.rows[name].W - row.W), step * 2 ** lowered.rows[name].input_shift / lowered.input_scale * 0.501
+            )
+        for R, old in zip(found.rows[name].R, row.R, strict=True):
+            scales = [s.scale * (256 if s.limit > 127 else 1) for s in lowered.states]
+            np.testing.assert_array_less(np.abs(R - old), step / min(s for s in scales if s >= 2**-8) * 0.501)
+    assert not np.array_equal(represented, vector)

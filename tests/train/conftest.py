@@ -1,0 +1,3 @@
+from interpreted import without_compiling
+
+__all__ = ["without_compiling"]
