@@ -16,7 +16,7 @@ from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.network import Network
 from edge_lstm.report.content import Latencies, Latency
-from edge_lstm.report.timing import Timing, interleaved, machine, versions
+from edge_lstm.report.timing import Timing, interleaved, load, machine, versions
 from firmware_gen.model import build
 
 C_WINDOWS = 64  # windows of one call into the compiled C, so that the call itself does not count
@@ -46,7 +46,7 @@ def latencies(
     timed_steps, timed_windows = _timed(step, rounds), _timed(window, rounds)
     rows = [Latency(name, timed_steps.get(name), timed_windows.get(name), *notes[name]) for name in notes]
     how = (
-        f"Measured here: {machine()}; {versions('numpy', 'numba', 'onnxruntime')}; one thread; "
+        f"Measured here: {machine()}; {load()}; {versions('numpy', 'numba', 'onnxruntime')}; one thread; "
         f"medians of {rounds} rounds in which all took turns. A step is one normalized input in, state carried on; "
         "a window starts from a reset and ends with scores, on inputs normalized beforehand (the C starts from raw counts)."
     )

@@ -145,7 +145,10 @@ def cross_validate(prepared: Prepared, plan: Plan, folds: int, *, progress: Prog
 
     Raises EdgeLstmError when people are unknown or fewer than folds.
     """
-    parts = data.person_folds(prepared.windows.person, folds, plan.seed)
+    try:
+        parts = data.person_folds(prepared.windows.person, folds, plan.seed)
+    except EdgeLstmError as error:
+        raise type(error)(f"{error}; or train without cross-validation (0 folds)") from error
     trained = fit_many([(prepared.taken(training), plan) for training, _ in parts], "training folds", progress)
     found = []
     for (training, test), made in zip(parts, trained, strict=True):

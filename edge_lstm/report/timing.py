@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -73,6 +74,14 @@ def machine() -> str:
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     cores = f", {len(models)} cores" if models else ""
     return f"{models[0] if models else name}{cores}, {platform.system()} {platform.machine()}"
+
+
+def load() -> str:
+    """How busy the machine is: "load average 1.2 in the last minute"; empty where the system does not say."""
+    try:
+        return f"load average {os.getloadavg()[0]:.1f} in the last minute"
+    except (AttributeError, OSError):  # Windows
+        return ""
 
 
 def versions(*packages: str) -> str:
