@@ -214,7 +214,7 @@ def test_mutilated_loops_are_refused_or_read_as_onnx_runtime_runs_them() -> None
     rng = np.random.default_rng(5)
     x = rng.normal(0, 1, (3, STEPS, INPUTS)).astype(np.float32)
     read = refused = 0
-    for trial in range(250):
+    for trial in range(150):
         graph = Graph({"x": (3, STEPS, INPUTS)}, seed=trial)
         loop = Loop(graph, list(NAMES)[trial % len(NAMES)], INPUTS, UNITS)
         for t in range(STEPS):
@@ -245,5 +245,5 @@ def test_mutilated_loops_are_refused_or_read_as_onnx_runtime_runs_them() -> None
             continue
         read += 1
         np.testing.assert_allclose(network(x), expected, rtol=0, atol=1e-5)
-    assert read > 25
-    assert refused > 50
+    assert read > 15
+    assert refused > 40
