@@ -139,6 +139,10 @@ class Code:
         """Bitwise and."""
         return self.builder.and_(a, b)
 
+    def either_bits(self, a: Value, b: Value) -> Value:
+        """Bitwise or."""
+        return self.builder.or_(a, b)
+
     def shift_left(self, a: Value, b: Value) -> Value:
         return self.builder.shl(a, b)
 
@@ -204,7 +208,7 @@ class Code:
         return self.dot_pairs(start, self.builder.bitcast(pair, _PAIRS), self.builder.bitcast(factors, _PAIRS))
 
     def lookup(self, table: Value, index: Value) -> Value:
-        """table[index] of an int32 table at an address; sixteen loads."""
+        """table[index] of an int32 table at an address, for an index of either sign; sixteen loads."""
         b = self.builder
         pointer, found = b.inttoptr(table, _I32.as_pointer()), ir.Constant(_LANES, ir.Undefined)
         for lane in range(LANES):
@@ -213,11 +217,13 @@ class Code:
         return found
 
     def lookup64(self, table: Value, index: Value) -> Value:
-        """table[index] of 64 int32 entries, which lie in four AVX-512 registers: no loads from computed addresses."""
-        quarters = [self.lanes_at(self.plus(table, LINE * k)) for k in range(4)]
+        """table[index] for -32 <= index < 32, from four AVX-512 registers: no loads from computed addresses.
+
+        vpermi2d selects by the five lowest bits, which count the entries of either half from its start.
+        """
+        quarters = [self.lanes_at(self.plus(table, LINE * k)) for k in (-2, -1, 0, 1)]
         low, high = (self._call("llvm.x86.avx512.vpermi2var.d.512", [quarters[k], index, quarters[k + 1]]) for k in (0, 2))
-        upper = self.builder.icmp_signed("!=", self.both(index, self.constant(32)), self.constant(0))
-        return self.builder.select(upper, high, low)
+        return self.builder.select(self.builder.icmp_signed("<", index, self.constant(0)), low, high)
 
     def _call(self, name: str, arguments: Sequence[Value]) -> Value:
         function = ir.FunctionType(_LANES, [a.type for a in arguments])

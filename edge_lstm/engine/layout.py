@@ -11,10 +11,8 @@ generated source; those that depend on sizes stand in the header, so that one co
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 from edge_lstm.engine.plan import LayerPlan
-from edge_lstm.fixed_point.integer_network import IntegerRecurrent
 
 LINE = 64  # bytes of a cache line, and of sixteen int32
 LANES = 16
@@ -69,10 +67,14 @@ class Curve:
 
 @dataclass(frozen=True)
 class LayerStructure:
-    """All of a recurrent layer that its kernel depends on: the schedule, and the structure of each table."""
+    """All of a recurrent layer that its kernel depends on.
+
+    plan: the schedule; curves: the structure of each table; within: interpolations whose argument never leaves the table.
+    """
 
     plan: LayerPlan
     curves: dict[str, Curve]
+    within: tuple[int, ...]
 
     @property
     def rows(self) -> tuple[int, ...]:
@@ -106,7 +108,7 @@ NUMBERS: dict[str, tuple[str, ...]] = {
     "multiply": ("shift", "half"),
     "shift": ("shift", "half"),
     "raise": ("shift",),
-    "interpolate": ("low", "high", "reach", "segment_shift", "segment_mask", "segment_one", "shift", "half"),
+    "interpolate": ("low", "high", "segment_shift", "segment_mask", "segment_one", "shift", "half"),
 }
 
 
@@ -147,11 +149,3 @@ class Structure:
 def padded(count: int, multiple: int = LANES) -> int:
     """`count` rounded up to a multiple."""
     return -(-count // multiple) * multiple
-
-
-def curve_of(layer: IntegerRecurrent, name: str) -> Curve:
-    """The structure of a table of `layer`."""
-    knots = layer.tables[name].astype(int)
-    shifts = [op.numbers[0] for op in layer.ops if op.code == "interpolate" and op.name == name]
-    steepest = max((abs(int(b) - int(a)) for a, b in pairwise(knots)), default=0)
-    return Curve(len(knots) - 1, steepest <= 32767 and max(shifts) <= 14)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edge_lstm.engine.curves import curve_of, rescale_limits, table_reach, within_tables
 from edge_lstm.engine.layout import (
     DENSE_SLOTS,
     LANES,
@@ -19,7 +20,6 @@ from edge_lstm.engine.layout import (
     LayerStructure,
     Structure,
     Target,
-    curve_of,
     padded,
 )
 from edge_lstm.engine.plan import Phase, plan
@@ -83,7 +83,8 @@ def structure_of(stack: Stack) -> Structure:
     layers = []
     for layer in stack.recurrent:
         schedule = plan(layer)
-        layers.append(LayerStructure(schedule, {name: curve_of(layer, name) for name in schedule.tables}))
+        curves = {name: curve_of(layer, name) for name in schedule.tables}
+        layers.append(LayerStructure(schedule, curves, within_tables(layer, schedule)))
     return Structure(tuple(layers), stack.read_out.kind)
 
 
@@ -159,6 +160,7 @@ def _pack_normalize(buffer: _Buffer, front: Normalize | None) -> dict[str, int]:
 class _LayerPacker:
     def __init__(self, layer: IntegerRecurrent, structure: LayerStructure, target: Target):
         self.layer, self.structure, self.plan, self.target = layer, structure, structure.plan, target
+        self.limits = rescale_limits(layer, structure.plan)
         self.padded = padded(layer.units)
         self.groups = self.padded // LANES
         self.segment_bytes = self.padded * target.source_bytes
@@ -225,8 +227,7 @@ class _LayerPacker:
         for name in self.plan.vectors:
             values[f"vector {name}"] = self.layer.vectors[name].astype(np.int64)
         for name in self.plan.rescales:
-            limit = self.layer.vectors[f"{name}.limit"].astype(np.int64)
-            values |= {f"{name}.low": -limit, f"{name}.high": limit}
+            values[f"{name}.low"], values[f"{name}.high"] = self.limits[name]
             values[f"{name}.multiplier"] = self.layer.vectors[f"{name}.multiplier"].astype(np.int64)
         names = self.structure.constant_names
         packed = np.zeros((len(names), self.padded), np.int32)
@@ -235,12 +236,12 @@ class _LayerPacker:
         return np.ascontiguousarray(packed.reshape(len(names), self.groups, LANES).transpose(1, 0, 2))
 
     def table(self, name: str) -> Int32Array:
-        """Paired: low half knot, high half difference to the next. Otherwise all knots, then all differences."""
+        """Paired: high half knot, low half difference to the next. Otherwise all knots, then all differences."""
         curve = self.structure.curves[name]
         knots = self.layer.tables[name].astype(np.int64)
         steps = knots[1:] - knots[:-1]
         if curve.paired:
-            return ((steps << 16) | (knots[:-1] & 0xFFFF)).astype(np.int32)
+            return ((knots[:-1] << 16) | (steps & 0xFFFF)).astype(np.int32)
         return np.concatenate([knots[:-1], steps]).astype(np.int32)
 
     def numbers(self) -> dict[str, int]:
@@ -256,10 +257,10 @@ class _LayerPacker:
                 values[f"{index} shift"] = op.numbers[0]
             elif op.code == "interpolate":
                 segment, out = op.numbers
-                reach = self.structure.curves[op.name].segments << segment >> 1
+                reach = table_reach(self.layer, op)
                 values |= {
-                    f"{index} low": -reach, f"{index} high": reach - 1, f"{index} reach": reach, f"{index} segment_shift": segment,
-                    f"{index} segment_mask": (1 << segment) - 1, f"{index} segment_one": 1 << segment,
+                    f"{index} low": -reach, f"{index} high": reach - 1, f"{index} segment_shift": segment,
+                    f"{index} segment_mask": (1 << segment) - 1, f"{index} segment_one": 1 << segment + 16,
                     f"{index} shift": segment + out, f"{index} half": half(segment + out),
                 }  # fmt: skip
         return values

@@ -178,20 +178,22 @@ class Tile:
         if op.code == "complement":  # its number is part of the structure: LLVM then sees through the complement of a threshold
             return code.subtract(code.constant(op.numbers[0]), arguments[0])
         if op.code == "interpolate":
-            return self._interpolate(places, op, arguments[0], place)
+            return self._interpolate(places, index, op, arguments[0], place)
         return _OPERATORS[op.code](code, arguments, place)
 
-    def _interpolate(self, places: Places, op: IntOp, value: Value, number: Place) -> Value:
+    def _interpolate(self, places: Places, index: int, op: IntOp, value: Value, number: Place) -> Value:
         code, curve = self.code, self.layer.curves[op.name]
         table = code.plus(places.model, code.load64(code.plus(places.model, self.structure.slot(f"{self.index}.table {op.name}"))))
         lookup = code.lookup64 if self.target.permutes and curve.segments == PERMUTED_SEGMENTS else code.lookup
-        u = code.add(code.minimum(code.maximum(value, number("low")), number("high")), number("reach"))
-        segment, within = code.shift_right(u, number("segment_shift")), code.both(u, number("segment_mask"))
+        if index not in self.layer.within:
+            value = code.minimum(code.maximum(value, number("low")), number("high"))
+        # Tables are centred on zero: the segment is negative for negative values, and the place within a segment never is.
+        segment, within = code.shift_right(value, number("segment_shift")), code.both(value, number("segment_mask"))
+        middle = code.plus(table, 2 * curve.segments)
         if curve.paired:
-            factors = code.add(code.shift_left(within, code.constant(16)), number("segment_one"))
-            line = code.line_of_pair(number("half"), lookup(table, segment), factors)
+            line = code.line_of_pair(number("half"), lookup(middle, segment), code.either_bits(within, number("segment_one")))
         else:
-            knots, steps = (lookup(code.plus(table, 4 * curve.segments * part), segment) for part in (0, 1))
+            knots, steps = (lookup(code.plus(middle, 4 * curve.segments * part), segment) for part in (0, 1))
             line = code.add(code.add(code.shift_left(knots, number("segment_shift")), code.multiply(steps, within)), number("half"))
         return code.shift_right(line, number("shift"))
 
