@@ -17,7 +17,7 @@ import pickle
 import platform
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -56,9 +56,13 @@ def _foundation() -> bytes:
 
 
 class Kernels:
-    """The entry points of one generated source; each is compiled, or loaded, when it is first asked for."""
+    """The entry points of one generated source; each is compiled, or loaded, when it is first asked for.
 
-    def __init__(self, source: str):
+    signatures: entry point -> Numba signature.
+    """
+
+    def __init__(self, source: str, signatures: Mapping[str, str] = SIGNATURES):
+        self.signatures = signatures
         self.name = "kernels_" + hashlib.sha256(_foundation() + source.encode()).hexdigest()[:24]
         self.source = source
         self._compiled: dict[str, Any] = {}
@@ -66,7 +70,7 @@ class Kernels:
         self._module, self._on_disk = self._load()
 
     def __getitem__(self, entry: str) -> Any:
-        """The compiled entry point, one of `entry_points.SIGNATURES`."""
+        """The compiled entry point, one of `signatures`."""
         if entry not in self._compiled:
             with self._lock:
                 if entry not in self._compiled:
@@ -87,7 +91,7 @@ class Kernels:
         dispatcher = numba.njit(cache=in_cache, nogil=True, error_model="numpy")(function)
         if not in_cache or not _is_compiled(dispatcher, function):
             logger.info("compiling kernels (once): %s", entry)
-        dispatcher.compile(SIGNATURES[entry])
+        dispatcher.compile(self.signatures[entry])
         dispatcher.disable_compile()  # arguments of another type are a TypeError, not a reason to compile anew
         return dispatcher
 
@@ -137,9 +141,9 @@ _loaded: dict[str, Kernels] = {}
 _loading = threading.Lock()
 
 
-def kernels(source: str) -> Kernels:
+def kernels(source: str, signatures: Mapping[str, str] = SIGNATURES) -> Kernels:
     """The kernels of a generated source; the same object for the same text."""
     with _loading:
         if source not in _loaded:
-            _loaded[source] = Kernels(source)
+            _loaded[source] = Kernels(source, signatures)
         return _loaded[source]

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from edge_lstm.engine import around, reference
+from edge_lstm.engine import around, front, reference
 from edge_lstm.engine.prepared import Prepared, Results
 from edge_lstm.engine.reference import Run
 from edge_lstm.engine.stages import JoinedStage, StackStage, prepare
@@ -17,6 +17,7 @@ from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerNetwork, IntegerReadOut
 
 ENOUGH_FOR_A_THREAD = 1 << 22  # multiply-accumulates, some tenths of a millisecond: below, starting a thread costs more than it saves
+ENOUGH_FOR_A_KERNEL = 1 << 15  # counts: below, NumPy normalizes them faster than a kernel is loaded from the disk
 States = list[dict[str, npt.NDArray[np.int32]]]
 
 
@@ -30,7 +31,7 @@ def run(
     """
     raw = np.asarray(raw)
     _check(raw, network.inputs, np.dtype(np.int16), "counts", "samples")
-    return run_normalized(network, reference.normalize(network.normalize, raw), states=states, kernel=kernel, threads=threads)
+    return run_normalized(network, _normalized(network, raw), states=states, kernel=kernel, threads=threads)
 
 
 def run_normalized(
@@ -58,6 +59,12 @@ def run_normalized(
         else:
             v = around.apply(stage, v)
     return Run(v.astype(np.int32), tuple(traces))
+
+
+def _normalized(network: IntegerNetwork, raw: npt.NDArray[np.integer]) -> npt.NDArray[np.int8]:
+    """`reference.normalize`; by its own kernel where there is enough to do."""
+    normalize = front.normalize if raw.size >= ENOUGH_FOR_A_KERNEL else reference.normalize
+    return normalize(network.normalize, raw)
 
 
 def _check(values: npt.NDArray[np.generic], channels: int, wanted: np.dtype[np.generic], what: str, time: str) -> None:
