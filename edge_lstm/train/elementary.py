@@ -82,12 +82,18 @@ def _ashr(context: Any, v: Any, count: Any) -> Any:
 
 @overload(shift_left)
 def _shift_left(v: Any, count: Any) -> Callable[[Any, Any], Any]:
-    return lambda v, count: _shl(v, count)
+    def shift(v: Any, count: Any) -> Any:
+        return _shl(v, count)
+
+    return shift
 
 
 @overload(shift_right)
 def _shift_right(v: Any, count: Any) -> Callable[[Any, Any], Any]:
-    return lambda v, count: _ashr(v, count)
+    def shift(v: Any, count: Any) -> Any:
+        return _ashr(v, count)
+
+    return shift
 
 
 @register_jitable

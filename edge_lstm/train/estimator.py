@@ -112,8 +112,7 @@ class LSTMClassifier:
         if len(classes) < 2:
             raise EdgeLstmError(f"there is only the class {classes.tolist()[0]!r} in y; a classifier needs two or more")
         front = _front_end(v, lengths)
-        # Training sees what the integer network will see: counts.
-        raw = _counts(front, v)
+        raw = _counts(front, v)  # training sees what the integer network will see
         result = fit(
             self._recipe(), raw, indices.astype(np.int64), classes=[str(c) for c in classes], preprocess=front, lengths=lengths,
             progress=self.progress,
@@ -142,7 +141,8 @@ class LSTMClassifier:
 
     def predict(self, x: Array | Sequence[Array]) -> Array:
         """The most probable class of each sequence."""
-        return np.asarray(self.classes_[self._scores(x)[0].argmax(1)])
+        decisive, _ = self._scores(x)
+        return np.asarray(self.classes_[decisive.argmax(1)])
 
     def score(self, x: Array | Sequence[Array], y: Any) -> float:
         """Share of sequences whose predicted class is y."""

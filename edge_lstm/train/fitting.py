@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -123,6 +123,8 @@ def fit_many(jobs: Sequence[Callable[[Progress | None], Result]], progress: Prog
     pool = ThreadPoolExecutor(max_workers=threads or os.cpu_count() or 1)
     try:
         futures = [pool.submit(job, watch(k)) for k, job in enumerate(jobs)]
+        for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+            future.result()  # raises what the job raised
         return [future.result() for future in futures]
     finally:
         stopped = True

@@ -56,10 +56,9 @@ def sequences(network: Network, x: Array, y: Array, lengths: Array | None, *, wh
     """
     x, y = np.asarray(x), np.asarray(y)
     float_inference.check_input(x, network.inputs)
+    if network.preprocess is not None and x.shape[1] < network.preprocess.decimation:
+        raise EdgeLstmError(f"{what} sequences of {x.shape[1]} samples are shorter than one block of {network.preprocess.decimation}")
     v = x.astype(np.float32) if network.preprocess is None else float_inference.preprocess(network.preprocess, x).astype(np.float32)
-    if v.shape[1] == 0:
-        block = 1 if network.preprocess is None else network.preprocess.decimation
-        raise EdgeLstmError(f"{what} sequences of {x.shape[1]} samples are shorter than one block of {block}")
     steps = np.full(len(v), v.shape[1]) if lengths is None else float_inference.check_lengths(network, np.asarray(lengths), x.shape)
     wanted = v.shape[:2] if network.read_out.kind == "every" else v.shape[:1]
     if y.shape != wanted or y.dtype.kind not in "iu":
