@@ -1,0 +1,44 @@
+"""Compilers for the targets: the GNU one of the architecture where it is installed, else the clang of the `ziglang` package."""
+
+from __future__ import annotations
+
+import shutil
+
+from edge_lstm.errors import EdgeLstmError
+from firmware_gen import toolchain
+from firmware_gen.emulation.targets import Target
+from firmware_gen.toolchain import Compiler
+
+GCC = {
+    "arm": ("arm-none-eabi-gcc",),
+    "riscv": ("riscv32-unknown-elf-gcc", "riscv64-unknown-elf-gcc", "riscv-none-elf-gcc", "riscv64-elf-gcc"),
+}
+# The header is compiled as firmware is: nothing but what is used, no frame pointer, no tables for exceptions.
+FLAGS = (
+    "-std=c99", "-ffreestanding", "-fomit-frame-pointer", "-fno-stack-protector", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables",
+    "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections",
+)  # fmt: skip
+
+
+def compilers(target: Target) -> tuple[Compiler, ...]:
+    """Every compiler of this machine that writes for `target`, the preferred one first."""
+    found = []
+    path = next(filter(None, map(shutil.which, GCC[target.architecture])), None)
+    if path is not None:
+        # libgcc holds what the core has no instruction for, such as the jump tables of Thumb-1; of the C library nothing is used.
+        found.append(Compiler(f"gcc for {target.name}", (path, *target.gcc, *FLAGS, "-nostartfiles", "-nolibc")))
+    zig = toolchain.ziglang()
+    if zig is not None:
+        # Without -g, zig leaves out the names of functions and variables when it compiles for size.
+        found.append(Compiler(f"zig cc for {target.name}", (*zig.command, *target.zig, *FLAGS, "-nostdlib", "-g")))
+    return tuple(found)
+
+
+def compiler(target: Target) -> Compiler:
+    """The first of `compilers(target)`. Raises EdgeLstmError, saying how to get one, if there is none."""
+    found = compilers(target)
+    if not found:
+        raise EdgeLstmError(
+            f"no compiler for {target.name}: install {GCC[target.architecture][0]}, or run `python -m pip install 'edge-lstm[mcu]'`"
+        )
+    return found[0]
