@@ -54,7 +54,7 @@ def activity(network: IntegerNetwork, raw: npt.NDArray[np.integer]) -> tuple[Lay
     """
     layers = [layer for layer in network.layers if isinstance(layer, IntegerRecurrent)]
     if tuple(network.layers[: len(layers)]) != tuple(layers) or len(layers) != len(network.recurrent) or any(k.reverse for k in layers):
-        raise EdgeLstmError("activity is counted for stacked recurrent layers at the input; this network has other layers before or between")
+        raise EdgeLstmError("activity is counted for stacked recurrent layers at the input; this network has others before or between")
     v = reference.normalize(network.normalize, np.asarray(raw))
     traces = run_normalized(network, v, states=True).states
     found = []

@@ -63,8 +63,9 @@ def run_normalized(
 
 def _normalized(network: IntegerNetwork, raw: npt.NDArray[np.integer]) -> npt.NDArray[np.int8]:
     """`reference.normalize`; by its own kernel where there is enough to do."""
-    normalize = front.normalize if raw.size >= ENOUGH_FOR_A_KERNEL else reference.normalize
-    return normalize(network.normalize, raw)
+    if raw.size < ENOUGH_FOR_A_KERNEL:
+        return reference.normalize(network.normalize, raw)
+    return front.normalize(network.normalize, np.asarray(raw, np.int16))
 
 
 def _check(values: npt.NDArray[np.generic], channels: int, wanted: np.dtype[np.generic], what: str, time: str) -> None:
