@@ -33,20 +33,22 @@ class Record:
         self.memory = aligned(len(prepared.packed.initial))
         self.address = self.memory.ctypes.data
         self.steps = self.memory[STREAM_STEPS : STREAM_STEPS + 8].view(np.int64)
+        self._initial = prepared.packed.initial.copy()
+        self._initial[STREAM_MODEL : STREAM_MODEL + 8].view(np.int64)[0] = prepared.address
+        self._scores = np.empty(prepared.outputs, np.int32)
+        self._scores_address = self._scores.ctypes.data  # asked for once: it costs as much as a short sequence
         self.reset()
 
     def reset(self) -> None:
-        self.memory[:] = self.prepared.packed.initial
-        self.memory[STREAM_MODEL : STREAM_MODEL + 8].view(np.int64)[0] = self.prepared.address
+        np.copyto(self.memory, self._initial)
 
     def step(self, x: npt.NDArray[np.int8]) -> bool:
         """One step for int8 x: [inputs], which the caller has checked."""
         return bool(self.prepared.kernels["step"](x, self.address))
 
     def scores(self) -> npt.NDArray[np.int32]:
-        scores = np.empty(self.prepared.outputs, np.int32)
-        self.prepared.kernels["decide"](self.address, scores.ctypes.data)
-        return scores
+        self.prepared.kernels["decide"](self.address, self._scores_address)
+        return self._scores.copy()
 
     def states(self) -> list[dict[str, npt.NDArray[np.int32]]]:
         """For each layer state -> int32 [units]."""
