@@ -37,15 +37,18 @@ def __getattr__(name: str) -> Any:
     return LSTMClassifier
 
 
-def load(path: str | os.PathLike[str]) -> Network | IntegerNetwork:
-    """The network in an ONNX file: a float one (from PyTorch, tf2onnx, or of our own) or an integer one.
+def load(path: str | os.PathLike[str], *, start: str = "", end: str = "") -> Network | IntegerNetwork:
+    """The network in a model file: a float one (ONNX from PyTorch, tf2onnx, or of our own; a `.keras` file) or an integer one.
+
+    start, end: names of values between which the graph of an exporter is read ("" for its input and output), where what stands in
+    front of the recurrent layers or behind them is not supported.
 
     It is callable: `network(x)` with x [batch, time, channels], floats in physical units, or integer sensor counts where the
     network preprocesses; gives [batch, outputs], or [batch, time, outputs] when every step is read out.
 
     Raises EdgeLstmError: the file is missing or damaged, or holds an operator that is not implemented (it names it).
     """
-    return onnx_io.load(path)
+    return onnx_io.load(path, start=start, end=end)
 
 
 def quantize(network: Network, calibration: npt.NDArray[np.generic], *, gates: str = "keep", untrained: bool = False) -> IntegerNetwork:

@@ -21,7 +21,7 @@ class Gates(str, Enum):
 
 
 def command(
-    model: Annotated[Path, typer.Argument(help="A float model: from PyTorch, tf2onnx or `edge-lstm train`.", show_default=False)],
+    model: Annotated[Path, typer.Argument(help="A float model: .onnx (PyTorch, tf2onnx, `train`) or .keras.", show_default=False)],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The integer model (default: model.int.onnx beside model.onnx).")
     ] = None,
@@ -37,6 +37,8 @@ def command(
     window: Annotated[int | None, typer.Option(min=1, help="Samples of a window (default: as the model says).")] = None,
     stride: Annotated[int | None, typer.Option(min=1, help="Samples from one window to the next (default: half a window).")] = None,
     seed: Annotated[int, typer.Option(help="Seed of fine-tuning.")] = 0,
+    start: options.Start = "",
+    end: options.End = "",
     label_column: options.LabelColumn = None,
     labels: options.Labels = None,
     person_column: options.PersonColumn = None,
@@ -55,7 +57,7 @@ def command(
     from edge_lstm.jobs.conversion import convert, describe
     from edge_lstm.jobs.networks import integer_path, load_float
 
-    network = load_float(model)
+    network = load_float(model, start=start, end=end)
     dataset = None
     if calibration is not None:
         dataset = options.read_data(calibration, label_column, labels, person_column, recording_column, channels, units_per_count)

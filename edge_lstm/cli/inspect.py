@@ -26,6 +26,8 @@ def command(
         typer.Argument(help="Recordings to follow the gates over: .npz, .csv, .parquet, a folder, or `watch`.", show_default=False),
     ] = None,
     recording: Annotated[str | None, typer.Option(help="Name of the recording to draw (default: the first).")] = None,
+    start: options.Start = "",
+    end: options.End = "",
     label_column: options.LabelColumn = None,
     labels: options.Labels = None,
     person_column: options.PersonColumn = None,
@@ -36,14 +38,21 @@ def command(
 ) -> None:
     """Describe a model: layers, equations, number formats, proved bounds; with recordings, what its gates do over time.
 
+    Of a model that cannot be read all reasons are listed, and what to change.
+
     Example: [bold]edge-lstm inspect edge-lstm-demo/model.int.onnx watch --recording 01-PEN-left[/bold]
     """
     from edge_lstm import onnx_io
-    from edge_lstm.errors import UsageError
+    from edge_lstm.errors import EdgeLstmError, UsageError
     from edge_lstm.fixed_point.integer_network import IntegerNetwork
     from edge_lstm.jobs.description import describe
+    from edge_lstm.onnx_io.read_refusals import UnsupportedModel
 
-    network = onnx_io.load(model)
+    try:
+        network = onnx_io.load(model, start=start, end=end)
+    except UnsupportedModel as error:
+        _list(error.reasons, json)
+        raise EdgeLstmError(f"{model} cannot be read ({len(error.reasons)} reason{'s' if len(error.reasons) > 1 else ''})") from error
     facts = describe(network)
     courses: list[GateCourse] = []
     if data is not None:
@@ -72,6 +81,15 @@ def _follow(network: IntegerNetwork, dataset: Dataset, name: str | None) -> tupl
     if chosen is None:
         raise UsageError(f"no recording is called {name}; the first are {', '.join(r.name for r in fitted.recordings[:5])}")
     return chosen.name, course(network, inputs.counts(network, fitted, chosen.samples[None]))
+
+
+def _list(reasons: tuple[str, ...], json: bool) -> None:
+    if json:
+        as_json({"reasons": reasons})
+        return
+    line("not supported:")
+    for reason in reasons:
+        line(f"  - {reason}")
 
 
 def _show(network: Network | IntegerNetwork, facts: dict[str, object]) -> None:

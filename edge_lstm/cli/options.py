@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 BUNDLED = "watch"
 _READING = "Reading .csv and .parquet"
 
-Model = Annotated[Path, typer.Argument(help="An .onnx file: float or integer.", show_default=False)]
+Model = Annotated[Path, typer.Argument(help="A model: .onnx (float or integer) or .keras.", show_default=False)]
 IntegerModel = Annotated[Path, typer.Argument(help="An integer model, as `edge-lstm convert` writes it.", show_default=False)]
 Data = Annotated[
     Path,
@@ -23,6 +23,8 @@ Data = Annotated[
         help=f"Recordings: .npz, .csv, .parquet, a folder of them, or the word `{BUNDLED}` for the bundled ones.", show_default=False
     ),
 ]
+Start = Annotated[str, typer.Option("--from", metavar="VALUE", help="Read an exporter's graph from this value on (default: its input).")]
+End = Annotated[str, typer.Option("--to", metavar="VALUE", help="Read an exporter's graph up to this value (default: its output).")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
 
 LabelColumn = Annotated[str | None, typer.Option(help="Column with the class of each sample.", rich_help_panel=_READING)]

@@ -23,17 +23,17 @@ def load_integer(path: str | os.PathLike[str]) -> IntegerNetwork:
     raise UsageError(f"{path} is a float model; make an integer one with: edge-lstm convert {path}")
 
 
-def load_float(path: str | os.PathLike[str]) -> Network:
-    """A float network. Raises EdgeLstmError as `onnx_io.load`, UsageError for an integer network."""
-    network = onnx_io.load(path)
+def load_float(path: str | os.PathLike[str], *, start: str = "", end: str = "") -> Network:
+    """A float network, or the part of one between two values. Raises EdgeLstmError as `onnx_io.load`, UsageError for an integer one."""
+    network = onnx_io.load(path, start=start, end=end)
     if isinstance(network, Network):
         return network
     raise UsageError(f"{path} is an integer model already; give the float model that it was made from")
 
 
 def integer_path(path: Path) -> Path:
-    """Where the integer form of a float model file goes by default: model.onnx -> model.int.onnx."""
-    return path.with_name(f"{path.stem}.int{path.suffix or '.onnx'}")
+    """Where the integer form of a float model file goes by default: model.onnx and model.keras -> model.int.onnx."""
+    return path.with_name(f"{path.stem}.int.onnx")
 
 
 def gates_of(network: Network | IntegerNetwork) -> dict[str, str]:

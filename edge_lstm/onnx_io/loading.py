@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from edge_lstm.errors import EdgeLstmError
+from edge_lstm.errors import EdgeLstmError, UsageError
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.network import Network
 from edge_lstm.onnx_io.integer_read import read_integer
@@ -16,25 +16,38 @@ from edge_lstm.onnx_io.network_read import read_own_network
 from edge_lstm.onnx_io.own_format import kind_of
 
 
-def load(path: str | os.PathLike[str]) -> Network | IntegerNetwork:
-    """The network in an ONNX file: one that `save_network` or `save_integer` wrote, or one of an exporter.
+def load(path: str | os.PathLike[str], *, start: str = "", end: str = "") -> Network | IntegerNetwork:
+    """The network in a model file: an ONNX file that `save_network`, `save_integer` or an exporter wrote, or a `.keras` file of Keras 3.
 
-    Raises EdgeLstmError, naming the file: it is missing, no ONNX file, damaged, or holds what is not supported.
+    start, end: names of values between which the graph of an exporter is read, where what stands in front or behind is not supported;
+    "" for the graph's own input and output.
+    Raises EdgeLstmError, naming the file: it is missing, no model, damaged, or holds what is not supported (then it is UnsupportedModel,
+    with every reason); UsageError where a file cannot be cut.
     """
     path = Path(path)
-    model = _parse(path)
     try:
-        kind = kind_of(model)
-        if kind == "integer":
-            return read_integer(model)
-        if kind == "float":
-            return read_own_network(model)
-        from edge_lstm.onnx_io.read import read_network  # a large reader that our own files do not need
+        if path.suffix == ".keras":
+            _refuse_cut("a .keras file", start, end)
+            from edge_lstm.onnx_io.read_keras import read_keras  # large readers that our own files do not need
 
-        return read_network(model, path.parent)
+            return read_keras(path)
+        model = _parse(path)
+        kind = kind_of(model)
+        if kind in ("integer", "float"):
+            _refuse_cut("a file of edge-lstm", start, end)
+            return read_integer(model) if kind == "integer" else read_own_network(model)
+        from edge_lstm.onnx_io.read import read_network
+
+        return read_network(model, path.parent, start=start, end=end)
     except EdgeLstmError as error:
-        error.args = (f"{path}: {error}",)  # the same error, with its type and its list of reasons, now naming the file
+        if not str(error).startswith(str(path)):
+            error.args = (f"{path}: {error}",)  # the same error, with its type and its list of reasons, now naming the file
         raise
+
+
+def _refuse_cut(what: str, start: str, end: str) -> None:
+    if start or end:
+        raise UsageError(f"{what} is read as a whole; only a part of an exporter's ONNX graph can be named (start, end)")
 
 
 def _parse(path: Path) -> onnx.ModelProto:

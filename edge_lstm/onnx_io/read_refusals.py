@@ -18,5 +18,5 @@ class UnsupportedModel(EdgeLstmError):  # noqa: N818
     def __init__(self, reasons: tuple[str, ...]) -> None:
         self.reasons = reasons
         more = len(reasons) - 1
-        rest = f" (and {more} more reason{'s' if more > 1 else ''})" if more else ""
+        rest = f" (and {more} more reason{'s' if more > 1 else ''}; `edge-lstm inspect` lists all)" if more else ""
         super().__init__(f"the model cannot be read: {reasons[0]}{rest}")

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from read_graphs import layers
 
-from edge_lstm.errors import EdgeLstmError
+from edge_lstm import onnx_io
+from edge_lstm.errors import EdgeLstmError, UsageError
 from edge_lstm.network import Network
 from edge_lstm.onnx_io.read import UnsupportedModel
 from edge_lstm.onnx_io.read_keras import read_keras
@@ -40,7 +41,8 @@ def save(model: Any, path: Path, seed: int = 0) -> Path:
 
 
 def assert_reads(model: Any, folder: Path) -> Network:
-    network = read_keras(save(model, folder / "model.keras"))
+    network = onnx_io.load(save(model, folder / "model.keras"))
+    assert isinstance(network, Network)
     x = np.random.default_rng(1).normal(0, 1.5, (3, STEPS, INPUTS)).astype(np.float32)
     expected = keras.ops.convert_to_numpy(model(x))
     found = network(x)
@@ -94,6 +96,11 @@ def test_a_functional_model_that_is_a_chain(tmp_path: Path) -> None:
     h = L.LSTM(4, name="first")(L.Dense(7, "relu", name="front")(x))
     model = keras.Model(x, L.Dense(3, name="scores")(L.Dense(5, "relu", name="hidden")(h)))
     assert layers(assert_reads(model, tmp_path)) == ["Dense", "lstm", "last", "Dense", "Dense"]
+
+
+def test_a_keras_file_cannot_be_cut(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"model\.keras: a \.keras file is read as a whole"):
+        onnx_io.load(tmp_path / "model.keras", end="dense")
 
 
 def test_branches_are_refused(tmp_path: Path) -> None:
