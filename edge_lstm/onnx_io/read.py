@@ -21,7 +21,7 @@ from edge_lstm.onnx_io.read_layers import finished_layers
 from edge_lstm.onnx_io.read_refusals import Refusal, UnsupportedModel
 from edge_lstm.onnx_io.read_sizes import Size, symbol
 from edge_lstm.onnx_io.read_tail import check_output
-from edge_lstm.onnx_io.read_values import Axis, IntegerInput, Refused, Signal, Step, Value, describe, holds_states
+from edge_lstm.onnx_io.read_values import Axis, IntegerInput, Labels, Refused, Signal, Step, Value, describe, holds_states
 from edge_lstm.onnx_io.read_walk import Walk, initializers
 
 __all__ = ["UnsupportedModel", "read_network"]
@@ -38,7 +38,8 @@ def read_network(model: onnx.ModelProto, base_dir: Path | None = None, *, start:
     front, a vector scaled to length 1 behind); "" for the input and the output of the graph.
     The metadata names input and output of the graph; `onnx_input_axes`, the order of the graph's axes where it is another;
     `onnx_state_inputs`, states that are inputs of the graph (the streaming form), which start at zero and are kept by the engine;
-    `onnx_lengths_input`, the input with the lengths of the sequences.
+    `onnx_lengths_input`, the input with the lengths of the sequences; `onnx_output_argmax`, that the graph gives the number of the class
+    where the network gives the scores.
     Raises UnsupportedModel with every reason found, or EdgeLstmError for a damaged model or missing weights.
     """
     model = _cut(_prepared(model, base_dir), start, end)
@@ -119,11 +120,15 @@ def _input(value: onnx.ValueInfoProto) -> Value:
 
 
 def _output_signal(walk: Walk, name: str, outputs: tuple[str, ...]) -> Signal | None:
-    """The signal of one output; None where it is refused, or holds states that the engine keeps anyway."""
+    """The signal of one output; None where it is refused, holds states that the engine keeps anyway, or classes of scores given too."""
     value = walk.values.get(name, Refused(f"output {name} is given by no node"))
     others = [walk.values.get(other) for other in outputs if other != name]
     if holds_states(value) and not all(holds_states(other) for other in others):
         return None
+    if isinstance(value, Labels):
+        if any(isinstance(other, Signal) and not holds_states(other) for other in others):
+            return None
+        value = value.scores
     try:
         if isinstance(value, Step):
             value = walk.unrolled.closed(value, walk.roles)
@@ -150,6 +155,8 @@ def _network(model: onnx.ModelProto, signals: Mapping[str, Signal], inputs: Mapp
         names["onnx_input_axes"] = ", ".join(order)
     if signal.ragged:
         names["onnx_lengths_input"] = signal.ragged
+    if isinstance(walk.values[name], Labels):
+        names["onnx_output_argmax"] = "1"
     if walk.roles.states:
         names["onnx_state_inputs"] = ", ".join(walk.roles.states)
     time = next((a for d in _axes(inputs[signal.source]) for a in d if a.name == walk.roles.axis(signal.source, "time")), None)

@@ -17,7 +17,7 @@ from edge_lstm.onnx_io.read_quantized import scaled
 from edge_lstm.onnx_io.read_recurrent import as_float
 from edge_lstm.onnx_io.read_refusals import Refusal
 from edge_lstm.onnx_io.read_shapes import axes_of, repeated, with_axes
-from edge_lstm.onnx_io.read_values import Array, Constant, Quantized, Signal, Value, concrete, constant, describe, shape_text
+from edge_lstm.onnx_io.read_values import Array, Constant, Labels, Quantized, Signal, Value, concrete, constant, describe, shape_text
 
 
 def _of_repeated(node: Node, B: Array) -> Constant | None:
@@ -177,6 +177,15 @@ def _softmax(node: Node) -> Value:
     return replace(signal, softmax=True, state="")
 
 
+def _arg_max(node: Node) -> Value:
+    signal = node.signal(0)
+    dimension = resolve_axis(node.attribute("axis", 0), len(signal.axes))
+    features_of(signal, dimension, node.roles)
+    if node.attribute("select_last_index", 0):
+        raise Refusal("attribute select_last_index = 1 is not read: of equal scores the first one is taken")
+    return Labels(signal)
+
+
 def _reduce_mean(node: Node) -> Value:
     signal, axes = node.signal(0), axes_of(node)
     if axes is None and node.attribute("noop_with_empty_axes", 0):
@@ -224,6 +233,7 @@ TAIL_OPERATORS: dict[str, Operator] = {
     "HardSigmoid": operator(_activation(_hard_sigmoid), "alpha", "beta"),
     "Clip": operator(_activation(_clip), "min", "max"),
     "Softmax": operator(_softmax, "axis"),
+    "ArgMax": operator(_arg_max, "axis", "keepdims", "select_last_index"),
     "ReduceMean": operator(_reduce_mean, "axes", "keepdims", "noop_with_empty_axes"),
     "GlobalAveragePool": operator(_global_average_pool),
 }

@@ -141,8 +141,15 @@ class IntegerInput:
     name: str
 
 
+@dataclass(frozen=True)
+class Labels:
+    """The number of the class with the highest score (ArgMax). As an output of the graph it stands for the scores it is taken from."""
+
+    scores: Signal
+
+
 Readable = Constant | Signal | Joined | Quantized
-Value = Readable | Refused | IntegerInput
+Value = Readable | Refused | IntegerInput | Labels
 
 
 def constant(array: object) -> Constant:
@@ -173,6 +180,8 @@ def describe(value: Value) -> str:
         return f"a constant of shape {shape_text(value.shape)}"
     if isinstance(value, (Refused, IntegerInput)):
         return "a value that cannot be read"
+    if isinstance(value, Labels):
+        return "class numbers"
     kind = {Joined: "several signals side by side", Quantized: "quantized values"}.get(type(value), "a signal")
     return f"{kind} of shape {shape_text(value.shape)}"
 

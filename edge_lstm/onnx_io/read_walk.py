@@ -19,7 +19,7 @@ from edge_lstm.onnx_io.read_selection import SELECTION_OPERATORS
 from edge_lstm.onnx_io.read_shapes import SHAPE_OPERATORS
 from edge_lstm.onnx_io.read_tail import TAIL_OPERATORS
 from edge_lstm.onnx_io.read_unrolled import STEP_OPERATORS, Unrolled
-from edge_lstm.onnx_io.read_values import Constant, IntegerInput, Refused, Signal, Step, Value, concrete, constant, holds_states
+from edge_lstm.onnx_io.read_values import Constant, IntegerInput, Labels, Refused, Signal, Step, Value, concrete, constant, holds_states
 
 OPERATORS: dict[str, Operator] = {
     **SHAPE_OPERATORS,
@@ -35,11 +35,13 @@ HINTS = {
     "Loop": "tf2onnx writes a Loop for cells that it does not know: use a standard LSTM or GRU(reset_after=True), or read the .keras file",
     "Scan": "write the recurrence as LSTM, GRU or RNN",
     "If": "only a branch that is known beforehand can be read",
-    "ArgMax": "leave it out: the class is found from the scores",
     "LogSoftmax": "leave it out, or use Softmax: the class is the same",
     "LayerNormalization": "it needs a division in each step; use BatchNormalization, which vanishes into the weights",
     "Einsum": "write it as MatMul",
 }
+OUTSIDE = "leave it out of the model, or read the graph only from a value on or up to one (--from, --to)"
+# Casting class numbers, or arranging them otherwise, changes nothing about the class.
+_ARRANGING = {"Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape", "Flatten"}
 # An element of a graph input may still become an initial state, so pieces of it are followed rather than refused at once.
 _CUTTING = {"Gather", "Slice", "Squeeze", "Unsqueeze", "Reshape", "Transpose", "Identity", "Split"}
 
@@ -93,8 +95,7 @@ class Walk:
         reader = OPERATORS.get(name)
         if reader is None:
             self._told(inputs)
-            hint = HINTS.get(proto.op_type, "")
-            raise Refusal(f"operator {name} is not supported" + (f": {hint}" if hint else ""))
+            raise Refusal(f"operator {name} is not supported: {HINTS.get(proto.op_type, OUTSIDE)}")
         attributes = attributes_of(proto)
         unknown = sorted(set(attributes) - reader.attributes)
         if unknown:
@@ -103,6 +104,8 @@ class Walk:
         if isinstance(first, Refused) and first.source and proto.op_type in _CUTTING:
             return (first,) * len(proto.output)
         if isinstance(first, IntegerInput) and proto.op_type in ("Cast", "Identity"):
+            return (first,)
+        if isinstance(first, Labels) and proto.op_type in _ARRANGING:
             return (first,)
         # States are looked at by the recurrent layers themselves: a piece of a graph input is a state there, and a fault anywhere else.
         read = inputs[:4] if proto.op_type in (*RECURRENT_OPERATORS, "DynamicQuantizeLSTM") else inputs

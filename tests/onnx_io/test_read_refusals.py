@@ -57,7 +57,9 @@ def on_sequence(operator: str, *more: Any, **attributes: Any) -> Callable[[Graph
 CASES: dict[str, tuple[Callable[[Graph], str], str]] = {
     "operator": (on_last("LayerNormalization", np.ones(UNITS)), r"LayerNormalization_\d+: operator LayerNormalization is not supported: "),
     "activation": (on_last("Elu"), r"Elu node Elu_\d+: operator Elu is not supported"),
-    "arg max": (on_last("ArgMax", axis=1), r"operator ArgMax is not supported: leave it out"),
+    "arg max over time": (lambda g: g.node("ArgMax", sequence(g), axis=0), r"reads axis .* as the features"),
+    "the last of equal classes": (on_last("ArgMax", axis=1, select_last_index=1), "select_last_index"),
+    "a layer on the class": (lambda g: g.node("Relu", on_last("ArgMax", axis=1)(g)), "behind an ArgMax"),
     "middle step": (on_sequence("Gather", 3, axis=0), r"Gather node Gather_\d+: takes step 3 of .*only the last step"),
     "first step": (on_sequence("Gather", 0, axis=0), r"takes step 0"),
     "two steps": (on_sequence("Gather", [-2, -1], axis=0), r"takes several elements along axis 0"),
