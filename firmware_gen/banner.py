@@ -73,12 +73,25 @@ def _equations(model: Model) -> list[str]:
         lines.append(f"{which}: {text.layer.cell}, {text.layer.inputs} -> {text.layer.units} units")
         lines += [f"  {line}" for line in text.layer.equations]
         lines.append(f"  with {', '.join(f'{role}: {kind}' for role, kind in text.layer.activations.items())}")
+        lines += [f"  {line}" for line in _strategy(text)]
         lines += [f"  gate {row} is proved to be {value} always: its weights are left out" for row, value in text.flow.folded]
         lines.append("")
     kind = model.network.read_out.kind
     read = {"mean": f"summed over the steps, at most {model.due}", "every": "of every step"}.get(kind, "of the last step")
     lines += [f"Read-out: the output {read}, then {_dense_sizes(model)}", ""]
     return lines
+
+
+STRATEGY = {
+    "dense": "every element of every vector is multiplied",
+    "event": "only columns of weights whose element is not 0 are added",
+    "delta": "sums are kept from step to step, only columns of weights whose element changed are added; exact, integers do not drift",
+}
+
+
+def _strategy(text: LayerText) -> list[str]:
+    lines = [f"strategy {text.strategy}: {STRATEGY[text.strategy]}"]
+    return lines + [f"  row {row} is summed element by element: {why}" for row, why in text.column_plan.dense.items()]
 
 
 def _dense_sizes(model: Model) -> str:

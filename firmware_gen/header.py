@@ -20,13 +20,13 @@ TEMPLATES.tests["recurrent"] = lambda stage: isinstance(stage, LayerText)
 TEMPLATES.filters |= {"comment": names.comment, "string_literal": names.string_literal}
 
 
-def header(network: IntegerNetwork, *, prefix: str | None = None) -> str:
+def header(network: IntegerNetwork, *, prefix: str | None = None, strategy: str = "dense") -> str:
     """The C header of `network`, complete in itself; the same text on every machine.
 
-    prefix: starts every name in it, the model's name in lower case when None.
+    prefix: starts every name in it, the model's name in lower case when None; strategy: how rows are summed (`columns.STRATEGIES`).
     Raises EdgeLstmError for a network that has no C form or that 32 bits do not suffice for, UsageError for an unusable prefix.
     """
-    return render_header(build(network, prefix))
+    return render_header(build(network, prefix, strategy))
 
 
 def render_header(model: Model) -> str:
@@ -36,9 +36,16 @@ def render_header(model: Model) -> str:
         model=model, network=network, p=model.prefix, P=model.prefix.upper(), banner=banner(model),
         sum_type=signed_type(-127 * max(network.read_out.window, 1), 127 * max(network.read_out.window, 1)),
         has_curves=any(op.code == "interpolate" for text in model.layers for op in text.flow.ops.values()),
-        layer_title=_layer_title, activation_lines=_activation_lines, function_of=function_of, reset_lines=_reset_lines(model),
-        step_lines=_step_lines(model), scores_lines=_scores_lines(model),
+        column_kinds=_column_kinds(model), layer_title=_layer_title, activation_lines=_activation_lines, function_of=function_of,
+        reset_lines=_reset_lines(model), step_lines=_step_lines(model), scores_lines=_scores_lines(model),
     )  # fmt: skip
+
+
+def _column_kinds(model: Model) -> set[str]:
+    """What the header needs of rows by columns: strategies in use, and "listed" for rows that run through a list themselves."""
+    used = [text for text in model.layers if text.column_plan.groups]
+    listed = any(group.listed for text in used for group in text.column_plan.groups)
+    return {text.strategy for text in used} | ({"listed"} if listed else set())
 
 
 def function_of(text: LayerText) -> str:

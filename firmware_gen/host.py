@@ -29,19 +29,23 @@ def _pointer(array: npt.NDArray[np.generic] | None) -> ctypes.c_void_p | None:
 class HostModel:
     """The header of `network`, compiled for this machine. The library lives as long as this object.
 
-    compiler: the first one found when None; flags: for the compiler.
+    compiler: the first one found when None; flags: for the compiler; strategy: how rows are summed (`columns.STRATEGIES`).
     Raises EdgeLstmError when there is no compiler or the header does not compile.
     """
 
-    def __init__(self, network: IntegerNetwork, compiler: Compiler | None = None, flags: Sequence[str] = ("-O2",)):
-        self._attach(build(network, "model"), _Library([build(network, "model")], compiler, flags))
+    def __init__(
+        self, network: IntegerNetwork, compiler: Compiler | None = None, flags: Sequence[str] = ("-O2",), *, strategy: str = "dense"
+    ):  # fmt: skip
+        model = build(network, "model", strategy)
+        self._attach(model, _Library([model], compiler, flags))
 
     @classmethod
     def several(
-        cls, networks: Sequence[IntegerNetwork], compiler: Compiler | None = None, flags: Sequence[str] = ("-O2",)
-    ) -> list[HostModel]:
+        cls, networks: Sequence[IntegerNetwork], compiler: Compiler | None = None, flags: Sequence[str] = ("-O2",), *,
+        strategy: str = "dense",
+    ) -> list[HostModel]:  # fmt: skip
         """Many networks in one library: much faster to compile than one by one."""
-        models = [build(network, f"model{k}") for k, network in enumerate(networks)]
+        models = [build(network, f"model{k}", strategy) for k, network in enumerate(networks)]
         library, hosts = _Library(models, compiler, flags), []
         for model in models:
             host = cls.__new__(cls)

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_lstm.fixed_point.integer_network import IntegerRecurrent, IntOp
+from firmware_gen.column_text import ColumnText, column_text
+from firmware_gen.columns import BLOCK, Plan, plan_columns
 from firmware_gen.expressions import CONDITION, EXPRESSION, SUM, UNARY, Expression, LayerNames, as_number, condition, number
 from firmware_gen.names import identifier
 from firmware_gen.schedule import Path, Schedule, schedule, stored_as_read
 from firmware_gen.simplify import Constant, Dataflow, Value, simplify
-from firmware_gen.tables import WIDTH, Tables, signed_type
+from firmware_gen.tables import BYTES, WIDTH, Tables, signed_type
 
 STORED_VIEW = ("clip", "shift", "raise", "offset", "complement")  # operators that need nothing but a stored number
 LONGEST = 3  # operators in one expression before it is split into statements
@@ -22,25 +24,36 @@ INDENT = "    "
 PARTICIPLE = {
     "select": "gated_", "complement": "one_minus_", "shift": "rounded_", "rescale": "scaled_", "clip": "clipped_", "raise": "raised_",
 }  # fmt: skip
-RESERVED = {"u", "x", "y", "state"}  # names that the generated function has already
+RESERVED = {"u", "x", "y", "state", "first", "columns", "end", "excess", "nonzero"}  # names that the generated function has already
 RESERVED_FIELDS = {"sum", "block", "samples", "steps", "output"}  # and that the struct has
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One loop over the units. before: lines in front of it; first: lines at the start of each block of units, none for a loop without
+    blocks; body: lines for unit u."""
+
+    before: tuple[str, ...]
+    first: tuple[str, ...]
+    body: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class LayerText:
     """The C of one layer.
 
-    infix: distinguishes its names from other layers' ("" for the only one); passes: lines of each pass's loop body;
+    infix: distinguishes its names from other layers' ("" for the only one); passes: the loops over its units;
     arrays: (type, name) of the local arrays of all units; fields: state -> (type, field of the struct); buffers: (field, local array)
     of the states that are copied back when the last pass is over; output: the layer's output of unit u, from the struct `state`;
     output_field: the int8 field that holds it as it is, None if it takes an expression; output_stored: whether that field exists for
-    this purpose alone; lazy_rows: rows computed only where a gate is open; flow: the simplified dataflow, for the banner.
+    this purpose alone; lazy_rows: rows computed only where a gate is open; flow: the simplified dataflow, for the banner;
+    strategy: how its rows are summed (`columns.STRATEGIES`); columns, column_plan: the C of rows by columns, and which rows these are.
     """
 
     infix: str
     layer: IntegerRecurrent
     flow: Dataflow
-    passes: tuple[tuple[str, ...], ...]
+    passes: tuple[Pass, ...]
     arrays: tuple[tuple[str, str], ...]
     fields: dict[str, tuple[str, str]]
     buffers: tuple[tuple[str, str], ...]
@@ -48,6 +61,19 @@ class LayerText:
     output_field: str | None
     output_stored: bool
     lazy_rows: tuple[str, ...]
+    strategy: str
+    columns: ColumnText
+    column_plan: Plan
+
+    @property
+    def local_bytes(self) -> int:
+        """What its local arrays take on the stack."""
+        return sum(BYTES[kind] for kind, _ in self.arrays) * self.units + self.columns.bytes
+
+    @property
+    def padded(self) -> int:
+        """Number of units up to a whole block."""
+        return -(-self.units // BLOCK) * BLOCK
 
     @property
     def units(self) -> int:
@@ -72,9 +98,9 @@ class LayerText:
         return sum(int(matrix.size) for matrix in self.matrices)
 
 
-def layer_text(layer: IntegerRecurrent, tables: Tables, infix: str) -> LayerText:
-    """The C of `layer`; its constants are added to `tables`."""
-    return _Writer(layer, tables, infix).write()
+def layer_text(layer: IntegerRecurrent, tables: Tables, infix: str, strategy: str = "dense") -> LayerText:
+    """The C of `layer`; its constants are added to `tables`. strategy: one of `columns.STRATEGIES`."""
+    return _Writer(layer, tables, infix, strategy).write()
 
 
 def _field_name(state: str, layer: str) -> str:
@@ -83,17 +109,20 @@ def _field_name(state: str, layer: str) -> str:
 
 
 class _Writer:
-    def __init__(self, layer: IntegerRecurrent, tables: Tables, infix: str):
-        self.layer, self.tables, self.infix = layer, tables, infix
-        number = infix.strip("_").removeprefix("layer")
-        self.fields = {s.name: (f"int{s.bits}_t", _field_name(s.name, number)) for s in layer.states}
+    def __init__(self, layer: IntegerRecurrent, tables: Tables, infix: str, strategy: str):
+        self.layer, self.tables, self.infix, self.strategy = layer, tables, infix, strategy
+        self.number = infix.strip("_").removeprefix("layer")
+        self.fields = {s.name: (f"int{s.bits}_t", _field_name(s.name, self.number)) for s in layer.states}
         self.view = self._view()
         self.flow: Dataflow = simplify(layer, with_output=self.view is None)
-        self.plan: Schedule = schedule(self.flow)
+        self.column_plan: Plan = plan_columns(self.flow, schedule(self.flow), strategy)
+        by_columns = frozenset(index for group in self.column_plan.groups for index in (*group.rows, *group.listed))
+        self.plan: Schedule = schedule(self.flow, by_columns)
         self.names = LayerNames(layer, tables, infix, self._row_of)
         self.statements = self._statements()
         self.local: dict[int, str] = {}
         self._name_everything()
+        self.columns = column_text(self.column_plan, self.flow, strategy, self.names, self.number, self._vector)
 
     def write(self) -> LayerText:
         passes = [list(self._block(p, (), INDENT * 2)) for p in range(self.plan.passes)]
@@ -111,9 +140,13 @@ class _Writer:
         if self.flow.output is not None:
             passes[-1].append(f"{INDENT * 2}{output} = {self._stored(self._value(self.flow.output), 'int8_t')};")
         return LayerText(
-            self.infix, self.layer, self.flow, tuple(map(tuple, passes)), tuple(arrays), self.fields, tuple(buffers), output, output_field,
+            self.infix, self.layer, self.flow, self._passes(passes), tuple(arrays), self.fields, tuple(buffers), output, output_field,
             self.flow.output is not None, tuple(op.name for i, op in self.flow.ops.items() if op.code == "row" and self.plan.lazy[i]),
+            self.strategy, self.columns, self.column_plan,
         )  # fmt: skip
+
+    def _passes(self, bodies: list[list[str]]) -> tuple[Pass, ...]:
+        return tuple(Pass(self.columns.before.get(p, ()), self.columns.first.get(p, ()), tuple(body)) for p, body in enumerate(bodies))
 
     # ---- what the next layer sees -------------------------------------------------------------------------------------------
 
@@ -157,7 +190,7 @@ class _Writer:
 
     def _name_everything(self) -> None:
         updates = {v: s for s, v in reversed(self.flow.updates.items()) if isinstance(v, int)}
-        taken = RESERVED | {f"next_{name}" for _, name in self.fields.values()}
+        taken = RESERVED | {f"next_{name}" for _, name in self.fields.values()} | {f"sum_{identifier(row)}" for row in self.layer.rows}
         for index in self.flow.ops:
             if index in self.statements:
                 wanted = f"new_{updates[index]}" if index in updates and self.flow.ops[index].code != "state" else self._wanted_name(index)
@@ -292,6 +325,8 @@ class _Writer:
         return op.code == "complement" and op.numbers == (1,) and isinstance(gate, int) and self.flow.ops[gate].code == "positive"
 
     def _row(self, index: int) -> Expression:
+        if index in self.columns.value:
+            return self.columns.value[index]
         op, args = self.flow.ops[index], self.flow.args[index]
         row, prefix, units = self.layer.rows[op.name], self.tables.prefix, f"{self.tables.prefix.upper()}_{self.infix.upper()}UNITS"
         terms = []
@@ -307,9 +342,15 @@ class _Writer:
             if not weights.any():
                 continue
             assert isinstance(source, int), "a source of a row is always kept as a vector"
-            in_state = stored_as_read(self.flow, source)
-            vector = self.fields[self.flow.ops[source].name][1] if in_state else self.local[source]
+            vector = self._vector(source)
             which = "" if len(row.R) == 1 else str(k + 1)
-            R = self.names.add((f"{row.name}_R{which}",), weights, f"[units][units] weights of {vector} in row {row.name}")
-            terms.append(f"{prefix}_dot({R}[u], {'state->' if in_state else ''}{vector}, {units})")
+            comment = f"[units][units] weights of {vector.removeprefix('state->')} in row {row.name}"
+            R = self.names.add((f"{row.name}_R{which}",), weights, comment)
+            terms.append(f"{prefix}_dot({R}[u], {vector}, {units})")
         return Expression(" + ".join(terms) or "0", SUM)
+
+    def _vector(self, index: int) -> str:
+        """The C array that a row reads the values of all units from."""
+        if stored_as_read(self.flow, index):
+            return f"state->{self.fields[self.flow.ops[index].name][1]}"
+        return self.local[index]

@@ -24,7 +24,8 @@ from firmware_gen.tables import BYTES, Tables, signed_type, unsigned_type
 
 FUNCTIONS = (
     "reset", "normalize", "push", "step", "ready", "class", "class_name", "scores", "state", "round", "clip", "dot", "dot_sum", "rescale",
-    "curve", "recurrent", "shift_is_arithmetic",
+    "curve", "recurrent", "shift_is_arithmetic", "column", "weight", "list", "list_changes", "end_list",
+    "excess", "add_columns", "dot_listed",
 )  # fmt: skip
 
 
@@ -112,7 +113,7 @@ class Model:
     @property
     def stack_bytes(self) -> int:
         """Local arrays of the deepest call, without registers and return addresses."""
-        layers = [sum(BYTES[kind] * layer.layer.units for kind, _ in layer.arrays) for layer in self.layers]
+        layers = [layer.local_bytes for layer in self.layers]
         passed = sum(stage.units for stage in self.stages[:-1] if isinstance(stage, FeedForwardText) or stage.output_field is None)
         scores = 4 * self.network.outputs + sum(d.layer.outputs for d in self.dense[:-1])
         scores += self.outputs if not self.mean and self.output_field is None else 0
@@ -129,8 +130,8 @@ class Model:
         return sum(int(d.layer.W.size) for d in self.dense)
 
 
-def build(network: IntegerNetwork, prefix: str | None = None) -> Model:
-    """The C text of `network`, proved not to overflow.
+def build(network: IntegerNetwork, prefix: str | None = None, strategy: str = "dense") -> Model:
+    """The C text of `network`, proved not to overflow. strategy: how rows are summed.
 
     Raises EdgeLstmError for a network that 32 bits do not suffice for, or whose layers come in an order that has no C form.
     """
@@ -140,7 +141,7 @@ def build(network: IntegerNetwork, prefix: str | None = None) -> Model:
     tables = Tables(name, {f"{name}_{function}" for function in FUNCTIONS})
     normalize = _normalize(network, tables)
     stages = tuple(
-        layer_text(layer, tables, "" if len(before) == 1 else f"layer{k + 1}_") if isinstance(layer, IntegerRecurrent)
+        layer_text(layer, tables, "" if len(before) == 1 else f"layer{k + 1}_", strategy) if isinstance(layer, IntegerRecurrent)
         else feed_forward_text(layer, k + 1, tables)
         for k, layer in enumerate(before)
     )  # fmt: skip
@@ -231,6 +232,8 @@ def _recurrent_fields(text: LayerText, prefix: str, tables: Tables) -> list[Fiel
         fields.append(Field(kind, name, shape, lengths, state_meaning(state.name, state.scale, state.limit), start))
     if text.output_stored and text.output_field is not None:
         fields.append(Field("int8_t", text.output_field, shape, lengths, "output of the layer"))
+    for kept in text.columns.persistent:
+        fields.append(Field(kept.type, kept.name, (kept.length,), (kept.of,), kept.meaning, kept.start))
     return fields
 
 

@@ -36,8 +36,8 @@ def stored_as_read(flow: Dataflow, index: int) -> bool:
     return flow.ops[index].code == "state" and flow.layer.state(flow.ops[index].name).bits == 8
 
 
-def schedule(flow: Dataflow) -> Schedule:
-    """The schedule of a simplified dataflow."""
+def schedule(flow: Dataflow, listed: frozenset[int] = frozenset()) -> Schedule:
+    """The schedule of a simplified dataflow. listed: rows that read their sources at the start of their pass, once and for all units."""
     earliest: dict[int, int] = {}
     for index, op in flow.ops.items():
         sources = [a for a in flow.args[index] if isinstance(a, int)]
@@ -60,7 +60,7 @@ def schedule(flow: Dataflow) -> Schedule:
         return again and flow.ops[index].code not in ("state", "vector")  # these are simply read again
 
     arrays = tuple(filter(kept, flow.ops))
-    read_last = {flow.ops[a].name for row, op in flow.ops.items() if op.code == "row" and pass_of[row] == last
+    read_last = {flow.ops[a].name for row, op in flow.ops.items() if op.code == "row" and row not in listed and pass_of[row] == last
                  for a in flow.args[row] if isinstance(a, int) and stored_as_read(flow, a)}  # fmt: skip
     buffered = tuple(state for state in flow.updates if state in read_last)
     return Schedule(last + 1, pass_of, arrays, _lazy_paths(flow, pass_of, arrays), buffered)

@@ -27,12 +27,15 @@ def unsigned_type(high: int) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """One `static const` array. comment: what it holds, with its shape."""
+    """One `static const` array. comment: what it holds, with its shape; columns: its last axis goes through the macro that stores 8 weights
+    as the target wants them, and `prefix` starts the names of that macro and of its type."""
 
     name: str
     type: str
     values: npt.NDArray[np.integer]
     comment: str
+    columns: bool = False
+    prefix: str = ""
 
     @property
     def bytes(self) -> int:
@@ -40,8 +43,22 @@ class Table:
 
     @property
     def declaration(self) -> str:
+        if self.columns:
+            return self._declaration_of_columns()
         shape = "".join(f"[{n}]" for n in self.values.shape)
         return f"static const {self.type} {self.name}{shape} = {braces(self.values)};"
+
+    def _declaration_of_columns(self) -> str:
+        count, columns, width = self.values.shape
+        macro = f"{self.prefix.upper()}_COLUMN"
+        text = []
+        for block in self.values:
+            words = [f"{macro}({', '.join(str(int(v)) for v in column)})" for column in block]
+            per_line = max((WIDTH - 8) // (max(map(len, words)) + 2), 1)
+            lines = [", ".join(words[k : k + per_line]) for k in range(0, len(words), per_line)]
+            text.append("    {\n        " + ",\n        ".join(lines) + "\n    }")
+        shape = f"[{count}][{columns * width}]"
+        return f"static const {self.prefix}_weight {self.name}{shape} {self.prefix.upper()}_ALIGNED = {{\n" + ",\n".join(text) + "\n};"
 
 
 def braces(values: npt.NDArray[np.integer], *, row_of_matrix: bool = False) -> str:
@@ -74,15 +91,25 @@ class Tables:
         kind = signed_type(int(values.min(initial=0)), int(values.max(initial=0)))
         kind = max(kind, at_least, key=BYTES.__getitem__)
         for table in self.tables:
-            if table.type == kind and np.array_equal(table.values, values):
+            if table.type == kind and not table.columns and np.array_equal(table.values, values):
                 return table.name
+        name = self._free(names)
+        self.tables.append(Table(name, kind, values, comment))
+        return name
+
+    def add_columns(self, name: str, values: npt.NDArray[np.int8], comment: str) -> str:
+        """The C name of a table of weights [blocks, columns, 8] that the target stores in its own way."""
+        found = self._free((name,))
+        self.tables.append(Table(found, "int8_t", values, comment, columns=True, prefix=self.prefix))
+        return found
+
+    def _free(self, names: tuple[str, ...]) -> str:
         candidates = [f"{self.prefix}_{identifier(name)}" for name in names]
         name = next((c for c in candidates if c not in self.taken), candidates[-1])
         number = 2
         while name in self.taken:
             name, number = f"{candidates[-1]}_{number}", number + 1
         self.taken.add(name)
-        self.tables.append(Table(name, kind, values, comment))
         return name
 
     @property

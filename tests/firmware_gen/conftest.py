@@ -78,5 +78,3 @@ def _runs(candidate: Compiler, flags: tuple[str, ...]) -> bool:
         except EdgeLstmError:
             return False
         return subprocess.run([str(program)], check=False).returncode == 0
-
-

@@ -128,7 +128,7 @@ def test_layers_in_another_order_are_refused(watch):
 
 def test_a_network_that_could_overflow_is_refused(watch):
     front = replace(watch.normalize, multiplier=np.full(6, 2**30, np.int32))
-    with pytest.raises(EdgeLstmError, match="input rescaling: .* more than 32"):
+    with pytest.raises(EdgeLstmError, match=r"input rescaling: .* more than 32"):
         header(replace(watch, normalize=front))
     layer = watch.recurrent[0]
     row = replace(layer.rows["f"], bias=np.full(32, 2**31 - 1000, np.int32))

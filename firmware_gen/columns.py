@@ -1,0 +1,158 @@
+"""Rows by columns: which rows of a layer can add up only the columns of what they read that count, and their weights for that.
+
+A row adds, for each element of the vectors it reads, a column of weights times that element. Behind closed gates most elements are zero,
+and most stay as they were a step ago, so that most columns need not be read:
+
+    event   the accumulator starts at the bias; columns whose element is zero are left out
+    delta   the accumulator is kept from step to step; only columns whose element changed since are added, times the change. Integers
+            do not drift: the sum is exact for ever, whatever vector it is of.
+
+For this the weights of a row stand column by column, in blocks of 8 units whose accumulators fit the registers. Elements that count are
+listed once for all rows that read the same vectors (a `Group`); rows that are needed only behind an open gate stay row by row, and run
+through the list of non-zero elements. Both leave the sum as it is, in another order of its terms, so that all bits are the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_lstm.fixed_point.integer_network import IntegerRow
+from firmware_gen.schedule import Schedule
+from firmware_gen.simplify import Dataflow, Value
+
+STRATEGIES = ("dense", "event", "delta")
+BLOCK = 8  # units whose accumulators are held in registers together
+LARGEST_OFFSET, LARGEST_VALUE = 2**16 - 1, 2**15 - 1  # what an entry of the list holds
+# Where there are 16-bit multiplications two weights share half a word; their sums are told apart while neither reaches 2^23.
+LARGEST_SUM = 2**23 - 1
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows of one pass that read the same vectors.
+
+    rows: operators that are summed column by column; listed: operators that run through the list of non-zero elements, one unit at a
+    time; sources: operators that hold the vectors, in the order of the list; reads_x, shift: whether x is listed behind them, and its
+    factor 2^shift.
+    """
+
+    pass_: int
+    rows: tuple[int, ...]
+    listed: tuple[int, ...]
+    sources: tuple[int, ...]
+    reads_x: bool
+    shift: int
+
+    def columns(self, inputs: int, units: int) -> int:
+        """Length of the vectors, one behind the other."""
+        return len(self.sources) * units + self.reads_x * inputs
+
+
+@dataclass(frozen=True)
+class Plan:
+    """groups: rows by columns; dense: row -> why it is summed element by element all the same."""
+
+    groups: tuple[Group, ...]
+    dense: dict[str, str]
+
+
+def plan_columns(flow: Dataflow, schedule: Schedule, strategy: str) -> Plan:
+    """The groups of a layer under a strategy."""
+    rows = [index for index, op in flow.ops.items() if op.code == "row"]
+    if strategy == "dense":
+        return Plan((), {})
+    dense: dict[str, str] = {}
+    members: dict[tuple[int, tuple[int, ...], bool, int], list[int]] = {}
+    for index in rows:
+        row = flow.layer.rows[flow.ops[index].name]
+        reason = _unfit(flow, index, row, strategy)
+        if reason:
+            dense[row.name] = reason
+        elif not schedule.lazy[index]:
+            reads_x = reads(row.W)
+            key = schedule.pass_of[index], _sources(flow, index), reads_x, row.input_shift if reads_x else 0
+            members.setdefault(key, []).append(index)
+    groups = []
+    claimed: set[int] = set()
+    for (p, sources, reads_x, shift), indices in members.items():
+        listed = [
+            k for k in rows
+            if schedule.lazy[k] and k not in claimed and schedule.pass_of[k] == p and sources and _sources(flow, k) == sources
+            and flow.ops[k].name not in dense
+        ]  # fmt: skip
+        claimed.update(listed)
+        groups.append(Group(p, tuple(indices), tuple(listed), sources, reads_x, shift))
+    for index in rows:
+        if schedule.lazy[index] and index not in claimed and flow.ops[index].name not in dense:
+            dense[flow.ops[index].name] = "it is needed only where its gate is open, and no other row reads the same vectors"
+    return Plan(tuple(groups), dense)
+
+
+def reads(weights: npt.NDArray[np.int8] | None) -> bool:
+    """Whether a matrix does anything."""
+    return weights is not None and bool(weights.any())
+
+
+def _sources(flow: Dataflow, index: int) -> tuple[int, ...]:
+    """The vectors that a row reads with weights that are not all zero, each once."""
+    row = flow.layer.rows[flow.ops[index].name]
+    return tuple(dict.fromkeys(_vector(flow, a) for a, R in zip(flow.args[index], row.R, strict=True) if R.any()))
+
+
+def _vector(flow: Dataflow, argument: Value) -> int:
+    """The operator that stands for what an argument reads: of a state that is read more than once, the first."""
+    assert isinstance(argument, int), "a source of a row is always kept as a vector"
+    if flow.ops[argument].code != "state":
+        return argument
+    return next(k for k, op in flow.ops.items() if op.code == "state" and op.name == flow.ops[argument].name)
+
+
+def recurrent_weights(flow: Dataflow, index: int, sources: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """[units, len(sources) * units]: the weights of `sources`, side by side; those of a source that is read twice are added up."""
+    row, units = flow.layer.rows[flow.ops[index].name], flow.layer.units
+    joined = np.zeros((units, len(sources) * units), np.int64)
+    for argument, R in zip(flow.args[index], row.R, strict=True):
+        if R.any():
+            at = sources.index(_vector(flow, argument)) * units
+            joined[:, at : at + units] += R
+    return joined
+
+
+def _unfit(flow: Dataflow, index: int, row: IntegerRow, strategy: str) -> str:
+    """Why a row cannot be summed by columns; empty if it can."""
+    sources, units, inputs = _sources(flow, index), flow.layer.units, flow.layer.inputs
+    changes = 2 if strategy == "delta" else 1  # a change is at most twice as large as a value
+    weights = recurrent_weights(flow, index, sources)
+    reach = 127 * np.abs(weights).sum(1)
+    if row.W is not None:
+        reach = reach + ((127 * np.abs(row.W.astype(np.int64)).sum(1)) << row.input_shift)
+    if not sources and not reads(row.W):
+        return "it reads nothing"
+    if np.abs(weights).max(initial=0) > 127:
+        return "it reads a vector twice, with weights that together leave 8 bits"
+    if (len(sources) * units + inputs) * BLOCK > LARGEST_OFFSET:
+        return f"it has more than {LARGEST_OFFSET // BLOCK} columns"
+    if (changes * 127) << row.input_shift > LARGEST_VALUE:
+        return "its inputs leave 16 bits once they are shifted"
+    if changes * int(reach.max(initial=0)) > LARGEST_SUM:
+        return "its sums may need more than 24 bits"
+    return ""
+
+
+def blocks(flow: Dataflow, index: int, group: Group) -> npt.NDArray[np.int8]:
+    """[blocks of units, columns, 8]: the weights of a row, columns in the order of the list; units that do not exist weigh 0."""
+    row = flow.layer.rows[flow.ops[index].name]
+    weights = recurrent_weights(flow, index, group.sources)
+    if group.reads_x and row.W is not None:
+        weights = np.concatenate([weights, row.W.astype(np.int64)], axis=1)
+    padded = padded_units(weights)
+    return np.ascontiguousarray(padded.reshape(-1, BLOCK, weights.shape[1]).transpose(0, 2, 1)).astype(np.int8)
+
+
+def padded_units(values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """`values` [units, ...] with zeros for units up to a whole block."""
+    missing = -len(values) % BLOCK
+    return np.concatenate([values, np.zeros((missing, *values.shape[1:]), values.dtype)])
