@@ -1,7 +1,8 @@
 """Accuracy on people never seen: float LSTM, its integer form, and the hard-gated integer LSTM, on the bundled smart-watch recordings.
 
-Leave-2-people-out (5 folds) x seeds; windows of 4 s at 12.5 Hz; LSTM with 32 units, mean read-out. All three learn on the same windows for the
-same number of iterations; the float network takes the better of two learning rates, chosen on the same test people (which favours it).
+Leave-2-people-out (5 folds) x seeds; windows of 4 s at 12.5 Hz; LSTM with 32 units, mean read-out. All three learn on the same windows
+for the same number of iterations; the float network takes the better of two learning rates, chosen on the same test people (which favours
+it).
 
     python tools/study_watch.py                     # writes docs/results/watch.json and watch.md
 """
@@ -68,12 +69,13 @@ def study(iterations: int, seeds: int, threads: int | None) -> dict[str, Any]:
     def job(case: Case) -> Any:
         def work(report: train.Progress | None) -> train.Result:
             learn, judge = folds[case.fold]
+            x: Any = windows.x[judge]
+            y: Any = windows.y[judge]
             recipe = train.Recipe(gates=case.gates, learning_rate=case.rate, iterations=iterations, seed=case.seed)
             result = train.fit(
                 recipe, windows.x[learn], windows.y[learn], classes=recordings.classes, preprocess=fronts[case.fold],
-                validation=(windows.x[judge], windows.y[judge]), progress=report,
+                validation=(x, y), progress=report,
             )  # fmt: skip
-            x, y = windows.x[judge], windows.y[judge]
             if result.integer is not None:
                 found = {"integer_hard": accuracy(engine.run(result.integer, x).scores, y)}
                 told = result.history.validation
@@ -92,7 +94,8 @@ def study(iterations: int, seeds: int, threads: int | None) -> dict[str, Any]:
     return {
         "command": f"python tools/study_watch.py --iterations {iterations} --seeds {seeds}",
         "data": {
-            "name": recordings.name, "windows": len(windows), "people": len(set(windows.person.tolist())), "classes": list(recordings.classes),
+            "name": recordings.name, "windows": len(windows), "people": len(set(windows.person.tolist())),
+            "classes": list(recordings.classes),
             "window": f"{WINDOW} samples, one every {STRIDE}, {DECIMATION} averaged to one step", "folds": FOLDS, "fold_seed": FOLD_SEED,
             "test_windows": [len(judge) for _, judge in folds],
         },
@@ -113,9 +116,8 @@ def summary(found: dict[Case, dict[str, float]], seeds: int) -> dict[str, Any]:
         return np.array([[found[Case(fold, seed, gates, rate)][name] for seed in range(seeds)] for fold in range(FOLDS)])
 
     rate = max(FLOAT_RATES, key=lambda r: float(table("float", "soft", r).mean()))
-    tables = {
-        "float": table("float", "soft", rate), "integer_soft": table("integer_soft", "soft", rate), "integer_hard": table("integer_hard", "hard", None)
-    }  # fmt: skip
+    tables = {name: table(name, "soft", rate) for name in ("float", "integer_soft")}
+    tables["integer_hard"] = table("integer_hard", "hard", None)
     result: dict[str, Any] = {
         "float_learning_rate": rate,
         "float_mean_by_learning_rate": {f"{r:g}": float(table("float", "soft", r).mean()) for r in FLOAT_RATES},
@@ -128,7 +130,7 @@ def summary(found: dict[Case, dict[str, float]], seeds: int) -> dict[str, Any]:
 
 
 def spread(values: Any) -> dict[str, float]:
-    """Mean, standard deviation over all nets, over fold means, and the standard error from the fold means (folds are independent people)."""
+    """Mean, standard deviation over all nets and over fold means, and the standard error from the fold means (no person is in two)."""
     by_fold = values.mean(1)
     return {
         "mean": float(values.mean()), "sd": float(values.std(ddof=1)), "sd_of_folds": float(by_fold.std(ddof=1)),
@@ -143,8 +145,9 @@ def as_markdown(study: dict[str, Any], seeds: int) -> str:
         "# Smart-watch exercises, people never seen",
         "",
         f"{about['windows']:,} windows of 4 s ({about['window']}) of {about['people']} people, {len(about['classes'])} exercises; "
-        f"2 people left out in each of {about['folds']} folds, {seeds} seeds: {about['folds'] * seeds} networks a line. LSTM, 32 units, mean "
-        f"read-out, {study['recipe']['iterations']} iterations of {study['recipe']['batch']} windows for every line. Accuracy in %, measured.",
+        f"2 people left out in each of {about['folds']} folds, {seeds} seeds: {about['folds'] * seeds} networks a line. LSTM, 32 units, "
+        f"mean read-out, {study['recipe']['iterations']} iterations of {study['recipe']['batch']} windows for every line. Accuracy in %, "
+        "measured.",
         "",
         f"| | mean ± sd | {' | '.join(f'fold {k + 1}' for k in range(about['folds']))} | minus float, paired ± standard error |",
         "|---|---|" + "---|" * about["folds"] + "---|",
@@ -158,13 +161,13 @@ def as_markdown(study: dict[str, Any], seeds: int) -> str:
     rates = ", ".join(f"{100 * mean:.2f} at {rate}" for rate, mean in results["float_mean_by_learning_rate"].items())
     lines += [
         "",
-        f"sd: over all {about['folds'] * seeds} networks, folds and seeds together. The float network's learning rate is the better of those "
-        f"tried ({rates}), judged by the test people themselves, which favours float. The standard error of a difference is that of its "
-        f"{about['folds']} fold means. Integer accuracies are those of the integer engine; with threshold gates they equal, window by window, "
-        "what training reported. The recipe's settings were found in earlier experiments that had seen these ten people.",
+        f"sd: over all {about['folds'] * seeds} networks, folds and seeds together. The float network's learning rate is the better of "
+        f"those tried ({rates}), judged by the test people themselves, which favours float. The standard error of a difference is that of "
+        f"its {about['folds']} fold means. Integer accuracies are those of the integer engine; with threshold gates they equal, network by "
+        "network, what training reported. The recipe's settings were found in earlier experiments that had seen these ten people.",
         "",
-        f"Made by `{study['command']}` in {study['seconds']} s: edge-lstm {study['versions']['edge_lstm']}, Python {study['versions']['python']}, "
-        f"NumPy {study['versions']['numpy']}, Numba {study['versions']['numba']}, {study['versions']['machine']}. Folds and seeds: "
+        f"Made by `{study['command']}`: edge-lstm {study['versions']['edge_lstm']}, Python {study['versions']['python']}, NumPy "
+        f"{study['versions']['numpy']}, Numba {study['versions']['numba']}, {study['versions']['machine']}. Every network: "
         "[watch.json](watch.json).",
     ]
     return "\n".join(lines) + "\n"

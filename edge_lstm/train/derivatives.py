@@ -1,8 +1,8 @@
 """Values and derivatives of activations as source text of the training kernels.
 
 The derivative is taken from the value where it can be, so that in the integer phase it is that of the value which the integer network
-computed. A threshold has none: its surrogate is that of a sigmoid of slope k, k s (1 - s) with s = sigmoid(k x) (straight-through estimator,
-Bengio, Leonard & Courville 2013). In the text, f is the float type and `slope` the surrogate's k.
+computed. A threshold has none: its surrogate is that of a sigmoid of slope k, k s (1 - s) with s = sigmoid(k x) (straight-through
+estimator, Bengio, Leonard & Courville 2013). In the text, f is the float type and `slope` the surrogate's k.
 """
 
 from __future__ import annotations
@@ -55,5 +55,4 @@ def derivative(activation: Activation, x: str, y: str) -> str:
 
 
 def _surrogate(x: str) -> str:
-    """k s (1 - s) with s = sigmoid(k x), written with t = tanh(k x / 2): s (1 - s) = (1 - t^2) / 4."""
     return f"surrogate({x}, slope)"

@@ -83,7 +83,7 @@ def _ashr(context: Any, v: Any, count: Any) -> Any:
 @overload(shift_left)
 def _shift_left(v: Any, count: Any) -> Callable[[Any, Any], Any]:
     def shift(v: Any, count: Any) -> Any:
-        return _shl(v, count)
+        return _shl(v, count)  # type: ignore[call-arg]  # Numba itself gives the context
 
     return shift
 
@@ -91,7 +91,7 @@ def _shift_left(v: Any, count: Any) -> Callable[[Any, Any], Any]:
 @overload(shift_right)
 def _shift_right(v: Any, count: Any) -> Callable[[Any, Any], Any]:
     def shift(v: Any, count: Any) -> Any:
-        return _ashr(v, count)
+        return _ashr(v, count)  # type: ignore[call-arg]
 
     return shift
 
@@ -99,4 +99,5 @@ def _shift_right(v: Any, count: Any) -> Callable[[Any, Any], Any]:
 @register_jitable
 def round_shift(v: Any, count: Any) -> Any:
     """(v + half) >> count, as in `fixed_point.operators`."""
-    return shift_right(np.int32(v + shift_right(shift_left(np.int32(1), count), np.int32(1))), count)
+    half = shift_right(shift_left(np.int32(1), count), np.int32(1))
+    return shift_right(np.int32(v + half), count)

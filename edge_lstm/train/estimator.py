@@ -99,7 +99,7 @@ class LSTMClassifier:
 
     def __repr__(self) -> str:
         defaults = {name: p.default for name, p in inspect.signature(type(self).__init__).parameters.items()}
-        changed = [f"{name}={value!r}" for name, value in self.get_params().items() if value is not defaults[name] and value != defaults[name]]
+        changed = [f"{name}={value!r}" for name, value in self.get_params().items() if repr(value) != repr(defaults[name])]
         return f"LSTMClassifier({', '.join(changed)})"
 
     def fit(self, x: Array | Sequence[Array], y: Any) -> LSTMClassifier:
@@ -222,4 +222,5 @@ def _counts(front: Preprocess, v: Array) -> npt.NDArray[np.int16]:
     assert front.units_per_count is not None
     channels = len(front.offset)
     zero, one = np.zeros(channels, np.int32), np.ones(channels, np.int32)
-    return counts(Normalize(1, zero, one, one, 0, front.scale, np.asarray(front.units_per_count, np.float64)), v)
+    units = np.asarray(front.units_per_count, np.float64)
+    return counts(Normalize(1, zero, one, one, 0, np.ones(channels), units), v)

@@ -98,7 +98,9 @@ def finetune(
     return Result(result, integer, trained.history)
 
 
-def fit_many(jobs: Sequence[Callable[[Progress | None], Result]], progress: Progress | None = None, threads: int | None = None) -> list[Result]:
+def fit_many(
+    jobs: Sequence[Callable[[Progress | None], Result]], progress: Progress | None = None, threads: int | None = None
+) -> list[Result]:
     """Runs several trainings at once, each on one core; the results do not depend on how many threads there are.
 
     jobs: functions that train with the progress callback they are given, e.g. `lambda report: fit(recipe, x, y, ..., progress=report)`;

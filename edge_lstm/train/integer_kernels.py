@@ -3,8 +3,9 @@
     forward_integers(x, weights, biases, vectors, numbers, start, scales, state_scales, outputs, tape, states)
 
 x: [time, inputs, batch] integers in the product type: float32 (sums of products are exact below 2^24) or int32;
-weights: one vector of the product type, for each group of rows all W << input_shift, then all R of each source; biases: [rows, units] of the
-product type, group by group (rows that read the same vectors form a group, see `plan`); vectors: int32 [vectors, units]; numbers: int32, those of all operators, one after the other;
+weights: one vector of the product type, for each group of rows (see `plan`) all W << input_shift, then all R of each source;
+biases: [rows, units] of the product type, group by group; vectors: int32 [vectors, units];
+numbers: int32, those of all operators, one after the other;
 start: int32 [states, units]; scales: float32 [kept values, units] real value of one unit of each operator that the backward pass reads;
 state_scales: float32 [states]. outputs: [time, units * batch] in the product type; tape, states: float32, see `plan`.
 
@@ -14,6 +15,7 @@ them, or it would not vectorize the loops that look them up.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -200,7 +202,10 @@ class _Writer:
 
     def _write_loop(self, phase: int) -> None:
         """The element-wise operators of one phase, and what they leave behind."""
-        plan, arrays, scalars, lines = self.plan, {}, {}, []
+        plan = self.plan
+        arrays: dict[str, str] = {}
+        scalars: dict[str, str] = {}
+        lines: list[str] = []
 
         def array(name: str, place: str) -> str:
             arrays[name] = place
@@ -250,8 +255,7 @@ class _Writer:
                     lines.append(f"v{k} = {_VALUES[op.code].format(*a, **parts)}")
                 known[k] = f"v{k}"
             self._leave(k, read, array, scalars, lines)
-        out_arguments = {**arrays, **scalars}
-        self.out.loop(out_arguments, lines)
+        self.out.loop({**arrays, **scalars}, lines)
 
     def _interpolate(self, k: int, v: str, n: list[str]) -> list[str]:
         """`operators.interpolate`, line by line; an unsigned index needs no test for a negative one."""
@@ -266,10 +270,11 @@ class _Writer:
             f"v{k} = round_shift(i32(shift_left(low, {n[0]}) + i32(i32(high - low) * r)), i32({n[0]} + {n[1]}))",
         ]
 
-    def _leave(self, k: int, read: object, array: object, scalars: dict[str, str], lines: list[str]) -> None:
+    def _leave(
+        self, k: int, read: Callable[[int], str], array: Callable[[str, str], str], scalars: dict[str, str], lines: list[str]
+    ) -> None:
         """What others want of operator k: later phases, rows, the next step, the next layer, and the float tape."""
         plan = self.plan
-        assert callable(read) and callable(array)
         if k in self.crossing:
             lines.append(f"{array(f'kept_{k}', f'kept_{k}')} = {read(k)}")
         if k in self.made_sources:

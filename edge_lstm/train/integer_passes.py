@@ -1,7 +1,8 @@
 """The forward pass of the integer network inside training, bit for bit, with a float tape for the backward pass.
 
-In every iteration the weights are quantized by the converter's own lowering; formats stay as they were calibrated when the integers came in.
-The backward pass is the gradient of the float network, evaluated at the real values of the integers (straight-through across rounding).
+In every iteration the weights are quantized by the converter's own lowering; formats stay as they were calibrated when the integers
+came in. The backward pass is the gradient of the float network, evaluated at the real values of the integers (straight-through across
+rounding).
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class IntegerPasses:
         passes._x = x
         v: Array = x8
         for layer, memory in zip(self._layers, passes.memory, strict=True):
-            outputs = np.empty((passes.steps, memory.layer.units * passes.batch), layer.product_type)
+            outputs: Array = np.empty((passes.steps, memory.layer.units * passes.batch), layer.product_type)
             v = np.ascontiguousarray(v, layer.product_type)
             layer.kernel(v, *layer.arguments, outputs, memory.tape, memory.states)
             v = outputs.reshape(passes.steps, memory.layer.units, passes.batch)

@@ -25,7 +25,6 @@ from edge_lstm.train import elementary, products
 from edge_lstm.train.products import OPTIONS
 
 
-
 def cache_folder() -> Path:
     """Where generated kernels are kept: $EDGE_LSTM_CACHE, or the user's cache folder of the platform."""
     chosen = os.environ.get("EDGE_LSTM_CACHE")

@@ -119,7 +119,7 @@ class _Training:
             scores = self.passes.scores(vector, batch.x, batch.lengths)
         else:
             vector = self.integers.refresh(self.vector)
-            scores = self.integers.scores(batch.x8, batch.x, batch.lengths)
+            scores = self.integers.scores(batch.integers, batch.x, batch.lengths)
         loss, d_scores = head.cross_entropy(scores, batch.labels, batch.weights)
         sparsity = self.recipe.sparsity * min(1.0, iteration / self.recipe.iterations / _RAMP)
         mask = batch.mask if sparsity else None
@@ -167,7 +167,7 @@ class _Training:
             if self.integers is None:
                 decisions = scores = self.passes.scores(self.vector, batch.x, batch.lengths)
             else:
-                scores = self.integers.scores(batch.x8, batch.x, batch.lengths)
+                scores = self.integers.scores(batch.integers, batch.x, batch.lengths)
                 decisions = self.integers.last_scores  # float32 might round two scores to a tie
             count = float(batch.weights.sum())
             if count:

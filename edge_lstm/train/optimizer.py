@@ -45,8 +45,9 @@ class AdamW:
 
 @kernel(cache=True, **OPTIONS)
 def _update(
-    vector: Array, gradient: Array, mean: Array, square: Array, beta1: Any, beta2: Any, shrink: Any, step_size: Any, correction: Any, keep: Any
-) -> None:
+    vector: Array, gradient: Array, mean: Array, square: Array,
+    beta1: Any, beta2: Any, shrink: Any, step_size: Any, correction: Any, keep: Any,
+) -> None:  # fmt: skip
     one, tiny = np.float32(1), np.float32(1e-8)
     for k in range(vector.size):
         g = gradient[k] * shrink

@@ -90,7 +90,7 @@ def with_network_vector(network: Network, vector: Vector) -> Network:
     own = vector.copy()
     layers: list[Layer] = []
     for layer, part in zip(network.layers, slices(network), strict=True):
-        layers.append(layer if part is None else with_vector(layer, own[part]))
+        layers.append(with_vector(layer, own[part]) if part is not None and isinstance(layer, Recurrent | Dense) else layer)
     return network.with_layers(tuple(layers))
 
 

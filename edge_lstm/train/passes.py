@@ -53,7 +53,9 @@ def require_trainable(network: Network) -> None:
         if isinstance(layer, Recurrent) and layer.reverse:
             raise EdgeLstmError(f"layer {index} reads the sequence in reverse and cannot be trained yet; train it without")
         if not isinstance(layer, Recurrent | ReadOut | Dense) or (isinstance(layer, Dense) and not seen_read_out):
-            raise EdgeLstmError(f"layer {index} ({kind}) cannot be trained yet: only recurrent layers, a read-out and dense layers behind it")
+            raise EdgeLstmError(
+                f"layer {index} ({kind}) cannot be trained yet: only recurrent layers, a read-out and dense layers behind it"
+            )
         seen_read_out |= isinstance(layer, ReadOut)
 
 
@@ -76,7 +78,7 @@ class Passes:
             if isinstance(layer, Recurrent) and part is not None:
                 shape, size = plan(layer), layer.units * batch
                 states = layer.cell.states
-                initial = np.array([layer.initial.get(s, np.zeros(layer.units)) for s in states], dtype)
+                initial: Array = np.array([layer.initial.get(s, np.zeros(layer.units)) for s in states], dtype)
                 self.memory.append(
                     LayerMemory(
                         layer, shape, part, initial,
@@ -90,8 +92,8 @@ class Passes:
             elif isinstance(layer, Dense) and part is not None:
                 self.dense.append((layer, part))
         self._inputs: list[Array] = []  # of the dense layers, and the output of the last
-        self._x = np.zeros((steps, network.inputs, batch), dtype)
-        self._shares = np.zeros((steps, batch), dtype)
+        self._x: Array = np.zeros((steps, network.inputs, batch), dtype)
+        self._shares: Array = np.zeros((steps, batch), dtype)
         self._lengths = np.full(batch, steps)
 
     def scores(self, vector: Array, x: Array, lengths: npt.NDArray[np.int64]) -> Array:
@@ -113,8 +115,8 @@ class Passes:
     ) -> Array:
         """Gradient of the loss by `vector`, from its gradient by the scores of the last forward pass.
 
-        slope: of the surrogate of threshold gates; penalties: for each recurrent layer gate -> what is added to the derivative by each value
-        of the gate in the steps of mask [time, batch] (1: valid).
+        slope: of the surrogate of threshold gates; penalties: for each recurrent layer gate -> what is added to the derivative by each
+        value of the gate in the steps of mask [time, batch] (1: valid).
         """
         gradient = np.zeros_like(vector)
         d = d_scores
@@ -125,11 +127,11 @@ class Passes:
             memory = self.memory[index]
             below = self.memory[index - 1].h if index else self._x
             cost = penalties[index] if penalties else {}
-            penalty = np.array([cost.get(gate, 0.0) for gate in memory.layer.cell.gates], self.dtype)
-            counted = np.zeros((1, d[0].size), self.dtype)
+            penalty: Array = np.array([cost.get(gate, 0.0) for gate in memory.layer.cell.gates], self.dtype)
+            counted: Array = np.zeros((1, d[0].size), self.dtype)
             if mask is not None and penalty.any():
                 counted = np.repeat(mask[:, None], memory.layer.units, 1).reshape(self.steps, -1).astype(self.dtype)
-            d_below = np.zeros((self.steps if index else 0, below.shape[1], self.batch), self.dtype)
+            d_below: Array = np.zeros((self.steps if index else 0, below.shape[1], self.batch), self.dtype)
             memory.backward(
                 below, vector[memory.part], memory.tape, memory.states, d.reshape(self.steps, -1), penalty, counted,
                 self.dtype(slope), memory.d_rows, gradient[memory.part], d_below,

@@ -95,7 +95,7 @@ class Recipe:
     def activations(self) -> dict[str, Activation]:
         """Role of the cell -> activation."""
         member: Cell = cell(self.cell)
-        chosen = {gate: self.gates for gate in member.gates} if isinstance(self.gates, str) else dict(self.gates)
+        chosen = dict.fromkeys(member.gates, self.gates) if isinstance(self.gates, str) else dict(self.gates)
         unknown = set(chosen) - set(member.gates)
         if unknown:
             raise EdgeLstmError(f"{self.cell} has no gate {', '.join(sorted(unknown))}; it has {', '.join(member.gates) or 'none'}")

@@ -94,14 +94,20 @@ def class_weights(recipe: Recipe, data: Sequences, outputs: int) -> Array:
 
 @dataclass(frozen=True)
 class Batch:
-    """x: float32 [time, channels, batch], already on the grid of int8 when `scale` was given; x8: the integers, or None;
-    labels, weights: [columns]; mask: [time, batch], 1 in valid steps."""
+    """x: float32 [time, channels, batch]; x8: int8, the integers that x are the real values of, None outside the integer phase;
+    labels, weights: [columns]; lengths: [batch]."""
 
     x: Array
     x8: npt.NDArray[np.int8] | None
     labels: npt.NDArray[np.int64]
     weights: Array
     lengths: npt.NDArray[np.int64]
+
+    @property
+    def integers(self) -> npt.NDArray[np.int8]:
+        """x8, which must be there."""
+        assert self.x8 is not None
+        return self.x8
 
     @property
     def mask(self) -> Array:

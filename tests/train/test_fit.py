@@ -11,8 +11,8 @@ import pytest
 from edge_lstm import train
 from edge_lstm.engine import reference
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.float_inference import run
 from edge_lstm.fixed_point.quantize import harden
+from edge_lstm.float_inference import run
 from edge_lstm.network import Conv1d, Dense, Preprocess, Recurrent
 from edge_lstm.train.passes import Passes
 
@@ -63,9 +63,11 @@ def test_hard_gates_learn_and_the_reported_accuracy_is_the_integer_networks(hard
 def test_the_same_seed_gives_the_same_bytes_whatever_runs_beside_it(hard: train.Result) -> None:
     x, y = slopes(0)
     seeds = (3, 4, 3)
-    jobs = [
-        lambda report, seed=seed: train.fit(replace(SMALL, seed=seed), x, y, classes=CLASSES, preprocess=FRONT, progress=report) for seed in seeds
-    ]
+
+    def job(seed: int) -> Any:
+        return lambda report: train.fit(replace(SMALL, seed=seed), x, y, classes=CLASSES, preprocess=FRONT, progress=report)
+
+    jobs = [job(seed) for seed in seeds]
     calls: list[tuple[int, int, float]] = []
     many = train.fit_many(jobs, progress=lambda *call: calls.append(call), threads=3)
     assert same(many[0], hard)
@@ -142,9 +144,8 @@ def test_steps_beyond_a_sequences_length_change_nothing() -> None:
         dirty[k, length - length % 2 :] = -30000
     recipe = replace(SMALL, hidden=4, iterations=10, batch=4, scaling=0.0, noise=0.0)
     for read_out in ("mean", "last"):
-        results = [
-            train.fit(replace(recipe, read_out=read_out), data, y, classes=CLASSES, preprocess=FRONT, lengths=lengths) for data in (x, dirty)
-        ]
+        arguments: dict[str, Any] = {"classes": CLASSES, "preprocess": FRONT, "lengths": lengths}
+        results = [train.fit(replace(recipe, read_out=read_out), data, y, **arguments) for data in (x, dirty)]
         assert same(*results)
         assert results[0].integer is not None
         alone = [reference.run(results[0].integer, x[k : k + 1, :length]).scores.argmax() for k, length in enumerate(lengths)]

@@ -1,8 +1,8 @@
-"""Gradients are derived from each cell's dataflow; finite differences and an independent NumPy implementation say whether they are right."""
+"""Gradients derived from each cell's dataflow, against finite differences and against an LSTM written by hand."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -33,7 +33,7 @@ def smooth(rng: np.random.Generator, network: Network) -> Network:
     return network.with_layers(tuple(layer(one) if isinstance(one, Recurrent) else one for one in network.layers))
 
 
-def loss_and_gradient(network: Network, x: np.ndarray, penalties: Sequence[dict[str, float]] = ()) -> tuple[Callable[..., float], np.ndarray]:
+def loss_and_gradient(network: Network, x: np.ndarray) -> tuple[Callable[..., float], np.ndarray]:
     """Cross-entropy as a function of the trained numbers, and the trainer's gradient at those of the network."""
     passes = Passes(network, STEPS, BATCH, np.float64)
     columns = BATCH * (STEPS if network.read_out.kind == "every" else 1)
@@ -47,8 +47,7 @@ def loss_and_gradient(network: Network, x: np.ndarray, penalties: Sequence[dict[
 
     vector = network_vector(network, np.float64)
     _, d = cross_entropy(passes.scores(vector, x, LENGTHS), labels, weights)
-    mask = (np.arange(STEPS)[:, None] < LENGTHS).astype(float)
-    return loss, passes.gradient(vector, d, SLOPE, penalties, mask)
+    return loss, passes.gradient(vector, d, SLOPE)
 
 
 def by_differences(loss: Callable[..., float], vector: np.ndarray, which: np.ndarray) -> np.ndarray:
@@ -127,9 +126,10 @@ def surrogate(a: np.ndarray) -> np.ndarray:
 
 
 def hard_lstm(layer: Recurrent, x: np.ndarray, d_h: np.ndarray, cost: dict[str, float], gate: str) -> dict[str, np.ndarray]:
-    """Gradient of sum(d_h * h) + sum over valid steps of cost[gate] * gate, by W, R and b. x: [time, inputs, batch]; d_h: [time, units, batch].
+    """Gradient of sum(d_h * h) + sum over valid steps of cost[gate] * gate, by W, R and b.
 
-    gate: "threshold" or "three_level" (half open between -1 and 1, whose surrogate is the mean of those of two thresholds).
+    x: [time, inputs, batch]; d_h: [time, units, batch]; gate: "threshold", or "three_level" (half open between -1 and 1, whose
+    surrogate is the mean of those of two thresholds).
     """
     if gate == "threshold":
         value, slope = (lambda a: (a > 0) * 1.0), surrogate
@@ -203,7 +203,7 @@ def test_hard_gradient_flows_through_thresholds_of_every_cell(name: str) -> None
 
 
 def _linearized(network: Network, x: np.ndarray, d: np.ndarray) -> Callable[[np.ndarray], float]:
-    """sum(d * scores) of the network whose thresholds are lines through their value at the present preactivations, with the surrogate's slope."""
+    """sum(d * scores) of the network whose thresholds are lines through their present value, with the surrogate's slope."""
     from edge_lstm import float_inference
 
     record: list[np.ndarray] = []

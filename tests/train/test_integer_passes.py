@@ -20,7 +20,7 @@ BATCH, STEPS, INPUTS, UNITS = 7, 11, 5, 6
 
 
 def in_training(network: Network, ranges: Ranges, raw: np.ndarray, options: Options) -> tuple[np.ndarray, IntegerPasses, np.ndarray]:
-    """Scores [batch, outputs] or [batch, time, outputs] of the training kernels, the passes, and the numbers that the integers represent."""
+    """Scores [batch, (time,) outputs] of the training kernels, the passes, and the numbers that the integers represent."""
     integers = IntegerPasses(Passes(network, STEPS, len(raw)), network, ranges, options)
     represented = integers.refresh(network_vector(network))
     x8 = np.ascontiguousarray(reference.normalize(integers.normalize, raw).transpose(1, 2, 0))
