@@ -22,6 +22,7 @@ from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.bounds import op_interval
 from edge_lstm.fixed_point.formats import INT8, INT16, Format, knots
 from edge_lstm.fixed_point.integer_network import IntegerRecurrent, IntegerRow, IntOp, StateFormat
+from edge_lstm.fixed_point.liveness import without_dead_operators
 from edge_lstm.fixed_point.operators import Interval
 from edge_lstm.fixed_point.rescaling import rescaling
 from edge_lstm.fixed_point.weights import quantize_row
@@ -97,7 +98,12 @@ class _Lowering:
             self.cell.name, activations, self.cell.equations, tuple(self.ops), self.rows, self.vectors, self.tables,
             self._states(updates), output.op, float(np.asarray(output.scale)), self.input_scale,
         )  # fmt: skip
-        return LoweredLayer(lowered, self.values)
+        pruned, place = without_dead_operators(lowered)
+        values: dict[int, Lowered] = {}
+        for op, value in [*self.values.items(), *((op, value) for (op, _), value in self.done.items())]:
+            if value.op in place:
+                values.setdefault(op, Lowered(place[value.op], value.scale))
+        return LoweredLayer(pruned, values)
 
     # ---- emitting -----------------------------------------------------------------------------------------------------------
 

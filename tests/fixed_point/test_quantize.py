@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from random_networks import random_deep, random_input, random_integer, random_network
+from random_networks import every_member, random_deep, random_input, random_integer, random_network
 
 from edge_lstm.cells import activation, cell, family
 from edge_lstm.engine import reference
@@ -112,6 +112,17 @@ def test_streaming_equals_a_whole_sequence() -> None:
     for t in range(15):
         state, _, _ = reference.step(layer, x[:, t], state)
         assert np.array_equal(state["h"], whole[:, t])
+
+
+@pytest.mark.parametrize(("name", "gates"), every_member())
+def test_every_operator_and_constant_of_a_layer_is_read(name: str, gates: str) -> None:
+    layer = random_integer(np.random.default_rng(21), name, 3, 5, gates, squash="any").recurrent[0]
+    read = {a for op in layer.ops for a in op.args} | {state.update for state in layer.states} | {layer.output}
+    assert read == set(range(len(layer.ops)))
+    named = {op.name for op in layer.ops}
+    assert all(vector in named or vector.rpartition(".")[0] in named for vector in layer.vectors)
+    assert set(layer.tables) <= named
+    assert set(layer.rows) == {op.name for op in layer.ops if op.code == "row"}
 
 
 def test_normalization_follows_the_float_preprocessing() -> None:
