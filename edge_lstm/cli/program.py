@@ -16,6 +16,7 @@ from edge_lstm.cli.compare import command as compare
 from edge_lstm.cli.convert import command as convert
 from edge_lstm.cli.demo import command as demo
 from edge_lstm.cli.inspect import command as inspect
+from edge_lstm.cli.profile import command as profile
 from edge_lstm.cli.run import command as run
 from edge_lstm.cli.train import command as train
 from edge_lstm.cli.verify import command as verify
@@ -36,7 +37,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (demo, train, convert, run, codegen, verify, compare, inspect):
+for _command in (demo, train, convert, run, codegen, verify, profile, compare, inspect):
     app.command(name=_command.__module__.rpartition(".")[2])(_command)
 
 
