@@ -1,7 +1,8 @@
 """Turning functions and generated source into Numba kernels that are compiled once per machine.
 
-A generated kernel is written to a cache folder under the hash of its text, so that Numba can keep the machine code beside it. Where no
-folder can be written, it is compiled in memory: slower to start, the same results.
+A generated kernel is written to the cache folder of `engine.kernel_cache` under the hash of its text, so that Numba can keep the machine
+code beside it. Where no folder can be written, it is compiled in memory: slower to start, the same results. Compilation is announced
+through the logger "edge_lstm.train" (level INFO).
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import inspect
-import os
+import logging
 import sys
+import threading
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,39 +21,38 @@ from typing import Any
 import numba
 
 from edge_lstm import files
+from edge_lstm.engine.kernel_cache import folder
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.train import elementary, products
 from edge_lstm.train.products import OPTIONS
 
-
-def cache_folder() -> Path:
-    """Where generated kernels are kept: $EDGE_LSTM_CACHE, or the user's cache folder of the platform."""
-    chosen = os.environ.get("EDGE_LSTM_CACHE")
-    if chosen:
-        return Path(chosen)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "edge-lstm"
+logger = logging.getLogger("edge_lstm.train")
+_kernels: dict[tuple[str, str], Callable[..., Any]] = {}
+_lock = threading.Lock()
 
 
-@cache
 def compiled(source: str, function: str) -> Callable[..., Any]:
-    """The kernel called `function` of the generated module text `source` (compiled for its argument types at the first call)."""
+    """The kernel called `function` of the generated module text `source`; one object per text, compiled at the first call."""
+    with _lock:  # two trainings that start together shall compile once
+        if (source, function) not in _kernels:
+            _kernels[source, function] = _kernel(source, function)
+        return _kernels[source, function]
+
+
+def _kernel(source: str, function: str) -> Callable[..., Any]:
     # What the kernel calls is compiled into it, so its text is part of the key.
     parts = (source, inspect.getsource(elementary), inspect.getsource(products), numba.__version__)
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
-    path = cache_folder() / "train" / f"{function}_{key}.py"
+    path = folder() / "train" / f"{function}_{key}.py"
     try:
         if not path.exists():
+            logger.info("compiling training kernels (once): %s", function)
             path.parent.mkdir(parents=True, exist_ok=True)
             files.write_text(path, source)
         plain = getattr(_imported(path), function)
         return numba.njit(cache=True, **OPTIONS)(plain)
-    except (OSError, EdgeLstmError, RuntimeError):  # the folder, or Numba's own beside it, cannot be written
+    except (OSError, EdgeLstmError, RuntimeError) as error:  # the folder, or Numba's own beside it, cannot be written
+        logger.info("compiling training kernels in memory, since the cache cannot be used (%s): %s", error, function)
         module: dict[str, Any] = {}
         exec(compile(source, f"<{function}>", "exec"), module)
         return numba.njit(**OPTIONS)(module[function])

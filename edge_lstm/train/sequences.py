@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from edge_lstm import float_inference
 from edge_lstm.data import require_every_class
-from edge_lstm.engine.physical import counts
+from edge_lstm.engine.physical import INT16, counts
 from edge_lstm.engine.reference import normalize
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.integer_network import Normalize
@@ -65,6 +65,10 @@ def sequences(network: Network, x: Array, y: Array, lengths: Array | None, *, wh
         raise EdgeLstmError(f"{what} labels have shape {y.shape} and type {y.dtype}, expected integers of shape {wanted}")
     if y.min() < UNLABELLED or y.max() >= network.outputs:
         raise EdgeLstmError(f"{what} labels range from {y.min()} to {y.max()}, expected 0 to {network.outputs - 1}")
+    if network.preprocess is None:
+        x = x.astype(np.float64)  # not counts, whatever its type
+    elif x.dtype.kind in "iu" and (x.min() < INT16.min or x.max() > INT16.max):
+        raise EdgeLstmError(f"{what} counts range from {x.min()} to {x.max()}, beyond int16; give floats if these are physical units")
     return Sequences(x, v, y.astype(np.int64), steps.astype(np.int64))
 
 

@@ -23,7 +23,7 @@ class Source:
 
     def __init__(self, dtype: str) -> None:
         self._header = HEADER.format(dtype=dtype)
-        self._loops: list[str] = []
+        self._loops: dict[str, str] = {}  # text from the arguments on -> name
         self._lines: list[str] = []
         self._depth = 0
 
@@ -50,11 +50,12 @@ class Source:
         """
         if not body:
             return
-        name, names = f"loop_{len(self._loops)}", list(arguments)
-        lines = ["", "", "@numba.njit(**OPTIONS)", f"def {name}({', '.join(names)}):", f"    for j in range({names[0]}.size):"]
-        self._loops.append("\n".join([*lines, *(f"        {line}" for line in body)]))
+        names = list(arguments)
+        lines = [f"({', '.join(names)}):", f"    for j in range({names[0]}.size):", *(f"        {line}" for line in body)]
+        name = self._loops.setdefault("\n".join(lines), f"loop_{len(self._loops)}")
         self(f"{name}({', '.join(arguments.values())})")
 
     @property
     def text(self) -> str:
-        return self._header + "\n".join([*self._loops, "", "", *self._lines]) + "\n"
+        loops = [f"\n\n@numba.njit(**OPTIONS)\ndef {name}{text}" for text, name in self._loops.items()]
+        return self._header + "\n".join([*loops, "", "", *self._lines]) + "\n"

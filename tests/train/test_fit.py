@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_lstm import train
+from edge_lstm import engine, train
 from edge_lstm.engine import reference
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.quantize import harden
@@ -87,6 +87,15 @@ def test_soft_gates_learn_in_floats() -> None:
     asked = train.fit(replace(SMALL, gates="soft", integer_from=0.5), x, y, classes=CLASSES, preprocess=FRONT)
     assert asked.integer is not None
     assert (reference.run(asked.integer, x).scores.argmax(1) == y).mean() == asked.history.training.accuracy > 0.9
+
+
+def test_inputs_of_a_network_without_preprocessing_become_counts_by_calibration() -> None:
+    x, y = slopes(0)
+    x = ((x[:, ::2] - FRONT.offset) * FRONT.scale).astype(np.float32)
+    result = train.fit(SMALL, x, y, classes=CLASSES)
+    assert result.integer is not None
+    accuracy = (engine.outputs(result.integer, x).argmax(1) == y).mean()
+    assert accuracy == result.history.training.accuracy > 0.9
 
 
 def test_early_stopping_restores_the_best_weights() -> None:
@@ -223,6 +232,7 @@ def _arrays(**changes: Any) -> dict[str, Any]:
         ({"x": np.full((20, 24, 2), np.nan)}, "NaN"),
         ({"x": np.zeros((20, 0, 2))}, r"shape \(20, 0, 2\)"),
         ({"x": np.zeros((20, 1, 2), np.int16)}, "shorter than one block of 2"),
+        ({"x": np.full((20, 24, 2), 40000)}, "counts range from 40000 to 40000, beyond int16"),
         ({"lengths": np.full(20, 99)}, "lengths must be 20 integers between 2 and 24"),
         ({"validation": (np.zeros((4, 20, 2), np.int16), np.arange(4) % 3)}, "validation sequences have 10 steps, training sequences 12"),
         ({"recipe": replace(SMALL, class_weights=(1.0, 2.0))}, "3 positive class weights expected"),
