@@ -1,6 +1,8 @@
 """The table of docs/firmware.md: what the header of an LSTM with random weights costs on emulated microcontrollers, as Markdown.
 
-Usage: python tools/firmware_table.py [-O2] [--gcc] [target ...]      about four minutes for all targets; needs the extra `mcu`.
+Usage: python tools/firmware_table.py [-O2] [--gcc] [strategy ...] [target ...]
+
+Takes about a minute for a target and a strategy; needs the extra `mcu`. Soft gates are run dense alone.
 Compiles with the clang of the `ziglang` package, or with --gcc with the GNU compiler of the target, which has to be on PATH.
 """
 
@@ -11,10 +13,12 @@ import sys
 import numpy as np
 
 from edge_lstm.cells import activation, cell
+from edge_lstm.engine import reference
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.fixed_point.quantize import quantize
 from edge_lstm.network import Dense, Network, ReadOut, Recurrent, RowWeights
 from firmware_gen import emulation
+from firmware_gen.columns import STRATEGIES
 from firmware_gen.emulation import cross
 
 SIZES = ((6, 16), (6, 32), (9, 64), (32, 128))
@@ -48,35 +52,55 @@ def smooth(rng: np.random.Generator, sequences: int, channels: int) -> np.ndarra
     return x
 
 
+def open_gates(integer: IntegerNetwork, raw: np.ndarray) -> float:
+    """Share of input gates that are open: the candidate is needed there."""
+    (layer,) = integer.recurrent
+    row = next(k for k, op in enumerate(layer.ops) if op.code == "row" and op.name == "i")
+    state, opened = reference.initial_state(layer, 1), []
+    for x in reference.normalize(integer.normalize, raw)[0].astype(np.int64):
+        state, _, values = reference.step(layer, x[None], state)
+        opened.append(float((values[row] > 0).mean()))
+    return float(np.mean(opened))
+
+
 def main(arguments: list[str]) -> None:
     optimization = next((one for one in arguments if one.startswith("-O")), "-O2")
-    which = 0 if "--gcc" in arguments else -1
-    targets = [one for one in arguments if not one.startswith("-")] or [target.name for target in emulation.TARGETS]
+    strategies = [one for one in arguments if one in STRATEGIES] or ["dense"]
+    named = [one for one in arguments if not one.startswith("-") and one not in STRATEGIES]
+    targets = named or [target.name for target in emulation.TARGETS]
     columns = [
-        "target", "size", "gates", "instructions", "worst", "per MAC", "cycles", "normalize", "decide", "code", "tables", "weights", "state",
-        "stack",
+        "target", "size", "gates", "strategy", "instructions", "worst", "per MAC", "cycles", "normalize", "decide", "code", "tables",
+        "weights", "state", "stack",
     ]  # fmt: skip
-    print(f"| {' | '.join(columns)} |\n|---|---|---|{'---:|' * (len(columns) - 3)}")
+    print(f"| {' | '.join(columns)} |\n|---|---|---|---|{'---:|' * (len(columns) - 4)}")
     compilers: dict[str, None] = {}
+    opened: dict[str, float] = {}
     for name in targets:
-        compiler = cross.compilers(emulation.target(name))[which]
+        compiler = cross.compilers(emulation.target(name))[0 if "--gcc" in arguments else -1]
         for inputs, units in SIZES:
             for gates in ("threshold", "sigmoid"):
                 integer, raw = network(np.random.default_rng(inputs * units), inputs, units, gates)
-                found = emulation.profile(integer, raw, name, compiler=compiler, optimization=optimization)
-                if found.differing:
-                    raise SystemExit(f"{name} {inputs},{units} {gates}: {found.differing} of {found.values} values differ")
-                compilers[found.compiler] = None
-                step, flash, ram = found.step, found.flash, found.ram
-                cycles = sorted({round(step.cycles.low), round(step.cycles.high)})
-                cells = (
-                    name, f"{inputs},{units}", "hard" if gates == "threshold" else "soft", f"{step.instructions:,.0f}",
-                    f"{step.worst_instructions:,}", f"{step.instructions / (4 * units * (inputs + units)):.2f}",
-                    " – ".join(f"{one:,}" for one in cycles), f"{found.normalize.instructions:,.0f}", f"{found.decide.instructions:,.0f}",
-                    f"{flash.code:,}", f"{flash.tables:,}", f"{flash.weights:,}", f"{ram.state}", f"{ram.stack}",
-                )  # fmt: skip
-                print(f"| {' | '.join(cells)} |", flush=True)
-    print(f"\n{optimization}; {', '.join(compilers)}; {STEPS} steps")
+                if gates == "threshold":
+                    opened[f"{inputs},{units}"] = open_gates(integer, raw)
+                for strategy in strategies if gates == "threshold" else ["dense"]:
+                    found = emulation.profile(integer, raw, name, strategy=strategy, compiler=compiler, optimization=optimization)
+                    if found.differing:
+                        raise SystemExit(f"{name} {inputs},{units} {gates} {strategy}: {found.differing} of {found.values} values differ")
+                    compilers[found.compiler] = None
+                    print(f"| {' | '.join([name, f'{inputs},{units}', *_cells(found, gates, 4 * units * (inputs + units))])} |", flush=True)
+    shares = ", ".join(f"{size}: {share:.2f}" for size, share in opened.items())
+    print(f"\n{optimization}; {', '.join(compilers)}; {STEPS} steps; input gates open: {shares}")
+
+
+def _cells(found: emulation.Profile, gates: str, multiply_accumulates: int) -> list[str]:
+    step, flash, ram = found.step, found.flash, found.ram
+    cycles = sorted({round(step.cycles.low), round(step.cycles.high)})
+    return [
+        "hard" if gates == "threshold" else "soft", found.strategy, f"{step.instructions:,.0f}", f"{step.worst_instructions:,}",
+        f"{step.instructions / multiply_accumulates:.2f}", " – ".join(f"{one:,}" for one in cycles),
+        f"{found.normalize.instructions:,.0f}", f"{found.decide.instructions:,.0f}", f"{flash.code:,}", f"{flash.tables:,}",
+        f"{flash.weights:,}", f"{ram.state:,}", f"{ram.stack:,}",
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":

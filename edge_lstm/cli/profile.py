@@ -29,6 +29,7 @@ def command(
         show_default=False,
     )] = None,
     sequences: Annotated[int, typer.Option(min=1, help="Number of windows to run.")] = 4,
+    strategy: Annotated[str, typer.Option(help="How the header sums rows: dense, event or delta.")] = "dense",
     optimization: Annotated[str, typer.Option(help="What the compiler optimizes for: O1, O2, O3, or Os for size.")] = "O2",
     picojoules_per_cycle: Annotated[
         float | None, typer.Option(min=0.0, help="What your part takes per cycle, for the energy of a step.", show_default=False)
@@ -68,7 +69,7 @@ def command(
         windows = inputs.cut(network, dataset).x
         chosen = np.unique(np.linspace(0, len(windows) - 1, sequences).round().astype(int))  # spread over all recordings
         raw = inputs.counts(network, dataset, windows[chosen])
-    found = emulation.profiles(network, raw, targets, optimization=f"-{optimization}")
+    found = emulation.profiles(network, raw, targets, strategy=strategy, optimization=f"-{optimization}")
     how = _how(found, "random counts, on which gates behave otherwise than on recordings" if data is None else f"windows of {data}")
     if json:
         as_json({"targets": {one.target.name: _plain(one, picojoules_per_cycle) for one in found}, "how": how})
@@ -84,8 +85,8 @@ def _how(found: tuple[Profile, ...], source: str) -> str:
     compilers = ", ".join(dict.fromkeys(profile.compiler for profile in found))
     return (
         f"Emulated: {one.sequences} sequences of {one.steps // one.sequences} steps of {source}; "
-        f"{one.values:,} values of each target compared with the NumPy reference. Compiled with {compilers}, {one.optimization}. "
-        "Instructions are counted; cycles are a model for memory without wait states, from its lower to its upper bound."
+        f"{one.values:,} values of each target compared with the NumPy reference. Strategy {one.strategy}, compiled with {compilers}, "
+        f"{one.optimization}. Instructions are counted; cycles are a model for memory without wait states, lower to upper bound."
     )  # fmt: skip
 
 
@@ -102,7 +103,8 @@ def _plain(profile: Profile, picojoules: float | None) -> dict[str, Any]:
     return {
         **{name: cost(getattr(profile, name)) for name in ("step", "normalize", "sample", "decide", "reset")},
         "flash_bytes": vars(profile.flash) | {"total": profile.flash.total}, "ram_bytes": vars(profile.ram),
-        "values": profile.values, "differing": profile.differing, "steps": profile.steps, "compiler": profile.compiler,
+        "values": profile.values, "differing": profile.differing, "steps": profile.steps, "strategy": profile.strategy,
+        "compiler": profile.compiler,
         "cycle_model": timing.source, "uncertain": timing.uncertain,
     }  # fmt: skip
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
 
 from firmware_gen.emulation.image import TEMPLATES, Image
 from firmware_gen.header import render_header
 from firmware_gen.model import Model
 
 STATE = "firmware_state"
+LEARNED = re.compile(r"_(W|R\d*|b|columns)(_\d+)?$")  # how the generator names weights and biases; a number ends a name that was taken
 
 
 @dataclass(frozen=True)
@@ -55,16 +54,5 @@ def memory(model: Model, image: Image, stack: int) -> tuple[Flash, Ram]:
 
 
 def _weights(model: Model) -> set[str]:
-    """Names of the tables that hold the learned numbers of a layer, in whatever order the header stores them."""
-    learned = [np.sort(array, axis=None) for layer in model.network.layers for array in _learned(layer)]
-    return {
-        table.name for table in model.tables.tables if any(np.array_equal(np.sort(table.values, axis=None), array) for array in learned)
-    }
-
-
-def _learned(layer: object) -> list[npt.NDArray[np.integer]]:
-    """Weights and biases of a layer of any kind."""
-    rows = getattr(layer, "rows", {}).values()
-    arrays = [getattr(layer, "W", None), getattr(layer, "bias", None)]
-    arrays += [array for row in rows for array in (row.W, *row.R, row.bias)]
-    return [array for array in arrays if array is not None]
+    """Names of the tables that hold weights and biases, row by row or by columns."""
+    return {table.name for table in model.tables.tables if LEARNED.search(table.name)}

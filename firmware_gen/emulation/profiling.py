@@ -54,6 +54,7 @@ class Profile:
     """
 
     target: Target
+    strategy: str
     compiler: str
     optimization: str
     step: Cost
@@ -74,16 +75,17 @@ def profile(
     raw: npt.NDArray[np.int16],
     on: Target | str,
     *,
+    strategy: str = "dense",
     compiler: Compiler | None = None,
     optimization: str = OPTIMIZATION,
 ) -> Profile:
     """Compiles the header of `network` for the target `on`, runs it over the counts raw: int16 [sequences, samples, channels], counts.
 
-    compiler: the first of `cross.compilers` when None; optimization: its flag.
+    strategy: how the header sums rows (`columns.STRATEGIES`); compiler: the first of `cross.compilers` when None; optimization: its flag.
     Raises EdgeLstmError when a package or a compiler is missing, or the network has no C form or does not take `raw`; UsageError for
     an unknown target. Differing bits are reported in the result, not raised.
     """
-    return profiles(network, raw, [on], compiler=compiler, optimization=optimization)[0]
+    return profiles(network, raw, [on], strategy=strategy, compiler=compiler, optimization=optimization)[0]
 
 
 def profiles(
@@ -91,6 +93,7 @@ def profiles(
     raw: npt.NDArray[np.int16],
     on: Sequence[Target | str],
     *,
+    strategy: str = "dense",
     compiler: Compiler | None = None,
     optimization: str = OPTIMIZATION,
 ) -> tuple[Profile, ...]:
@@ -99,13 +102,13 @@ def profiles(
         raise EdgeLstmError(f"expected int16 counts [sequences, samples, {network.inputs}], got {raw.dtype} {list(raw.shape)}")
     targets = [target(one) if isinstance(one, str) else one for one in on]
     chosen = [compiler or cross.compiler(one) for one in targets]
-    model = build(network, "model")
+    model = build(network, "model", strategy)
     expected = _expected(network, raw)
-    return tuple(_profile(model, raw, expected, one, by, optimization) for one, by in zip(targets, chosen, strict=True))
+    return tuple(_profile(model, strategy, raw, expected, one, by, optimization) for one, by in zip(targets, chosen, strict=True))
 
 
 def _profile(
-    model: Model, raw: npt.NDArray[np.int16], expected: Recording, on: Target, compiler: Compiler, optimization: str
+    model: Model, strategy: str, raw: npt.NDArray[np.int16], expected: Recording, on: Target, compiler: Compiler, optimization: str
 ) -> Profile:  # fmt: skip
     recorded, costs = record(on, link(compiler, entries(model), optimization), model, raw)
     values, differing = _compare(expected, recorded)
@@ -114,8 +117,9 @@ def _profile(
         _cost(counts) for counts in (costs.step, costs.normalize, costs.sample, costs.decide, costs.reset)
     )
     return Profile(
-        on, compiler.version, optimization, step, normalize, sample, decide, reset, flash, ram, values, differing, len(raw), step.calls
-    )
+        on, strategy, compiler.version, optimization, step, normalize, sample, decide, reset, flash, ram, values, differing, len(raw),
+        step.calls,
+    )  # fmt: skip
 
 
 def _cost(counts: Sequence[Count]) -> Cost:
