@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Sequence
 from typing import Any
@@ -96,6 +97,14 @@ class LSTMClassifier:
                 raise UsageError(f"LSTMClassifier has no parameter {name!r}; it has {', '.join(self._names())}")
             setattr(self, name, value)
         return self
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn (1.6 or later) asks of an estimator before it uses it; only it calls this."""
+        utils = importlib.import_module("sklearn.utils")
+        return utils.Tags(
+            estimator_type="classifier", target_tags=utils.TargetTags(required=True), classifier_tags=utils.ClassifierTags(),
+            input_tags=utils.InputTags(two_d_array=False, three_d_array=True),
+        )  # fmt: skip
 
     def __repr__(self) -> str:
         defaults = {name: p.default for name, p in inspect.signature(type(self).__init__).parameters.items()}
