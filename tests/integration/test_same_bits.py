@@ -81,8 +81,9 @@ def test_all_engines_give_the_same_bits(name: str, gates: str) -> None:
             found = session.run(raw)
             assert_same(expected, reference.Run(found.scores, found.states), f"ONNX Runtime, network {number}")
             assert np.array_equal(found.label, expected.scores.argmax(-1))
-        last = expected.scores[:, -1] if network.read_out.kind == "every" else expected.scores
-        assert np.array_equal(stream(network, raw), last), f"Numba stream, network {number}"
+        if MEMBERS.index((name, gates)) % 3 == 0:  # tests/engine streams the whole family
+            last = expected.scores[:, -1] if network.read_out.kind == "every" else expected.scores
+            assert np.array_equal(stream(network, raw), last), f"Numba stream, network {number}"
 
 
 @pytest.mark.parametrize("read_out", ["last", "mean", "every", "final"])
