@@ -9,23 +9,23 @@ import numpy as np
 
 from firmware_gen.columns import BLOCK, Group, Plan, blocks, padded_units, reads, recurrent_weights
 from firmware_gen.expressions import SUM, Expression, LayerNames
-from firmware_gen.names import identifier
 from firmware_gen.simplify import Dataflow
 
 ENTRY_BYTES = 4
+LIST_END = 3  # entries behind a list: its end, what fills up a pair, and what is read with the end
 
 
 @dataclass(frozen=True)
 class Persistent:
-    """What a strategy keeps in the struct between two steps. padded: of all units up to a whole block, else of `length` elements.
+    """What a strategy keeps in the struct between two steps.
 
-    start: C expression of element k after a reset; meaning: for its comment.
+    shape, lengths: as numbers and as C text; meaning: for its comment; start: C expression of its element [k] or [t][k] after a reset.
     """
 
     type: str
     name: str
-    length: int
-    of: str
+    shape: tuple[int, ...]
+    lengths: tuple[str, ...]
     meaning: str
     start: str = "0"
 
@@ -73,26 +73,24 @@ class _Writer:
     def add(self, group: Group, which: str) -> None:
         """The C of one group. which: its number, empty for the only one."""
         listed, end = f"columns{which}", f"end{which}"
+        columns, length = group.columns(self.inputs, self.units), self._length(group)
         lines = self.before.setdefault(group.pass_, [])
-        seen = [self._list(lines, group, which, k) for k in range(len(group.sources))]
-        if group.listed and not self.delta:
-            lines.append(f"const {self.p}_column *const states_end{which} = {end};")
-        if group.reads_x:
-            self._list_x(lines, group, which)
-        lines.append(f"{self.p}_end_list({end});")
-        lines.append(f"const int32_t excess{which} = {self.p}_excess({listed});")
-        columns = group.columns(self.inputs, self.units)
-        self._local(f"{self.p}_column {listed}[{self._length(group)} + 1];", (columns + 1) * ENTRY_BYTES)
-        self._local(f"{self.p}_column *{end} = {listed};", 0)
         nonzero, nonzero_end = listed, f"states_end{which}"
         if group.listed and self.delta:
             nonzero, nonzero_end = f"nonzero{which}", f"nonzero_end{which}"
             self._local(f"{self.p}_column {nonzero}[{len(group.sources)} * {self.P}UNITS];", len(group.sources) * self.units * ENTRY_BYTES)
             self._local(f"{self.p}_column *{nonzero_end} = {nonzero};", 0)
-            for k, field in enumerate(seen):
-                lines.append(f"{nonzero_end} = {self.p}_list({nonzero_end}, {field}, {self.P}UNITS, {self._offset(k)}, 0);")
-        for index in group.rows:
-            self._row(index, group, which)
+        for k in range(len(group.sources)):
+            self._list(lines, group, which, k, f"&{nonzero_end}" if group.listed else "0")
+        if group.listed and not self.delta:
+            lines.append(f"const {self.p}_column *const {nonzero_end} = {end};")
+        if group.reads_x:
+            self._list_x(lines, group, which)
+        lines.append(f"{self.p}_end_list({end});")
+        lines.append(f"const int32_t excess{which} = {self.p}_excess({listed});")
+        self._local(f"{self.p}_column {listed}[{length} + {LIST_END}];", (columns + LIST_END) * ENTRY_BYTES)
+        self._local(f"{self.p}_column *{end} = {listed};", 0)
+        self._sums(group, which, length)
         for index in group.listed:
             self._listed_row(index, group, nonzero, nonzero_end)
 
@@ -108,53 +106,58 @@ class _Writer:
         return " + ".join([*parts, *([f"{self.P}INPUTS"] if group.reads_x else [])])
 
     def _offset(self, k: int) -> str:
-        return "0" if k == 0 else f"{BLOCK if k == 1 else BLOCK * k} * {self.P}UNITS"
+        return "0" if k == 0 else f"{BLOCK * k} * {self.P}UNITS"
 
-    def _list(self, lines: list[str], group: Group, which: str, k: int) -> str:
-        """Lists one source. Returns the C array that holds it until the end of the step."""
+    def _list(self, lines: list[str], group: Group, which: str, k: int, nonzero: str) -> None:
+        """Lists one source."""
         end, source = f"end{which}", group.sources[k]
-        vector = self.vector(source)
+        vector, where = self.vector(source), f"{self.P}UNITS, {self._offset(k)}, 0"
         if not self.delta:
-            lines.append(f"{end} = {self.p}_list({end}, {vector}, {self.P}UNITS, {self._offset(k)}, 0);")
-            return vector
+            lines.append(f"{end} = {self.p}_list({end}, {vector}, {where});")
+            return
         name = f"seen{which}_{self._plain(source)}{self.number}"
-        meaning = f"{self._plain(source)} as the kept sums have it"
-        self.persistent.append(Persistent("int8_t", name, self.units, f"{self.P}UNITS", meaning))
-        lines.append(f"{end} = {self.p}_list_changes({end}, {vector}, state->{name}, {self.P}UNITS, {self._offset(k)}, 0);")
-        return f"state->{name}"
+        self.persistent.append(Persistent("int8_t", name, (self.units,), (f"{self.P}UNITS",), f"{self._plain(source)} as the sums have it"))
+        lines.append(f"{end} = {self.p}_list_changes({end}, {vector}, state->{name}, {where}, {nonzero});")
 
     def _list_x(self, lines: list[str], group: Group, which: str) -> None:
-        end, offset = f"end{which}", self._offset(len(group.sources))
-        tail = f"{self.P}INPUTS, {offset}, {group.shift});"
+        end, where = f"end{which}", f"{self.P}INPUTS, {self._offset(len(group.sources))}, {group.shift}"
         if not self.delta:
-            lines.append(f"{end} = {self.p}_list({end}, x, {tail}")
+            lines.append(f"{end} = {self.p}_list({end}, x, {where});")
             return
         name = f"seen{which}_x{self.number}"
-        self.persistent.append(Persistent("int8_t", name, self.inputs, f"{self.P}INPUTS", "x as the kept sums have it"))
-        lines.append(f"{end} = {self.p}_list_changes({end}, x, state->{name}, {tail}")
+        self.persistent.append(Persistent("int8_t", name, (self.inputs,), (f"{self.P}INPUTS",), "x as the sums have it"))
+        lines.append(f"{end} = {self.p}_list_changes({end}, x, state->{name}, {where}, 0);")
 
-    def _row(self, index: int, group: Group, which: str) -> None:
-        row = self.flow.layer.rows[self.flow.ops[index].name]
-        order = "of all vectors that it reads" if len(group.sources) + group.reads_x > 1 else "of the vector that it reads"
-        comment = f"[blocks of {BLOCK} units][columns][{BLOCK}] weights {order} in row {row.name}"
-        weights = self.names.tables.add_columns(f"{self.names.infix}{row.name}_columns", blocks(self.flow, index, group), comment)
-        bias = self.names.add((f"{row.name}_b",), padded_units(row.bias), f"[units] bias of row {row.name}", at_least="int32_t")
-        block = f"{weights}[first / {BLOCK}]".replace(f" / {BLOCK}", " >> 3")
+    def _sums(self, group: Group, which: str, length: str) -> None:
+        """The sums of all rows of a group: of all units at once where they are kept, else of one block of units at a time."""
+        rows = [self.flow.layer.rows[self.flow.ops[index].name] for index in group.rows]
+        weights = np.stack([blocks(self.flow, index, group) for index in group.rows])  # [rows, blocks, columns, 8]
+        bias = np.stack([padded_units(row.bias).reshape(-1, BLOCK) for row in rows])  # [rows, blocks, 8]
+        many = f"s {', '.join(row.name for row in rows)}" if len(rows) > 1 else f" {rows[0].name}"
+        infix, sums = self.names.infix, f"sums{which}"
         if self.delta:
-            name = f"sum_{identifier(row.name)}{self.number}"
-            length = -(-self.units // BLOCK) * BLOCK
-            self.persistent.append(
-                Persistent("int32_t", name, length, f"{self.P}PADDED", f"row {row.name} as of the last step", f"{bias}[k]")
-            )
-            self.value[index] = Expression(f"state->{name}[u]")
-            target, start = f"&state->{name}[first]", f"&state->{name}[first]"
-        else:
-            name = f"sum_{identifier(row.name)}"
-            self._local(f"int32_t {name}[{BLOCK}];", 4 * BLOCK)
-            self.value[index] = Expression(f"{name}[u - first]")
-            target, start = name, f"&{bias}[first]"
-        call = f"{self.p}_add_columns({target}, {start}, {block}, columns{which}, excess{which});"
+            field = f"{sums}_{self.number}" if self.number else sums
+            comment = f"[rows][blocks of {BLOCK} units][columns][{BLOCK}] weights by columns of row{many}"
+            table = self.names.tables.add_columns(f"{infix}columns{which}_W", weights.reshape(len(rows), -1, BLOCK), comment)
+            start = self.names.add((f"columns{which}_b",), bias.reshape(len(rows), -1), f"[rows][units] bias of row{many}", "int32_t")
+            shape, of = (len(rows), bias.shape[1] * BLOCK), (str(len(rows)), f"{self.P}PADDED")
+            meaning = f"row{many} with what was seen last"
+            self.persistent.append(Persistent("int32_t", field, shape, of, meaning, f"{start}[t][k]"))
+            kept = f"state->{field}[0]"
+            call = f"{self.p}_add_columns({kept}, {kept}, {table}[0], columns{which}, excess{which}, {length}, {bias.size // BLOCK});"
+            self.before[group.pass_].append(call)
+            self.value |= {index: Expression(f"state->{field}[{k}][u]") for k, index in enumerate(group.rows)}
+            return
+        comment = f"[blocks of {BLOCK} units][rows][columns][{BLOCK}] weights by columns of row{many}"
+        weights_by_block = weights.transpose(1, 0, 2, 3).reshape(bias.shape[1], -1, BLOCK)
+        table = self.names.tables.add_columns(f"{infix}columns{which}_W", weights_by_block, comment)
+        by_block = bias.transpose(1, 0, 2).reshape(bias.shape[1], -1)
+        start = self.names.add((f"columns{which}_b",), by_block, f"[blocks of {BLOCK} units][rows][{BLOCK}] bias of row{many}", "int32_t")
+        self._local(f"int32_t {sums}[{len(rows)}][{BLOCK}];", 4 * BLOCK * len(rows))
+        where = "first >> 3"
+        call = f"{self.p}_add_columns({sums}[0], {start}[{where}], {table}[{where}], columns{which}, excess{which}, {length}, {len(rows)});"
         self.first.setdefault(group.pass_, []).append(call)
+        self.value |= {index: Expression(f"{sums}[{k}][u - first]") for k, index in enumerate(group.rows)}
 
     def _listed_row(self, index: int, group: Group, nonzero: str, end: str) -> None:
         row, terms = self.flow.layer.rows[self.flow.ops[index].name], []

@@ -11,20 +11,22 @@ import numpy as np
 from edge_lstm.fixed_point.integer_network import IntegerRecurrent, IntOp
 from firmware_gen.column_text import ColumnText, column_text
 from firmware_gen.columns import BLOCK, Plan, plan_columns
-from firmware_gen.expressions import CONDITION, EXPRESSION, SUM, UNARY, Expression, LayerNames, as_number, condition, number
+from firmware_gen.expressions import CONDITION, EXPRESSION, PRODUCT, SUM, UNARY, Expression, LayerNames, as_number, condition, number
 from firmware_gen.names import identifier
+from firmware_gen.saturation import clips_behind_gates
 from firmware_gen.schedule import Path, Schedule, schedule, stored_as_read
 from firmware_gen.simplify import Constant, Dataflow, Value, simplify
 from firmware_gen.tables import BYTES, WIDTH, Tables, signed_type
 
 STORED_VIEW = ("clip", "shift", "raise", "offset", "complement")  # operators that need nothing but a stored number
+LONGEST_OPERAND = 20  # characters
 LONGEST = 3  # operators in one expression before it is split into statements
 INDENT = "    "
 # Names of values that are one other value, changed.
 PARTICIPLE = {
     "select": "gated_", "complement": "one_minus_", "shift": "rounded_", "rescale": "scaled_", "clip": "clipped_", "raise": "raised_",
 }  # fmt: skip
-RESERVED = {"u", "x", "y", "state", "first", "columns", "end", "excess", "nonzero"}  # names that the generated function has already
+RESERVED = {"u", "x", "y", "state", "first", "columns", "end", "excess", "nonzero", "sums"}  # names that the generated function has already
 RESERVED_FIELDS = {"sum", "block", "samples", "steps", "output"}  # and that the struct has
 
 
@@ -98,9 +100,14 @@ class LayerText:
         return sum(int(matrix.size) for matrix in self.matrices)
 
 
-def layer_text(layer: IntegerRecurrent, tables: Tables, infix: str, strategy: str = "dense") -> LayerText:
-    """The C of `layer`; its constants are added to `tables`. strategy: one of `columns.STRATEGIES`."""
-    return _Writer(layer, tables, infix, strategy).write()
+def layer_text(
+    layer: IntegerRecurrent, tables: Tables, infix: str, strategy: str = "dense", running_sum: str | None = None
+) -> LayerText:  # fmt: skip
+    """The C of `layer`; its constants are added to `tables`.
+
+    strategy: one of `columns.STRATEGIES`; running_sum: C type of the sum of its output over the steps, if it is the one that a mean reads.
+    """
+    return _Writer(layer, tables, infix, strategy, running_sum).write()
 
 
 def _field_name(state: str, layer: str) -> str:
@@ -109,8 +116,8 @@ def _field_name(state: str, layer: str) -> str:
 
 
 class _Writer:
-    def __init__(self, layer: IntegerRecurrent, tables: Tables, infix: str, strategy: str):
-        self.layer, self.tables, self.infix, self.strategy = layer, tables, infix, strategy
+    def __init__(self, layer: IntegerRecurrent, tables: Tables, infix: str, strategy: str, running_sum: str | None):
+        self.layer, self.tables, self.infix, self.strategy, self.running_sum = layer, tables, infix, strategy, running_sum
         self.number = infix.strip("_").removeprefix("layer")
         self.fields = {s.name: (f"int{s.bits}_t", _field_name(s.name, self.number)) for s in layer.states}
         self.view = self._view()
@@ -121,6 +128,7 @@ class _Writer:
         self.names = LayerNames(layer, tables, infix, self._row_of)
         self.statements = self._statements()
         self.local: dict[int, str] = {}
+        self.absorbed = clips_behind_gates(self.flow, self.plan, self.statements)
         self._name_everything()
         self.columns = column_text(self.column_plan, self.flow, strategy, self.names, self.number, self._vector)
 
@@ -139,6 +147,7 @@ class _Writer:
         output, output_field = self._output()
         if self.flow.output is not None:
             passes[-1].append(f"{INDENT * 2}{output} = {self._stored(self._value(self.flow.output), 'int8_t')};")
+        passes[-1] += self._summed(output)
         return LayerText(
             self.infix, self.layer, self.flow, self._passes(passes), tuple(arrays), self.fields, tuple(buffers), output, output_field,
             self.flow.output is not None, tuple(op.name for i, op in self.flow.ops.items() if op.code == "row" and self.plan.lazy[i]),
@@ -147,6 +156,22 @@ class _Writer:
 
     def _passes(self, bodies: list[list[str]]) -> tuple[Pass, ...]:
         return tuple(Pass(self.columns.before.get(p, ()), self.columns.first.get(p, ()), tuple(body)) for p, body in enumerate(bodies))
+
+    def _summed(self, output: str) -> list[str]:
+        """The sum of the output over the steps. An output behind a threshold gate is mostly 0, which needs no addition."""
+        if self.running_sum is None:
+            return []
+        update = next((v for s, v in self.flow.updates.items() if output == f"state->{self.fields[s][1]}[u]"), None)
+        value, indent = output, INDENT * 2
+        for state in self.plan.buffered:
+            name = self.fields[state][1]
+            value = value.replace(f"state->{name}[u]", f"next_{name}[u]")
+        if isinstance(update, int) and update in self.local and update not in self.plan.arrays:
+            value = self.local[update]
+        add = f"state->sum[u] = ({self.running_sum})(state->sum[u] + {value});"
+        if isinstance(update, int) and self.flow.ops[update].code == "select":
+            return [f"{indent}if ({value} != 0) {{", f"{indent}{INDENT}{add}", f"{indent}}}"]
+        return [f"{indent}{add}"]
 
     # ---- what the next layer sees -------------------------------------------------------------------------------------------
 
@@ -190,7 +215,7 @@ class _Writer:
 
     def _name_everything(self) -> None:
         updates = {v: s for s, v in reversed(self.flow.updates.items()) if isinstance(v, int)}
-        taken = RESERVED | {f"next_{name}" for _, name in self.fields.values()} | {f"sum_{identifier(row)}" for row in self.layer.rows}
+        taken = RESERVED | {f"next_{name}" for _, name in self.fields.values()}
         for index in self.flow.ops:
             if index in self.statements:
                 wanted = f"new_{updates[index]}" if index in updates and self.flow.ops[index].code != "state" else self._wanted_name(index)
@@ -270,7 +295,11 @@ class _Writer:
                 continue
             name = self.local[index]
             inner = list(self._block(p, (*path, index), indent + INDENT)) if op.code == "select" else []
-            if inner:
+            if inner and index in self.absorbed:
+                continue
+            if index in self.absorbed.values():
+                yield from self._clip_where_open(index, p, path, indent)
+            elif inner:
                 gate, value = (self._value(a) for a in self.flow.args[index])
                 declared = f"{name}_u" if index in self.plan.arrays else name
                 yield f"{indent}int32_t {declared} = 0;"
@@ -285,6 +314,24 @@ class _Writer:
             else:
                 line = f"{indent}const int32_t {name} = {as_number(self._expression(index)).text};"
                 yield line if len(line) <= WIDTH or op.code != "row" else line.replace(" + ", f"\n{indent}{INDENT * 2}+ ")
+
+    def _clip_where_open(self, clip: int, p: int, path: Path, indent: str) -> Iterator[str]:
+        select = next(s for s, c in self.absorbed.items() if c == clip)
+        (total,) = self.flow.args[clip]
+        assert isinstance(total, int)
+        other = next(a for a in self.flow.args[total] if a != select)
+        gate, value = (self._value(a) for a in self.flow.args[select])
+        name = self.local[clip]
+        yield f"{indent}int32_t {name} = {as_number(self._value(other)).text};"
+        yield f"{indent}if ({condition(gate)}) {{"
+        yield from self._block(p, (*path, select), indent + INDENT)
+        added = as_number(value).within(PRODUCT)
+        if len(added) > LONGEST_OPERAND:
+            yield f"{indent}{INDENT}const int32_t {self.local[select]} = {added};"
+            added = self.local[select]
+        sum_of_both = Expression(f"{name} + {added}", SUM)
+        yield f"{indent}{INDENT}{name} = {EXPRESSION['clip'](self.flow.ops[clip], [sum_of_both], self.names).text};"
+        yield f"{indent}}}"
 
     def _stored(self, value: Expression, kind: str) -> str:
         text = as_number(value)

@@ -140,8 +140,10 @@ def build(network: IntegerNetwork, prefix: str | None = None, strategy: str = "d
     name = prefix_of(network.name, prefix)
     tables = Tables(name, {f"{name}_{function}" for function in FUNCTIONS})
     normalize = _normalize(network, tables)
+    sum_type = signed_type(-127 * network.read_out.window, 127 * network.read_out.window) if mean else None
     stages = tuple(
-        layer_text(layer, tables, "" if len(before) == 1 else f"layer{k + 1}_", strategy) if isinstance(layer, IntegerRecurrent)
+        layer_text(layer, tables, "" if len(before) == 1 else f"layer{k + 1}_", strategy, sum_type if layer is before[-1] else None)
+        if isinstance(layer, IntegerRecurrent)
         else feed_forward_text(layer, k + 1, tables)
         for k, layer in enumerate(before)
     )  # fmt: skip
@@ -233,7 +235,7 @@ def _recurrent_fields(text: LayerText, prefix: str, tables: Tables) -> list[Fiel
     if text.output_stored and text.output_field is not None:
         fields.append(Field("int8_t", text.output_field, shape, lengths, "output of the layer"))
     for kept in text.columns.persistent:
-        fields.append(Field(kept.type, kept.name, (kept.length,), (kept.of,), kept.meaning, kept.start))
+        fields.append(Field(kept.type, kept.name, kept.shape, kept.lengths, kept.meaning, kept.start))
     return fields
 
 
