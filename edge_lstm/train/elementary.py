@@ -37,7 +37,7 @@ def _tanh32(x: Any) -> Any:
 
 @register_jitable
 def rational_tanh(x: Any) -> Any:
-    """Minimax approximation x P(x^2) / Q(x^2) with P of degree 6 and Q of degree 3 (the coefficients are those of Eigen 3.3, MPL-2.0)."""
+    """Minimax approximation x P(x^2) / Q(x^2) with P of degree 6 and Q of degree 3, the coefficients that Eigen and XLA use too."""
     x = min(max(x, -BOUND), BOUND)
     s = x * x
     p = s * _f(-2.76076847742355e-16) + _f(2.00018790482477e-13)

@@ -83,15 +83,15 @@ class IntegerPasses:
     def integer_scores(self, x8: npt.NDArray[np.int8], x: Array, lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
         """Scores [outputs, columns] of the weights last refreshed. x8: [time, inputs, batch]; x: its real values; lengths: [batch]."""
         passes = self.passes
-        passes._x = x
+        passes.x = x
         v: Array = x8
         for layer, memory in zip(self._layers, passes.memory, strict=True):
             outputs: Array = np.empty((passes.steps, memory.layer.units * passes.batch), layer.product_type)
             v = np.ascontiguousarray(v, layer.product_type)
             layer.kernel(v, *layer.arguments, outputs, memory.tape, memory.states)
             v = outputs.reshape(passes.steps, memory.layer.units, passes.batch)
-        passes._shares = head.step_weights(passes.kind, lengths, passes.steps, passes.dtype)
-        summed = head.read_out(passes.kind, v.astype(np.float32), (passes._shares > 0).astype(np.float32))  # exact: below 2^24
+        passes.shares = head.step_weights(passes.kind, lengths, passes.steps, passes.dtype)
+        summed = head.read_out(passes.kind, v.astype(np.float32), (passes.shares > 0).astype(np.float32))  # exact: below 2^24
         return self._through_dense(summed.astype(np.int32), lengths)
 
     def scores(self, x8: npt.NDArray[np.int8], x: Array, lengths: npt.NDArray[np.int64]) -> Array:
@@ -101,13 +101,13 @@ class IntegerPasses:
         real = integers * scale
         if self.passes.kind == "mean" and len(self._dense) <= 1:
             real = real / lengths
-        self.passes._inputs[-1] = np.asarray(real, np.float32)
-        return self.passes._inputs[-1]
+        self.passes.dense_values[-1] = np.asarray(real, np.float32)
+        return self.passes.dense_values[-1]
 
     def _through_dense(self, v: npt.NDArray[np.int32], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
         steps = lengths if self.passes.kind == "mean" else np.ones(v.shape[1], np.int64)
         scale = self._layers[-1].lowered.layer.output_scale
-        self.passes._inputs = [np.asarray(v * scale / steps, np.float32)]
+        self.passes.dense_values = [np.asarray(v * scale / steps, np.float32)]
         for layer in self._dense:
             total = np.ascontiguousarray((layer.bias[:, None].astype(np.int64) * steps).astype(np.int32))
             accumulate(total, np.ascontiguousarray(layer.W, np.int32), np.ascontiguousarray(v))
@@ -115,9 +115,9 @@ class IntegerPasses:
             if layer.limit is not None and layer.multiplier is not None:
                 wide = rescale(total.astype(np.int64), layer.limit[:, None], layer.multiplier[:, None], layer.shift)
                 v = np.clip(wide, layer.low, layer.high).astype(np.int32)
-            self.passes._inputs.append(np.asarray(v * layer.output_scale, np.float32))
+            self.passes.dense_values.append(np.asarray(v * layer.output_scale, np.float32))
         if not self._dense:
-            self.passes._inputs.append(self.passes._inputs[0])
+            self.passes.dense_values.append(self.passes.dense_values[0])
         return v
 
 

@@ -91,23 +91,24 @@ class Passes:
                 )  # fmt: skip
             elif isinstance(layer, Dense) and part is not None:
                 self.dense.append((layer, part))
-        self._inputs: list[Array] = []  # of the dense layers, and the output of the last
-        self._x: Array = np.zeros((steps, network.inputs, batch), dtype)
-        self._shares: Array = np.zeros((steps, batch), dtype)
-        self._lengths = np.full(batch, steps)
+        # What the last forward pass leaves for the backward pass, besides the memories of the recurrent layers.
+        self.x: Array = np.zeros((steps, network.inputs, batch), dtype)
+        self.lengths = np.full(batch, steps)
+        self.shares: Array = np.zeros((steps, batch), dtype)  # of each step in the read-out
+        self.dense_values: list[Array] = []  # the read-out, then the output of each dense layer
 
     def scores(self, vector: Array, x: Array, lengths: npt.NDArray[np.int64]) -> Array:
         """Outputs before any softmax, [outputs, columns]. x: [time, inputs, batch]; lengths: [batch] valid steps of each sequence."""
-        self._x, self._lengths = x, lengths
+        self.x, self.lengths = x, lengths
         for memory in self.memory:
             memory.forward(x, vector[memory.part], memory.initial, memory.tape, memory.states)
             x = memory.h
-        self._shares = head.step_weights(self.kind, lengths, self.steps, self.dtype)
-        v = head.read_out(self.kind, x, self._shares)
-        self._inputs = [v]
+        self.shares = head.step_weights(self.kind, lengths, self.steps, self.dtype)
+        v = head.read_out(self.kind, x, self.shares)
+        self.dense_values = [v]
         for layer, part in self.dense:
             v = head.dense(with_vector(layer, vector[part]), v)
-            self._inputs.append(v)
+            self.dense_values.append(v)
         return v
 
     def gradient(
@@ -120,12 +121,12 @@ class Passes:
         """
         gradient = np.zeros_like(vector)
         d = d_scores
-        for (layer, part), v, y in reversed(list(zip(self.dense, self._inputs[:-1], self._inputs[1:], strict=True))):
+        for (layer, part), v, y in reversed(list(zip(self.dense, self.dense_values[:-1], self.dense_values[1:], strict=True))):
             d = head.dense_adjoint(with_vector(layer, vector[part]), v, y, d, gradient[part])
-        d = head.read_out_adjoint(self.kind, d, self._shares)
+        d = head.read_out_adjoint(self.kind, d, self.shares)
         for index in reversed(range(len(self.memory))):
             memory = self.memory[index]
-            below = self.memory[index - 1].h if index else self._x
+            below = self.memory[index - 1].h if index else self.x
             cost = penalties[index] if penalties else {}
             penalty: Array = np.array([cost.get(gate, 0.0) for gate in memory.layer.cell.gates], self.dtype)
             counted: Array = np.zeros((1, d[0].size), self.dtype)
@@ -144,11 +145,11 @@ class Passes:
         found = []
         for memory in self.memory:
             outer = np.abs(memory.states).reshape(len(memory.states), self.steps + 1, memory.layer.units, self.batch)
-            valid = np.arange(self.steps + 1)[:, None] <= self._lengths
+            valid = np.arange(self.steps + 1)[:, None] <= self.lengths
             largest = np.where(valid[:, None], outer, 0).max((1, 2, 3))
             found.append({s: float(largest[k]) for k, s in enumerate(memory.layer.cell.states)})
         return found
 
     def dense_ranges(self) -> list[float]:
         """For each dense layer the largest magnitude of its output in the last forward pass."""
-        return [float(np.abs(y).max()) for y in self._inputs[1:]]
+        return [float(np.abs(y).max()) for y in self.dense_values[1:]]
