@@ -110,6 +110,8 @@ def preprocess(front: Preprocess, x: npt.NDArray[np.generic]) -> FloatArray:
     if x.dtype.kind == "f" and front.units_per_count is not None:
         counts = counts / front.units_per_count
     blocks = counts.shape[1] // front.decimation
+    if blocks == 0:
+        raise EdgeLstmError(f"{counts.shape[1]} samples are fewer than one block of {front.decimation}")
     means = counts[:, : blocks * front.decimation].reshape(len(counts), blocks, front.decimation, -1).mean(2)
     return np.asarray((means - front.offset) * front.scale)
 
@@ -159,10 +161,6 @@ def run(network: Network, x: npt.NDArray[np.generic], lengths: npt.NDArray[np.in
     check_input(x, network.inputs)
     v = preprocess(network.preprocess, x) if network.preprocess is not None else x
     v = v.astype(network.recurrent[0].rows[network.recurrent[0].cell.rows[0].name].b.dtype)
-    if v.shape[1] == 0:
-        raise EdgeLstmError(
-            f"{x.shape[1]} samples are fewer than one block of {network.preprocess.decimation if network.preprocess else 1}"
-        )
     steps = None if lengths is None else check_lengths(network, lengths, x.shape)
     for index in range(len(network.layers)):
         v = apply(network, index, v, steps)

@@ -71,6 +71,12 @@ def test_pooling_drops_an_unfinished_window() -> None:
         pool(Pool("max", 8, 1, 2), x)
 
 
+def test_fewer_samples_than_one_block_are_refused() -> None:
+    network = random_network(np.random.default_rng(6), decimation=4)
+    with pytest.raises(EdgeLstmError, match="3 samples are fewer than one block of 4"):
+        run(network, np.zeros((1, 3, 5)))
+
+
 def test_bad_lengths_are_refused() -> None:
     network = random_network(np.random.default_rng(5), inputs=3)
     x = np.zeros((2, 5, 3))

@@ -50,7 +50,7 @@ def state_formats(layer: Recurrent, ranges: Mapping[str, float], cell_bits: int 
             continue
         op = cell.ops[update]
         if op.code == "activate" and layer.activations[op.name].is_threshold:
-            formats[state] = Format(8, 1, 1.0)
+            formats[state] = Format(8, INT8, 1 / INT8)  # open is 127: a row that reads it beside h keeps one scale for both
             continue
         bound = 1.0 if _unit_bounded(layer) and seen <= 1.0 else 2.0 ** math.ceil(math.log2(max(seen, 2.0**-6)))
         unit = bound / INT8

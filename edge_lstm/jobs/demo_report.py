@@ -93,13 +93,12 @@ def report(
 
 
 def recipe_text(plan: Plan) -> str:
-    """The recipe of both trainings in one line, learning rates apart."""
-    hard, soft = replace(plan, gates="hard").recipe(), replace(plan, gates="soft").recipe()
-    left_out = ("cell", "hidden", "layers", "gates", "read_out", "learning_rate", "integer_from", "sparse_gates", "evaluations", "seed")
+    """The recipe of both trainings in one line."""
+    hard = replace(plan, gates="hard").recipe()
+    left_out = ("cell", "hidden", "layers", "gates", "read_out", "integer_from", "sparse_gates", "evaluations", "seed")
     settings = {name: value for name, value in vars(hard).items() if name not in left_out and value not in (None, {}, 0.0)}
-    rates = f"learning rate {hard.rate:g} with threshold gates, {soft.rate:g} with soft ones"
     start = f"threshold gates have the integers in the loop from iteration {hard.integers_start}"
-    return ", ".join([*(f"{name.replace('_', ' ')} {value}" for name, value in settings.items()), rates, start])
+    return ", ".join([*(f"{name.replace('_', ' ')} {value}" for name, value in settings.items()), start])
 
 
 def difference(found: dict[str, Accuracy]) -> str:

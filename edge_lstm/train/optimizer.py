@@ -18,7 +18,7 @@ Array = npt.NDArray[Any]
 def learning_rate(recipe: Recipe, iteration: int) -> float:
     """Linear rise over the first `warm_up` part, times a cosine from 1 to 0 over all iterations."""
     rise = min(1.0, (iteration + 1) / max(1.0, recipe.warm_up * recipe.iterations))
-    return recipe.rate * rise * (0.5 + 0.5 * math.cos(math.pi * iteration / recipe.iterations))
+    return recipe.learning_rate * rise * (0.5 + 0.5 * math.cos(math.pi * iteration / recipe.iterations))
 
 
 class AdamW:

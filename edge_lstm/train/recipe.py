@@ -24,7 +24,7 @@ class Recipe:
         read_out: "mean" over the steps, "last" step, or "every" step.
     Optimization
         iterations, batch: number of steps of the optimizer and sequences in each.
-        learning_rate: None for 2e-2 with a hard gate, 1e-2 without; it rises over the first `warm_up` part and falls to 0 as a cosine.
+        learning_rate: the largest; it rises over the first `warm_up` part and falls to 0 as a cosine.
         betas, weight_decay: of AdamW (Loshchilov & Hutter 2019); clip_norm: largest norm of the gradient.
         noise, scaling: standard deviations of the noise added to each input, and of the factor common to a sequence.
         class_weights: None (all alike), "balanced" (inverse frequency), or one positive number per class.
@@ -49,7 +49,7 @@ class Recipe:
     read_out: str = "mean"
     iterations: int = 2000
     batch: int = 48
-    learning_rate: float | None = None
+    learning_rate: float = 2e-2
     warm_up: float = 0.02
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 1e-3
@@ -81,9 +81,9 @@ class Recipe:
         for name in ("warm_up", "weight_decay", "noise", "scaling", "sparsity"):
             if getattr(self, name) < 0:
                 raise EdgeLstmError(f"{name} must not be negative, got {getattr(self, name)}")
-        for name in ("clip_norm", "slope", "rate"):
+        for name in ("learning_rate", "clip_norm", "slope"):
             if not getattr(self, name) > 0:
-                raise EdgeLstmError(f"{'learning_rate' if name == 'rate' else name} must be positive, got {getattr(self, name)}")
+                raise EdgeLstmError(f"{name} must be positive, got {getattr(self, name)}")
         if self.cell_bits not in (16, 32):
             raise EdgeLstmError(f"cell_bits must be 16 or 32, got {self.cell_bits}")
         gates = cell(self.cell).gates
@@ -114,11 +114,6 @@ class Recipe:
     def is_hard(self) -> bool:
         """Whether any gate is a threshold."""
         return any(a.is_threshold for a in self.activations().values())
-
-    @property
-    def rate(self) -> float:
-        """The largest learning rate."""
-        return self.learning_rate if self.learning_rate is not None else 2e-2 if self.is_hard else 1e-2
 
     @property
     def integers_start(self) -> int:
