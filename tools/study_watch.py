@@ -30,6 +30,7 @@ from edge_lstm.network import Preprocess
 ROOT = Path(__file__).resolve().parents[1]
 WINDOW, STRIDE, DECIMATION, FOLDS, FOLD_SEED, CALIBRATION = 200, 100, 4, 5, 0, 256
 FLOAT_RATES = (1e-2, 2e-2)
+HARD_RATE = train.Recipe.learning_rate
 VARIANTS = {
     "float": "float, soft gates",
     "integer_soft": "integers, soft gates, quantized after training",
@@ -71,7 +72,7 @@ def study(iterations: int, seeds: int, threads: int | None) -> dict[str, Any]:
             learn, judge = folds[case.fold]
             x: Any = windows.x[judge]
             y: Any = windows.y[judge]
-            recipe = train.Recipe(gates=case.gates, learning_rate=case.rate, iterations=iterations, seed=case.seed)
+            recipe = train.Recipe(gates=case.gates, learning_rate=case.rate or HARD_RATE, iterations=iterations, seed=case.seed)
             result = train.fit(
                 recipe, windows.x[learn], windows.y[learn], classes=recordings.classes, preprocess=fronts[case.fold],
                 validation=(x, y), progress=report,

@@ -17,6 +17,7 @@ from edge_lstm.onnx_io.read_values import (
     Constant,
     IntegerInput,
     Joined,
+    Labels,
     Readable,
     Refused,
     Signal,
@@ -121,7 +122,7 @@ def _slice(node: Node) -> Value:
         raise Refusal(f"has {len(starts)} starts, {len(ends)} ends, {len(axes)} axes and steps {list(steps)}, which do not fit together")
     for axis, start, end, step in zip((resolve_axis(a, len(shape)) for a in axes), starts, ends, steps, strict=True):
         part = _sliced(node, value, axis, start, end, step)
-        if isinstance(part, (Refused, IntegerInput)):
+        if isinstance(part, (Refused, IntegerInput, Labels)):
             return part
         value = part
     return value
