@@ -4,16 +4,19 @@
     python tools/bench_host.py --size 6,32 --json out.json --markdown docs/performance.md
 
 Every contestant runs the same weights. The outputs of the rivals are checked against float inference before anything is timed, ours against
-the integer reference, bit by bit. Each round times every contestant once; the figure is the median over the rounds, with its quartiles.
+the integer reference, bit by bit. Each round times every contestant once, by the processor time of the thread; the figure is the median
+over the rounds, with its quartiles.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -39,10 +42,11 @@ from edge_lstm.fixed_point.integer_network import IntegerNetwork  # noqa: E402
 from edge_lstm.fixed_point.quantize import harden, quantize  # noqa: E402
 from edge_lstm.float_inference import run as run_float  # noqa: E402
 from edge_lstm.network import Dense, Network, ReadOut, Recurrent, RowWeights  # noqa: E402
-from edge_lstm.report.timing import Timing, interleaved, load, machine, versions  # noqa: E402
+from edge_lstm.report.timing import Timing, load, machine, versions  # noqa: E402
 
 SIZES = ((6, 32), (9, 64), (32, 128), (64, 256))
 STEPS, BATCH, CLASSES = 128, 1024, 7
+TURN = 3e-3  # seconds of one turn: long against the clock, short against what else the machine does
 OURS = ("ours, hard", "ours, hard, tanh", "ours, soft", "ours, hard, portable")
 FloatArray = npt.NDArray[np.float32]
 Contestants = dict[str, Callable[[], object]]
@@ -224,6 +228,32 @@ def _add_rival(
     contestants[f"{name}, IO binding"] = lambda: ran.run_with_iobinding(binding)
 
 
+# ---- the clock ---------------------------------------------------------------------------------------------------------------------
+
+
+def interleaved(contestants: Contestants, rounds: int) -> dict[str, Timing]:
+    """Each contestant for some milliseconds in turn, round after round, by the processor time of this thread.
+
+    All contestants run in the calling thread, so this is their whole work; time in which another program had the core does not count.
+    """
+
+    def seconds(call: Callable[[], object], calls: int) -> float:
+        start = time.thread_time()
+        for _ in range(calls):
+            call()
+        return (time.thread_time() - start) / calls
+
+    calls = {name: max(1, round(TURN / max(min(seconds(call, 1) for _ in range(3)), 1e-7))) for name, call in contestants.items()}
+    found: dict[str, list[float]] = {name: [] for name in contestants}
+    gc.disable()
+    for _ in range(rounds):
+        for name, call in contestants.items():
+            found[name].append(seconds(call, calls[name]))
+    gc.enable()
+    quartiles = {name: np.quantile(values, [0.25, 0.5, 0.75]) for name, values in found.items()}
+    return {name: Timing(float(q[1]), float(q[0]), float(q[2]), rounds, calls[name]) for name, q in quartiles.items()}
+
+
 # ---- the core's peak ---------------------------------------------------------------------------------------------------------------
 
 
@@ -253,7 +283,7 @@ def peak(repeats: int = 200_000) -> float:
     memory = np.zeros(256, np.uint8)
     kernel = njit("intp(intp, intp)")(lambda count, address: dots(count, address))
     timing = interleaved({"peak": lambda: kernel(repeats, memory.ctypes.data)}, 11)["peak"]
-    return repeats * 16 * 16 * (4 if width == 1 else 2) / timing.low
+    return repeats * 16 * 16 * (4 if width == 1 else 2) / timing.median
 
 
 # ---- report ------------------------------------------------------------------------------------------------------------------------
@@ -265,6 +295,10 @@ MODES = {
 }
 
 
+def _digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def tables(contests: list[Contest], most: float) -> str:
     """Markdown: one table for each mode, and the share of the peak."""
     text = []
@@ -272,10 +306,10 @@ def tables(contests: list[Contest], most: float) -> str:
         some = [c for c in contests if c.mode == mode]
         if not some:
             continue
-        text.append(f"\n## {title} ({unit}: median, quartiles)\n")
+        text.append(f"\n## {title} ({unit}: lower quartile - median - upper quartile)\n")
         text.append("| | " + " | ".join(f"{c.inputs}, {c.hidden}" for c in some) + " |\n|---|" + "---|" * len(some))
         for name in some[0].timings:
-            cells = [f"{t.median * scale:.3g} ({t.low * scale:.3g} - {t.high * scale:.3g})" for t in (c.timings[name] for c in some)]
+            cells = [" - ".join(_digits(v * scale) for v in (t.low, t.median, t.high)) for t in (c.timings[name] for c in some)]
             text.append(f"| {name} | " + " | ".join(cells) + " |")
         rivals = tuple(name for name in some[0].timings if name not in OURS)
         for name in OURS:
@@ -296,8 +330,8 @@ def document(contests: list[Contest], most: float, rounds: int, busy: str) -> st
 Made by `tools/bench_host.py` on {machine()}; {versions("numpy", "numba", "llvmlite", "onnxruntime")}. {target.why(target.choose())}.
 
 One process on one core, one thread each. All contestants have the same random weights (an LSTM and a dense layer of {CLASSES} outputs) and
-take turns; the figures are medians over {rounds} rounds with their quartiles. {busy} Sizes are inputs, hidden units. Peak of the core,
-measured in the same run: {most / 1e9:.0f} billion int8 multiply-accumulates per second.
+take turns; the figures are medians over {rounds} rounds with their quartiles, in processor time of the thread. {busy}
+Sizes are inputs, hidden units. Peak of the core, measured in the same run: {most / 1e9:.0f} billion int8 multiply-accumulates per second.
 
 - The rivals' gates are float sigmoids. **"ours, soft"** is the like-for-like row: the same gates in integers.
 - "ours, hard" has threshold gates and clamps in place of both tanh; "hard, tanh" has threshold gates and tanh curves; "portable" is the

@@ -15,7 +15,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils
 
-from edge_lstm.engine.layout import LANES, LINE
+from edge_lstm.engine.layout import LANES
 
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 _LANES = ir.VectorType(_I32, LANES)
@@ -159,6 +159,10 @@ class Code:
     def positive(self, a: Value) -> Value:
         return self.builder.zext(self.builder.icmp_signed(">", a, self.constant(0)), _LANES)
 
+    def greater(self, a: Value, b: Value) -> Value:
+        """1 where a > b, else 0."""
+        return self.builder.zext(self.builder.icmp_signed(">", a, b), _LANES)
+
     def select(self, switch: Value, a: Value) -> Value:
         """a where the switch is not 0, else 0."""
         return self.builder.select(self.builder.icmp_signed("!=", switch, self.constant(0)), a, self.constant(0))
@@ -216,12 +220,11 @@ class Code:
             found = b.insert_element(found, b.load(b.gep(pointer, [at])), ir.Constant(_I32, lane))
         return found
 
-    def lookup64(self, table: Value, index: Value) -> Value:
-        """table[index] for -32 <= index < 32, from four AVX-512 registers: no loads from computed addresses.
+    def lookup64(self, quarters: Sequence[Value], index: Value) -> Value:
+        """The entry of a table of 64 for -32 <= index < 32, from four AVX-512 registers: no loads from computed addresses.
 
         vpermi2d selects by the five lowest bits, which count the entries of either half from its start.
         """
-        quarters = [self.lanes_at(self.plus(table, LINE * k)) for k in (-2, -1, 0, 1)]
         low, high = (self._call("llvm.x86.avx512.vpermi2var.d.512", [quarters[k], index, quarters[k + 1]]) for k in (0, 2))
         return self.builder.select(self.builder.icmp_signed("<", index, self.constant(0)), low, high)
 

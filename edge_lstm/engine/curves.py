@@ -1,7 +1,9 @@
-"""What can be said about the curves of a layer before it runs: the shape of their tables, and which arguments cannot leave them.
+"""What the constants of a layer allow its kernel to leave out, without changing a bit of any result.
 
-Most curves read a rescaled accumulator. Clamping the accumulator a little tighter than the rescale asks for, at the very values whose
-rescaled value is the end of the table, gives the same result as clamping twice; wherever such values exist, the second clamp is dropped.
+- Most curves and clips read a rescaled accumulator. Clamping the accumulator a little tighter than the rescale asks for, at the very
+  values whose rescaled value is the end of the range, gives the same as clamping twice: the second clamp is dropped.
+- An accumulator that only thresholds and rescales read needs no bias: a + b > 0 is a > -b, and a rescale takes b into its limits and
+  its rounding term.
 """
 
 from __future__ import annotations
@@ -33,21 +35,28 @@ def table_reach(layer: IntegerRecurrent, op: IntOp) -> int:
     return (len(layer.tables[op.name]) - 1) << op.numbers[0] >> 1
 
 
-def within_tables(layer: IntegerRecurrent, plan: LayerPlan) -> tuple[int, ...]:
-    """Interpolations whose argument cannot leave the table: clipped to it by the operator before, or rescaled within `rescale_limits`."""
+def _range(layer: IntegerRecurrent, op: IntOp) -> tuple[int, int]:
+    """The arguments that an interpolation or a clip does not change before it uses them."""
+    if op.code == "clip":
+        return op.numbers[0], op.numbers[1]
+    return -table_reach(layer, op), table_reach(layer, op) - 1
+
+
+def within_range(layer: IntegerRecurrent, plan: LayerPlan) -> tuple[int, ...]:
+    """Interpolations and clips whose argument cannot leave their range: clipped before, or rescaled within `rescale_limits`."""
     found = []
     tight = _tight_limits(layer, plan)
     for index, op in enumerate(plan.ops):
-        if op.code == "interpolate":
-            argument, reach = plan.ops[op.args[0]], table_reach(layer, op)
-            clipped = argument.code == "clip" and -reach <= argument.numbers[0] and argument.numbers[1] < reach
+        if op.code in ("interpolate", "clip"):
+            argument, (low, high) = plan.ops[op.args[0]], _range(layer, op)
+            clipped = argument.code == "clip" and low <= argument.numbers[0] and argument.numbers[1] <= high
             if clipped or (argument.code == "rescale" and argument.name in tight):
                 found.append(index)
     return tuple(found)
 
 
 def rescale_limits(layer: IntegerRecurrent, plan: LayerPlan) -> dict[str, Limits]:
-    """For each rescale the (lowest, highest) argument per unit, int64: those of the operator, or tighter ones for `within_tables`."""
+    """For each rescale the (lowest, highest) argument per unit, int64: those of the operator, or tighter ones for `within_range`."""
     limits: dict[str, Limits] = {}
     for name in plan.rescales:
         limit = layer.vectors[f"{name}.limit"].astype(np.int64)
@@ -55,30 +64,62 @@ def rescale_limits(layer: IntegerRecurrent, plan: LayerPlan) -> dict[str, Limits
     return limits | _tight_limits(layer, plan)
 
 
-def _tight_limits(layer: IntegerRecurrent, plan: LayerPlan) -> dict[str, Limits]:
-    """Limits that end exactly at the ends of the table, for every rescale that only one interpolation reads and that has such limits."""
-    found: dict[str, Limits] = {}
-    kept = {state.update for state in layer.states} | {s.at_end for s in plan.segments} | {s.source for s in plan.segments} | {layer.output}
+def bare_rows(layer: IntegerRecurrent, plan: LayerPlan) -> tuple[int, ...]:
+    """Rows that only thresholds and rescales of the same phase read, and whose constants stay within 32 bits with the bias taken in."""
+    found = []
     for index, op in enumerate(plan.ops):
-        readers = [user for user in plan.ops if index in user.args]
-        if op.code != "rescale" or index in kept or len(readers) != 1 or readers[0].code != "interpolate":
+        users = [user for user in plan.ops if index in user.args]
+        if op.code != "row" or index in plan.spilled or not users or _is_kept(layer, plan, index):
             continue
-        limits = _ends_of_table(layer, op, table_reach(layer, readers[0]))
-        if limits is not None and sum(other.code == "rescale" and other.name == op.name for other in plan.ops) == 1:
-            found[op.name] = limits
+        rescales = [user.name for user in users if user.code == "rescale"]
+        thresholds = sum(user.code == "positive" for user in users)
+        if len(rescales) + thresholds == len(users) and all(_used_once(plan, name) for name in rescales):
+            row = layer.rows[op.name]
+            # Sources are held as bytes with 128 added: 255 times the weights is as far as an accumulator without its bias can go.
+            reach = np.abs(row.bias.astype(np.int64)) + sum(255 * np.abs(R.astype(np.int64)).sum(1) for R in row.R)
+            if row.W is not None:
+                reach = reach + (255 * np.abs(row.W.astype(np.int64)).sum(1) << row.input_shift)
+            widest = [layer.vectors[f"{name}.limit"].astype(np.int64) for name in rescales]
+            if int(np.max(reach + np.maximum.reduce([np.zeros_like(reach), *widest]))) < 2**31:
+                found.append(index)
+    return tuple(found)
+
+
+def _is_kept(layer: IntegerRecurrent, plan: LayerPlan, index: int) -> bool:
+    """Whether the value itself is stored: as a state, a source or the output."""
+    kept = {layer.output, *(s.update for s in layer.states)}
+    return index in kept or any(index in (s.at_end, s.source) for s in plan.segments)
+
+
+def _used_once(plan: LayerPlan, rescale: str) -> bool:
+    return sum(op.code == "rescale" and op.name == rescale for op in plan.ops) == 1
+
+
+def _tight_limits(layer: IntegerRecurrent, plan: LayerPlan) -> dict[str, Limits]:
+    """Limits that end exactly at the ends of the range of the one operator that reads a rescale, where there are such limits."""
+    found: dict[str, Limits] = {}
+    for index, op in enumerate(plan.ops):
+        if op.code != "rescale" or _is_kept(layer, plan, index) or index in plan.spilled or not _used_once(plan, op.name):
+            continue
+        users = [user for user in plan.ops if index in user.args]
+        if len(users) == 1 and users[0].code in ("interpolate", "clip"):
+            limits = _ends_of_range(layer, op, *_range(layer, users[0]))
+            if limits is not None:
+                found[op.name] = limits
     return found
 
 
-def _ends_of_table(layer: IntegerRecurrent, op: IntOp, reach: int) -> Limits | None:
-    """Smallest and largest argument whose rescaled value is in the table; None where a unit steps over the end of the table."""
+def _ends_of_range(layer: IntegerRecurrent, op: IntOp, lowest: int, highest: int) -> Limits | None:
+    """Smallest and largest argument whose rescaled value is in lowest ... highest; None where a unit steps over an end."""
     limit, multiplier = (layer.vectors[f"{op.name}.{part}"].astype(np.int64) for part in ("limit", "multiplier"))
     shift = op.numbers[0]
 
     def rescaled(v: Int64Array) -> Int64Array:
         return np.asarray((v * multiplier + half(shift)) >> shift)
 
-    # v * multiplier + half < reach << shift, and >= -reach << shift
-    high = np.minimum(((reach << shift) - 1 - half(shift)) // multiplier, limit)
-    low = np.maximum(-(((reach << shift) + half(shift)) // multiplier), -limit)
-    exact = ((high == limit) | (rescaled(high) == reach - 1)) & ((low == -limit) | (rescaled(low) == -reach))
-    return (low, high) if bool(exact.all()) else None
+    # v * multiplier + half < (highest + 1) << shift, and >= lowest << shift
+    high = np.minimum(((highest + 1 << shift) - 1 - half(shift)) // multiplier, limit)
+    low = np.maximum(-((half(shift) - (lowest << shift)) // multiplier), -limit)
+    exact = ((high == limit) & (rescaled(high) <= highest)) | (rescaled(high) == highest)
+    exact &= ((low == -limit) & (rescaled(low) >= lowest)) | (rescaled(low) == lowest)
+    return (low, high) if bool(exact.all()) and bool((low <= high).all()) else None

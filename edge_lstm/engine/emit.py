@@ -33,6 +33,7 @@ def source(structure: Structure, target: Target) -> str:
             f"TARGET = {target!r}",
             f"STRUCTURE = Structure(\n    layers=(\n        {layers},\n    ),\n    read_out={structure.read_out!r},\n)",
             *(f"AT_{name.upper()} = {structure.slot(name)}" for name in NETWORK_SLOTS),
+            f"SOURCE_BYTES = {target.source_bytes}",
             f"BYTES, MEAN, EVERY = {target.source_bytes == 1}, {structure.read_out == 'mean'}, {structure.read_out == 'every'}",
             ENTRY_POINTS,
         ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from edge_lstm.engine.layout import DENSE_SLOTS, LANES, LINE, STREAM_MODEL, STREAM_SAMPLES, STREAM_STEPS, STREAM_SUMS
 
 SIGNATURES = {
-    "run": "void(intp, intp, intp, intp, intp, intp, intp, intp, intp, intp)",
+    "run": "void(intp, intp, intp, intp, intp, intp, intp, intp, intp, intp, intp)",
     "step": "int64(int8[::1], intp)",
     "push": "int64(int16[::1], intp)",
     "sequence": "int64(int8[:, ::1], intp)",
@@ -19,7 +19,7 @@ SIGNATURES = {
 }
 
 _CONSTANTS = f"""
-LANES, LINE = {LANES}, {LINE}
+LANES, LINE, SIGNS = {LANES}, {LINE}, {int.from_bytes(bytes([128] * 8), "little", signed=True)}
 STREAM_STEPS, STREAM_SAMPLES, STREAM_MODEL, STREAM_SUMS = {STREAM_STEPS}, {STREAM_SAMPLES}, {STREAM_MODEL}, {STREAM_SUMS}
 {", ".join(f"DENSE_{name.upper()}" for name in DENSE_SLOTS)} = {", ".join(str(8 * k) for k in range(len(DENSE_SLOTS)))}
 DENSE_BYTES = {8 * len(DENSE_SLOTS)}
@@ -32,20 +32,18 @@ widen_output, add_output = source_to_int32(TARGET, add=False), source_to_int32(T
 
 
 @inlined
-def take_inputs(model, record, x, x_end):
-    """Copies the int8 inputs of one step into a record. No byte at or behind x_end is read."""
-    channels = load_i64(model + AT_CHANNELS)
-    to = record + load_i64(model + AT_INPUTS)
+def take_inputs(x, count, to):
+    """Stores `count` int8 inputs as rows read them."""
     if BYTES:
         at = 0
-        while at < channels and x + at + 4 <= x_end:  # four at a time; what lies behind the last channel meets zero weights
-            store_i32(to + at, load_i32(x + at) ^ 0x80808080)
-            at += 4
-        while at < channels:
+        while at + 8 <= count:
+            store_i64(to + at, load_i64(x + at) ^ SIGNS)
+            at += 8
+        while at < count:
             store_i8(to + at, load_i8(x + at) ^ 0x80)
             at += 1
     else:
-        for at in range(channels):
+        for at in range(count):
             store_i16(to + 2 * at, load_i8(x + at))
 
 
@@ -81,13 +79,15 @@ def read_out(model, record, output, steps, scores):
         store_i32(scores + 4 * k, load_i32(values + 4 * k))
 
 
-def run(model, x, x_end, first, last, steps, records, block, scores, table):
-    """Scores of the sequences first ... last - 1 of int8 x [batch, steps, channels], which ends at x_end, `block` records at a time.
+def run(model, x, first, last, steps, records, block, inputs, chunk, scores, table):
+    """Scores of the sequences first ... last - 1 of int8 x [batch, steps, channels], `block` records and `chunk` steps at a time.
 
-    Where table is not 0, the states after every step go into the arrays that it lists.
+    inputs: room for the inputs of that many steps and records, and a cache line each; what is read behind a step meets zero weights.
+    table: 0, or addresses of arrays for the states after every step.
     """
     channels, stride, outputs = load_i64(model + AT_CHANNELS), load_i64(model + AT_RECORD), load_i64(model + AT_OUTPUTS)
     initial, groups = model + load_i64(model + AT_INITIAL), load_i64(model + AT_GROUPS)
+    input_stride = chunk * channels * SOURCE_BYTES + LINE
     while first < last:
         count = min(block, last - first)
         for s in range(count):
@@ -95,9 +95,11 @@ def run(model, x, x_end, first, last, steps, records, block, scores, table):
                 store_i64(records + s * stride + at, load_i64(initial + at))
         output = records
         for t in range(steps):
-            for s in range(count):
-                take_inputs(model, records + s * stride, x + ((first + s) * steps + t) * channels, x_end)
-            output = advance_block(model, records, count, stride, t & 1)
+            within = t % chunk
+            if within == 0:
+                for s in range(count):
+                    take_inputs(x + ((first + s) * steps + t) * channels, min(chunk, steps - t) * channels, inputs + s * input_stride)
+            output = advance_block(model, records, count, stride, t & 1, inputs + within * channels * SOURCE_BYTES, input_stride)
             if MEAN:
                 for s in range(count):
                     add_output(output + s * stride, records + s * stride + load_i64(model + AT_SUM), groups)
@@ -120,7 +122,7 @@ def advance_stream(model, record):
     if MEAN:
         if steps >= load_i64(model + AT_WINDOW):
             return 0
-    output = advance_single(model, record, 1, 0, steps & 1)
+    output = advance_single(model, record, 1, 0, steps & 1, record + load_i64(model + AT_INPUTS), 0)
     if MEAN:
         add_output(output, record + load_i64(model + AT_SUM), load_i64(model + AT_GROUPS))
     store_i64(record + STREAM_STEPS, steps + 1)
@@ -130,9 +132,10 @@ def advance_stream(model, record):
 def step(x, record):
     """One step of the stream in `record`; returns the steps made (0 or 1), or -1 for a wrong number of inputs."""
     model = load_i64(record + STREAM_MODEL)
-    if x.shape[0] != load_i64(model + AT_CHANNELS):
+    channels = load_i64(model + AT_CHANNELS)
+    if x.shape[0] != channels:
         return -1
-    take_inputs(model, record, x.ctypes.data, x.ctypes.data + x.shape[0])
+    take_inputs(x.ctypes.data, channels, record + load_i64(model + AT_INPUTS))
     return advance_stream(model, record)
 
 
@@ -171,10 +174,9 @@ def sequence(x, record):
     if x.shape[1] != channels:
         return -1
     at = x.ctypes.data
-    end = at + x.shape[0] * channels
     made = 0
     for _ in range(x.shape[0]):
-        take_inputs(model, record, at, end)
+        take_inputs(at, channels, record + load_i64(model + AT_INPUTS))
         made += advance_stream(model, record)
         at += channels
     return made

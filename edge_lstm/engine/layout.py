@@ -69,12 +69,14 @@ class Curve:
 class LayerStructure:
     """All of a recurrent layer that its kernel depends on.
 
-    plan: the schedule; curves: the structure of each table; within: interpolations whose argument never leaves the table.
+    plan: the schedule; curves: the structure of each table; within: interpolations and clips whose argument never leaves their range;
+    bare: rows whose accumulator is left without its bias, since all that read it take the bias into their own constants.
     """
 
     plan: LayerPlan
     curves: dict[str, Curve]
     within: tuple[int, ...]
+    bare: tuple[int, ...]
 
     @property
     def rows(self) -> tuple[int, ...]:
@@ -84,8 +86,8 @@ class LayerStructure:
     @property
     def constant_names(self) -> tuple[str, ...]:
         """Vectors of one group's constants, in order: 64 bytes each."""
-        biases = tuple(f"bias {self.plan.ops[index].name}" for index in self.rows)
-        rescales = tuple(f"{name}.{part}" for name in self.plan.rescales for part in ("low", "high", "multiplier"))
+        biases = tuple(f"{'threshold' if index in self.bare else 'bias'} {self.plan.ops[index].name}" for index in self.rows)
+        rescales = tuple(f"{name}.{part}" for name in self.plan.rescales for part in ("low", "high", "multiplier", "half"))
         return biases + tuple(f"vector {name}" for name in self.plan.vectors) + rescales
 
     @property
@@ -104,7 +106,7 @@ class LayerStructure:
 NUMBERS: dict[str, tuple[str, ...]] = {
     "offset": ("offset",),
     "clip": ("low", "high"),
-    "rescale": ("shift", "half"),
+    "rescale": ("shift",),
     "multiply": ("shift", "half"),
     "shift": ("shift", "half"),
     "raise": ("shift",),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edge_lstm.engine.curves import curve_of, rescale_limits, table_reach, within_tables
+from edge_lstm.engine.curves import bare_rows, curve_of, rescale_limits, table_reach, within_range
 from edge_lstm.engine.layout import (
     DENSE_SLOTS,
     LANES,
@@ -84,7 +84,7 @@ def structure_of(stack: Stack) -> Structure:
     for layer in stack.recurrent:
         schedule = plan(layer)
         curves = {name: curve_of(layer, name) for name in schedule.tables}
-        layers.append(LayerStructure(schedule, curves, within_tables(layer, schedule)))
+        layers.append(LayerStructure(schedule, curves, within_range(layer, schedule), bare_rows(layer, schedule)))
     return Structure(tuple(layers), stack.read_out.kind)
 
 
@@ -215,6 +215,7 @@ class _LayerPacker:
     def constants(self) -> Int32Array:
         """[groups, names, 16] in the order of `LayerStructure.constant_names`."""
         values: dict[str, Int64Array] = {}
+        biases: dict[int, Int64Array] = {}
         for index in self.structure.rows:
             row = self.layer.rows[self.plan.ops[index].name]
             bias = row.bias.astype(np.int64)
@@ -223,12 +224,18 @@ class _LayerPacker:
                     bias = bias - (128 * row.W.astype(np.int64).sum(1) << row.input_shift)
                 for matrix in row.R:
                     bias = bias - 128 * matrix.astype(np.int64).sum(1)
-            values[f"bias {row.name}"] = bias
+            biases[index] = bias
+            values |= {f"bias {row.name}": bias, f"threshold {row.name}": -bias}
         for name in self.plan.vectors:
             values[f"vector {name}"] = self.layer.vectors[name].astype(np.int64)
-        for name in self.plan.rescales:
-            values[f"{name}.low"], values[f"{name}.high"] = self.limits[name]
-            values[f"{name}.multiplier"] = self.layer.vectors[f"{name}.multiplier"].astype(np.int64)
+        for op in self.plan.ops:
+            if op.code == "rescale":
+                # Of an accumulator without its bias b: clip(a + b, low, high) m + half = clip(a, low - b, high - b) m + (b m + half).
+                b = biases[op.args[0]] if op.args[0] in self.structure.bare else np.zeros(self.layer.units, np.int64)
+                low, high = self.limits[op.name]
+                multiplier = self.layer.vectors[f"{op.name}.multiplier"].astype(np.int64)
+                values |= {f"{op.name}.low": low - b, f"{op.name}.high": high - b, f"{op.name}.multiplier": multiplier}
+                values[f"{op.name}.half"] = b * multiplier + half(op.numbers[0])  # modulo 2^32, as the product with it
         names = self.structure.constant_names
         packed = np.zeros((len(names), self.padded), np.int32)
         for k, name in enumerate(names):
@@ -251,7 +258,9 @@ class _LayerPacker:
                 values[f"{index} offset"] = op.numbers[0]
             elif op.code == "clip":
                 values |= {f"{index} low": op.numbers[0], f"{index} high": op.numbers[1]}
-            elif op.code in ("rescale", "multiply", "shift"):
+            elif op.code == "rescale":
+                values[f"{index} shift"] = op.numbers[0]
+            elif op.code in ("multiply", "shift"):
                 values |= {f"{index} shift": op.numbers[0], f"{index} half": half(op.numbers[0])}
             elif op.code == "raise":
                 values[f"{index} shift"] = op.numbers[0]

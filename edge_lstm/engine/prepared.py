@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 from edge_lstm.engine.emit import source
 from edge_lstm.engine.kernel_cache import kernels
-from edge_lstm.engine.layout import Target
+from edge_lstm.engine.layout import LINE, Target
 from edge_lstm.engine.packing import Packed, Stack, aligned, pack, structure_of
 
+INPUT_BYTES = 2048  # inputs of one sequence that are made ready at once
 BLOCK = 32  # sequences of a block: their records and one group's weights fit the first-level cache
 
 
@@ -31,11 +32,12 @@ class Prepared:
         """Runs the sequences first ... last - 1 of x [batch, time, inputs], which is C-contiguous and checked by the caller."""
         block = min(BLOCK, last - first)
         records = aligned(block * len(self.packed.initial))
-        begin = x.ctypes.data
-        scores = results.scores.ctypes.data
+        chunk = min(x.shape[1], max(1, INPUT_BYTES // x.shape[2]))
+        inputs = aligned(block * (chunk * x.shape[2] * self.target.source_bytes + LINE))
         table = np.array([trace.ctypes.data for trace in results.traces or ()], np.int64)
         traces = table.ctypes.data if results.traces is not None else 0
-        self.kernels["run"](self.address, begin, begin + x.nbytes, first, last, x.shape[1], records.ctypes.data, block, scores, traces)
+        memory = records.ctypes.data, block, inputs.ctypes.data, chunk
+        self.kernels["run"](self.address, x.ctypes.data, first, last, x.shape[1], *memory, results.scores.ctypes.data, traces)
 
     def results(self, batch: int, steps: int, states: bool) -> Results:
         """Arrays for a run."""

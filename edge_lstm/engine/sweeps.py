@@ -90,20 +90,21 @@ class _Stack:
 
 
 def advance(structure: Structure, target: Target, block: bool) -> Any:
-    """(model, records, count, stride, parity) -> address of the output in the first record: one step of all layers.
+    """(model, records, count, stride, parity, inputs, input_stride) -> address of the output in the first record: one step of all layers.
 
-    block: for `count` records; otherwise for one.
+    block: for `count` records; otherwise for one. inputs: of the first record; input_stride: from one record's inputs to the next.
     """
 
-    def emit(code: Code, model: Value, records: Value, count: Value, stride: Value, parity: Value) -> Value:
+    def emit(
+        code: Code, model: Value, records: Value, count: Value, stride: Value, parity: Value, inputs: Value, input_stride: Value
+    ) -> Value:
         stack = _Stack(code, structure, target, model)
-        inputs, input_stride = code.plus(records, stack.slot("inputs")), stride
         for layer in range(len(structure.layers)):
             stack.step(layer, records, count, stride, parity, inputs, input_stride, block)
-            inputs = code.plus(records, stack.output(layer, code.minus(1, parity)))
+            inputs, input_stride = code.plus(records, stack.output(layer, code.minus(1, parity))), stride
         return inputs
 
-    return _intrinsic(5, emit)
+    return _intrinsic(7, emit)
 
 
 def output_place(structure: Structure, target: Target) -> Any:
@@ -196,6 +197,8 @@ def _intrinsic(arity: int, emit: Emit) -> Any:
         return intrinsic(lambda typing_context, a, b: typed(a, b))
     if arity == 3:
         return intrinsic(lambda typing_context, a, b, c: typed(a, b, c))
+    if arity == 7:
+        return intrinsic(lambda typing_context, a, b, c, d, e, f, g: typed(a, b, c, d, e, f, g))
     return intrinsic(lambda typing_context, a, b, c, d, e: typed(a, b, c, d, e))
 
 

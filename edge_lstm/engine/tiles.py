@@ -70,9 +70,8 @@ class Tile:
         self.is_last = phase is self.plan.phases[-1]
 
     def emit(self, places: Places, sequences: int) -> None:
-        accumulators = self._dot_products(places, sequences)
-        for s in range(sequences):
-            self._units(places, s, [row[s] for row in accumulators])
+        self.loaded: dict[str, Value] = {}
+        self._units(places, sequences, self._dot_products(places, sequences))
 
     # ---- dot products -----------------------------------------------------------------------------------------------------
 
@@ -86,11 +85,12 @@ class Tile:
         for one in [p for p in passes if p.segment is None]:
             weights = self._pass(one.rows, accumulators, weights, places.inputs, places.input_stride, places.input_tiles)
         for row, name in enumerate(names):
-            bias = code.lanes_at(code.plus(places.constants, LINE * self.layer.constant_names.index(f"bias {name}")))
-            shift = self._number(places, f"input_shift {name}")
+            bias = code.constant(0) if self.phase.rows[row] in self.layer.bare else self._constant(places, f"bias {name}")
             for s in range(sequences):
-                shifted = code.shift_left(accumulators[row][s], shift)
-                accumulators[row][s] = code.add(shifted, bias) if row in fed else bias
+                start = accumulators[row][s]
+                if row in fed:
+                    start = code.shift_left(start, self._number(places, f"input_shift {name}"))
+                accumulators[row][s] = code.add(start, bias) if self.phase.rows[row] not in self.layer.bare else start
         for one in [p for p in passes if p.segment is not None]:
             sources = code.plus(places.segments, code.times(places.segment_bytes, one.segment or 0))
             weights = self._pass(one.rows, accumulators, weights, sources, places.stride, places.unit_tiles)
@@ -129,71 +129,100 @@ class Tile:
                 accumulators[row][s] = flat[s * len(rows) + k]
         return weights
 
-    # ---- the dataflow of the units of one sequence ----------------------------------------------------------------------------
+    # ---- the dataflow of the units ------------------------------------------------------------------------------------------
 
     def _number(self, places: Places, name: str) -> Value:
-        return self.code.splat_at(self.code.plus(places.model, self.structure.number(f"{self.index}.{name}")))
+        """A number of the model in all lanes, loaded once for all sequences."""
+        if name not in self.loaded:
+            self.loaded[name] = self.code.splat_at(self.code.plus(places.model, self.structure.number(f"{self.index}.{name}")))
+        return self.loaded[name]
 
     def _constant(self, places: Places, name: str) -> Value:
-        return self.code.lanes_at(self.code.plus(places.constants, LINE * self.layer.constant_names.index(name)))
+        """A constant of the group, loaded once for all sequences."""
+        if name not in self.loaded:
+            self.loaded[name] = self.code.lanes_at(self.code.plus(places.constants, LINE * self.layer.constant_names.index(name)))
+        return self.loaded[name]
 
-    def _units(self, places: Places, sequence: int, accumulators: list[Value]) -> None:
+    def _units(self, places: Places, sequences: int, accumulators: list[list[Value]]) -> None:
+        """Operator by operator, each for all sequences: they share the constants, and fill each other's waiting times."""
         code, width = self.code, self.target.source_bytes
-        shift = code.times(places.stride, sequence)
-        units, current, following = (code.plus(at, shift) for at in (places.units, places.current, places.following))
+        shifts = [code.times(places.stride, s) for s in range(sequences)]
 
-        def unit(name: str) -> Value:
-            return code.plus(units, LINE * self.layer.unit_names.index(name))
+        def unit(name: str, s: int) -> Value:
+            return code.plus(places.units, shifts[s], LINE * self.layer.unit_names.index(name))
 
-        values: dict[int, Value] = dict(zip(self.phase.rows, accumulators, strict=True))
+        def source(start: Value, segment: int, s: int) -> Value:
+            return code.plus(start, shifts[s], code.times(places.segment_bytes, segment))
+
+        every = range(sequences)
+        values: dict[int, list[Value]] = dict(zip(self.phase.rows, accumulators, strict=True))
         for index in self.phase.loads:
-            values[index] = code.lanes_at(unit(f"spill {index}"))
+            values[index] = [code.lanes_at(unit(f"spill {index}", s)) for s in every]
         for index in self.phase.ops:
             op = self.plan.ops[index]
             if op.code == "state":
-                values[index] = code.lanes_at(unit(f"state {op.name}"))
+                values[index] = [code.lanes_at(unit(f"state {op.name}", s)) for s in every]
             elif op.code == "vector":
-                values[index] = self._constant(places, f"vector {op.name}")
+                values[index] = [self._constant(places, f"vector {op.name}")] * sequences
             else:
-                values[index] = self._operator(places, index, op, [values[a] for a in op.args])
-        for index in self.phase.spills:
-            code.store(values[index], unit(f"spill {index}"))
-        for index, k in self.phase.computed:
-            code.store_source(values[index], code.plus(current, code.times(places.segment_bytes, k)), width)
-        if self.is_last:
-            for name in self.plan.stored:
-                code.store(values[self.plan.updates[name]], unit(f"state {name}"))
-            for k, segment in enumerate(self.plan.segments):
-                if segment.at_end is not None:
-                    code.store_source(values[segment.at_end], code.plus(following, code.times(places.segment_bytes, k)), width)
+                values[index] = [self._operator(places, index, op, [values[a][s] for a in op.args]) for s in every]
+        for s in every:
+            for index in self.phase.spills:
+                code.store(values[index][s], unit(f"spill {index}", s))
+            for index, k in self.phase.computed:
+                code.store_source(values[index][s], source(places.current, k, s), width)
+            if self.is_last:
+                for name in self.plan.stored:
+                    code.store(values[self.plan.updates[name]][s], unit(f"state {name}", s))
+                for k, segment in enumerate(self.plan.segments):
+                    if segment.at_end is not None:
+                        code.store_source(values[segment.at_end][s], source(places.following, k, s), width)
 
     def _operator(self, places: Places, index: int, op: IntOp, arguments: list[Value]) -> Value:
         code = self.code
 
         def place(what: str) -> Value:
-            if op.code == "rescale" and what in ("low", "high", "multiplier"):
+            if op.code == "rescale" and what != "shift":
                 return self._constant(places, f"{op.name}.{what}")
             return self._number(places, f"{index} {what}")
 
         if op.code == "complement":  # its number is part of the structure: LLVM then sees through the complement of a threshold
             return code.subtract(code.constant(op.numbers[0]), arguments[0])
+        if op.code == "positive" and op.args[0] in self.layer.bare:
+            return code.greater(arguments[0], self._constant(places, f"threshold {self.plan.ops[op.args[0]].name}"))
+        if op.code == "clip" and index in self.layer.within:
+            return arguments[0]
         if op.code == "interpolate":
             return self._interpolate(places, index, op, arguments[0], place)
         return _OPERATORS[op.code](code, arguments, place)
 
+    def _table(self, places: Places, name: str, segments: int, part: int) -> Callable[[Value], Value]:
+        """Lookup in the middle of a table (of its second half for part 1), loaded once for all sequences where it fits registers."""
+        code, key = self.code, f"table {name} {part}"
+        if key not in self.loaded:
+            start = code.plus(places.model, code.load64(code.plus(places.model, self.structure.slot(f"{self.index}.table {name}"))))
+            self.loaded[key] = code.plus(start, 2 * segments + 4 * segments * part)
+        middle = self.loaded[key]
+        if not (self.target.permutes and segments == PERMUTED_SEGMENTS):
+            return lambda segment: code.lookup(middle, segment)
+        quarters = []
+        for k in (-2, -1, 0, 1):
+            if f"{key} {k}" not in self.loaded:
+                self.loaded[f"{key} {k}"] = code.lanes_at(code.plus(middle, LINE * k))
+            quarters.append(self.loaded[f"{key} {k}"])
+        return lambda segment: code.lookup64(quarters, segment)
+
     def _interpolate(self, places: Places, index: int, op: IntOp, value: Value, number: Place) -> Value:
         code, curve = self.code, self.layer.curves[op.name]
-        table = code.plus(places.model, code.load64(code.plus(places.model, self.structure.slot(f"{self.index}.table {op.name}"))))
-        lookup = code.lookup64 if self.target.permutes and curve.segments == PERMUTED_SEGMENTS else code.lookup
         if index not in self.layer.within:
             value = code.minimum(code.maximum(value, number("low")), number("high"))
         # Tables are centred on zero: the segment is negative for negative values, and the place within a segment never is.
         segment, within = code.shift_right(value, number("segment_shift")), code.both(value, number("segment_mask"))
-        middle = code.plus(table, 2 * curve.segments)
         if curve.paired:
-            line = code.line_of_pair(number("half"), lookup(middle, segment), code.either_bits(within, number("segment_one")))
+            pair = self._table(places, op.name, curve.segments, 0)(segment)
+            line = code.line_of_pair(number("half"), pair, code.either_bits(within, number("segment_one")))
         else:
-            knots, steps = (lookup(code.plus(middle, 4 * curve.segments * part), segment) for part in (0, 1))
+            knots, steps = (self._table(places, op.name, curve.segments, part)(segment) for part in (0, 1))
             line = code.add(code.add(code.shift_left(knots, number("segment_shift")), code.multiply(steps, within)), number("half"))
         return code.shift_right(line, number("shift"))
 
