@@ -6,7 +6,7 @@ from edge_lstm import __version__
 from edge_lstm.fixed_point.bounds import Bound, prove_network
 from edge_lstm.fixed_point.integer_network import IntegerRecurrent
 from firmware_gen.digest import sha256
-from firmware_gen.layers import LayerText
+from firmware_gen.layer_text import LayerText
 from firmware_gen.model import Model, q_format
 from firmware_gen.names import comment
 
@@ -83,7 +83,8 @@ def _equations(model: Model) -> list[str]:
 
 
 STRATEGY = {
-    "dense": "every element of every vector is multiplied",
+    "rows": "each unit multiplies every element of what it reads; the least memory",
+    "dense": "every column of weights is added, in blocks of 8 units",
     "event": "only columns of weights whose element is not 0 are added",
     "delta": "sums are kept from step to step, only columns of weights whose element changed are added; exact, integers do not drift",
 }
@@ -91,6 +92,7 @@ STRATEGY = {
 
 def _strategy(text: LayerText) -> list[str]:
     lines = [f"strategy {text.strategy}: {STRATEGY[text.strategy]}"]
+    lines += [f"  {reason}" for reason in text.choice.why]
     return lines + [f"  row {row} is summed element by element: {why}" for row, why in text.column_plan.dense.items()]
 
 

@@ -60,7 +60,8 @@ def column_text(
 
 class _Writer:
     def __init__(self, flow: Dataflow, strategy: str, names: LayerNames, number: str, vector: Callable[[int], str]):
-        self.flow, self.delta, self.names, self.number, self.vector = flow, strategy == "delta", names, number, vector
+        self.flow, self.strategy, self.names, self.number, self.vector = flow, strategy, names, number, vector
+        self.delta = strategy == "delta"
         self.p, self.P = names.tables.prefix, f"{names.tables.prefix.upper()}_{names.infix.upper()}"
         self.units, self.inputs = flow.layer.units, flow.layer.inputs
         self.locals: list[str] = []
@@ -72,13 +73,37 @@ class _Writer:
 
     def add(self, group: Group, which: str) -> None:
         """The C of one group. which: its number, empty for the only one."""
+        if self.strategy == "dense":
+            self._gather(group, which)
+        else:
+            self._list_all(group, which)
+
+    def _gather(self, group: Group, which: str) -> None:
+        """All vectors, one behind the other in 16 bits."""
+        values, lines = f"values{which}", self.before.setdefault(group.pass_, [])
+        length = self._length(group)
+        columns = group.columns(self.inputs, self.units)
+        for k, source in enumerate(group.sources):
+            lines.append(f"{self.p}_gather(&{values}[{self._place(k)}], {self.vector(source)}, {self.P}UNITS, 0);")
+        if group.reads_x:
+            lines.append(f"{self.p}_gather(&{values}[{self._place(len(group.sources))}], x, {self.P}INPUTS, {group.shift});")
+        pairs = f"({length} + 1) / 2" if columns % 2 else f"({length}) / 2"
+        if columns % 2:
+            lines.append(f"{values}[{length}] = 0;")
+        lines.append(f"const int32_t excess{which} = {self.p}_excess({values}, {length});")
+        self._local(f"int16_t {values}[{length}{' + 1' if columns % 2 else ''}] {self.p.upper()}_ALIGNED;", 2 * (columns + columns % 2))
+        self._sums(group, which, f"add_all({{}}, {values}, excess{which}, {pairs.replace(' / 2', ' >> 1')}, {{}})")
+        for index in group.listed:
+            self._row_behind_gate(index, group, f"dot_values({{}}, {values}, {self._states(group)})")
+
+    def _list_all(self, group: Group, which: str) -> None:
         listed, end = f"columns{which}", f"end{which}"
         columns, length = group.columns(self.inputs, self.units), self._length(group)
         lines = self.before.setdefault(group.pass_, [])
         nonzero, nonzero_end = listed, f"states_end{which}"
         if group.listed and self.delta:
             nonzero, nonzero_end = f"nonzero{which}", f"nonzero_end{which}"
-            self._local(f"{self.p}_column {nonzero}[{len(group.sources)} * {self.P}UNITS];", len(group.sources) * self.units * ENTRY_BYTES)
+            self._local(f"{self.p}_column {nonzero}[{self._states(group)}];", len(group.sources) * self.units * ENTRY_BYTES)
             self._local(f"{self.p}_column *{nonzero_end} = {nonzero};", 0)
         for k in range(len(group.sources)):
             self._list(lines, group, which, k, f"&{nonzero_end}" if group.listed else "0")
@@ -87,12 +112,12 @@ class _Writer:
         if group.reads_x:
             self._list_x(lines, group, which)
         lines.append(f"{self.p}_end_list({end});")
-        lines.append(f"const int32_t excess{which} = {self.p}_excess({listed});")
+        lines.append(f"const int32_t excess{which} = {self.p}_excess_of_list({listed});")
         self._local(f"{self.p}_column {listed}[{length} + {LIST_END}];", (columns + LIST_END) * ENTRY_BYTES)
         self._local(f"{self.p}_column *{end} = {listed};", 0)
-        self._sums(group, which, length)
+        self._sums(group, which, f"add_columns({{}}, {listed}, excess{which}, {length}, {{}})")
         for index in group.listed:
-            self._listed_row(index, group, nonzero, nonzero_end)
+            self._row_behind_gate(index, group, f"dot_listed({{}}, {nonzero}, {nonzero_end})")
 
     def _local(self, declaration: str, size: int) -> None:
         self.locals.append(declaration)
@@ -102,8 +127,14 @@ class _Writer:
         return self.vector(source).removeprefix("state->")
 
     def _length(self, group: Group) -> str:
-        parts = [f"{len(group.sources)} * {self.P}UNITS" if len(group.sources) > 1 else f"{self.P}UNITS"] if group.sources else []
+        parts = [self._states(group)] if group.sources else []
         return " + ".join([*parts, *([f"{self.P}INPUTS"] if group.reads_x else [])])
+
+    def _states(self, group: Group) -> str:
+        return self._place(len(group.sources))
+
+    def _place(self, k: int) -> str:
+        return "0" if k == 0 else f"{self.P}UNITS" if k == 1 else f"{k} * {self.P}UNITS"
 
     def _offset(self, k: int) -> str:
         return "0" if k == 0 else f"{BLOCK * k} * {self.P}UNITS"
@@ -128,38 +159,44 @@ class _Writer:
         self.persistent.append(Persistent("int8_t", name, (self.inputs,), (f"{self.P}INPUTS",), "x as the sums have it"))
         lines.append(f"{end} = {self.p}_list_changes({end}, x, state->{name}, {where}, 0);")
 
-    def _sums(self, group: Group, which: str, length: str) -> None:
-        """The sums of all rows of a group: of all units at once where they are kept, else of one block of units at a time."""
+    def _sums(self, group: Group, which: str, call: str) -> None:
+        """The sums of all rows of a group: of all units at once where they are kept, else of one block of units at a time.
+
+        call: of the kernel, with places for (sums, start, weights) and the number of blocks.
+        """
         rows = [self.flow.layer.rows[self.flow.ops[index].name] for index in group.rows]
         weights = np.stack([blocks(self.flow, index, group) for index in group.rows])  # [rows, blocks, columns, 8]
+        if self.strategy == "dense" and weights.shape[2] % 2:
+            weights = np.pad(weights, ((0, 0), (0, 0), (0, 1), (0, 0)))  # columns go in pairs
+        width = 2 * BLOCK if self.strategy == "dense" else BLOCK
         bias = np.stack([padded_units(row.bias).reshape(-1, BLOCK) for row in rows])  # [rows, blocks, 8]
         many = f"s {', '.join(row.name for row in rows)}" if len(rows) > 1 else f" {rows[0].name}"
         infix, sums = self.names.infix, f"sums{which}"
         if self.delta:
             field = f"{sums}_{self.number}" if self.number else sums
             comment = f"[rows][blocks of {BLOCK} units][columns][{BLOCK}] weights by columns of row{many}"
-            table = self.names.tables.add_columns(f"{infix}columns{which}_W", weights.reshape(len(rows), -1, BLOCK), comment)
+            table = self.names.tables.add_columns(f"{infix}columns{which}_W", weights.reshape(len(rows), -1, width), comment)
             start = self.names.add((f"columns{which}_b",), bias.reshape(len(rows), -1), f"[rows][units] bias of row{many}", "int32_t")
             shape, of = (len(rows), bias.shape[1] * BLOCK), (str(len(rows)), f"{self.P}PADDED")
             meaning = f"row{many} with what was seen last"
             self.persistent.append(Persistent("int32_t", field, shape, of, meaning, f"{start}[t][k]"))
             kept = f"state->{field}[0]"
-            call = f"{self.p}_add_columns({kept}, {kept}, {table}[0], columns{which}, excess{which}, {length}, {bias.size // BLOCK});"
-            self.before[group.pass_].append(call)
+            self.before[group.pass_].append(f"{self.p}_{call.format(f'{kept}, {kept}, {table}[0]', bias.size // BLOCK)};")
             self.value |= {index: Expression(f"state->{field}[{k}][u]") for k, index in enumerate(group.rows)}
             return
         comment = f"[blocks of {BLOCK} units][rows][columns][{BLOCK}] weights by columns of row{many}"
-        weights_by_block = weights.transpose(1, 0, 2, 3).reshape(bias.shape[1], -1, BLOCK)
+        weights_by_block = weights.transpose(1, 0, 2, 3).reshape(bias.shape[1], -1, width)
         table = self.names.tables.add_columns(f"{infix}columns{which}_W", weights_by_block, comment)
         by_block = bias.transpose(1, 0, 2).reshape(bias.shape[1], -1)
         start = self.names.add((f"columns{which}_b",), by_block, f"[blocks of {BLOCK} units][rows][{BLOCK}] bias of row{many}", "int32_t")
         self._local(f"int32_t {sums}[{len(rows)}][{BLOCK}];", 4 * BLOCK * len(rows))
         where = "first >> 3"
-        call = f"{self.p}_add_columns({sums}[0], {start}[{where}], {table}[{where}], columns{which}, excess{which}, {length}, {len(rows)});"
-        self.first.setdefault(group.pass_, []).append(call)
+        places = f"{sums}[0], {start}[{where}], {table}[{where}]"
+        self.first.setdefault(group.pass_, []).append(f"{self.p}_{call.format(places, len(rows))};")
         self.value |= {index: Expression(f"{sums}[{k}][u - first]") for k, index in enumerate(group.rows)}
 
-    def _listed_row(self, index: int, group: Group, nonzero: str, end: str) -> None:
+    def _row_behind_gate(self, index: int, group: Group, dot: str) -> None:
+        """A row of one unit at a time. dot: of its weights, with a place for them, and what was gathered."""
         row, terms = self.flow.layer.rows[self.flow.ops[index].name], []
         if row.bias.any():
             terms.append(f"{self.names.add((f'{row.name}_b',), row.bias, f'[units] bias of row {row.name}')}[u]")
@@ -171,5 +208,5 @@ class _Writer:
         shape = "[units][units]" if len(group.sources) == 1 else f"[units][{len(group.sources)} * units]"
         sources = ", ".join(map(self._plain, group.sources))
         R = self.names.add((f"{row.name}_R",), joined, f"{shape} weights of {sources} in row {row.name}")
-        terms.append(f"{self.p}_dot_listed({R}[u], {nonzero}, {end})")
+        terms.append(f"{self.p}_{dot.format(f'{R}[u]')}")
         self.value[index] = Expression(" + ".join(terms), SUM)

@@ -1,15 +1,15 @@
-"""Rows by columns: which rows of a layer can add up only the columns of what they read that count, and their weights for that.
+"""Rows by columns: the weights of a row stand column by column, in blocks of 8 units whose accumulators fit the registers together.
 
-A row adds, for each element of the vectors it reads, a column of weights times that element. Behind closed gates most elements are zero,
-and most stay as they were a step ago, so that most columns need not be read:
+An accumulator is a sum over columns of weights, each times one element of what the row reads. Which columns are added is the strategy:
 
-    event   the accumulator starts at the bias; columns whose element is zero are left out
-    delta   the accumulator is kept from step to step; only columns whose element changed since are added, times the change. Integers
-            do not drift: the sum is exact for ever, whatever vector it is of.
+    rows    none: each unit has its own dot product. The least memory, and the slowest
+    dense   all columns
+    event   the columns whose element is not zero: behind closed gates most are
+    delta   the accumulator is kept from step to step; the columns whose element changed since are added, times the change. Integers do
+            not drift: the sum is exact for ever, whatever vector it is of
 
-For this the weights of a row stand column by column, in blocks of 8 units whose accumulators fit the registers. Elements that count are
-listed once for all rows that read the same vectors (a `Group`); rows that are needed only behind an open gate stay row by row, and run
-through the list of non-zero elements. Both leave the sum as it is, in another order of its terms, so that all bits are the same.
+Rows that read the same vectors are a `Group`, for which these are gathered once. Rows that are needed only behind an open gate stay row
+by row. All strategies add the same terms, in another order, so that all bits are the same.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from edge_lstm.fixed_point.integer_network import IntegerRow
 from firmware_gen.schedule import Schedule
 from firmware_gen.simplify import Dataflow, Value
 
-STRATEGIES = ("dense", "event", "delta")
+STRATEGIES = ("rows", "dense", "event", "delta")
 BLOCK = 8  # units whose accumulators are held in registers together
 LARGEST_OFFSET, LARGEST_VALUE = 2**16 - 1, 2**15 - 1  # what an entry of the list holds
 # Where there are 16-bit multiplications two weights share half a word; their sums are told apart while neither reaches 2^23.
@@ -34,9 +34,8 @@ LARGEST_SUM = 2**23 - 1
 class Group:
     """Rows of one pass that read the same vectors.
 
-    rows: operators that are summed column by column; listed: operators that run through the list of non-zero elements, one unit at a
-    time; sources: operators that hold the vectors, in the order of the list; reads_x, shift: whether x is listed behind them, and its
-    factor 2^shift.
+    rows: operators that are summed column by column; listed: operators behind a gate, which read what was gathered one unit at a time;
+    sources: operators that hold the vectors, in this order; reads_x, shift: whether x stands behind them, and its factor 2^shift.
     """
 
     pass_: int
@@ -62,7 +61,7 @@ class Plan:
 def plan_columns(flow: Dataflow, schedule: Schedule, strategy: str) -> Plan:
     """The groups of a layer under a strategy."""
     rows = [index for index, op in flow.ops.items() if op.code == "row"]
-    if strategy == "dense":
+    if strategy == "rows":
         return Plan((), {})
     dense: dict[str, str] = {}
     members: dict[tuple[int, tuple[int, ...], bool, int], list[int]] = {}

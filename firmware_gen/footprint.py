@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
+from firmware_gen.activity import LayerActivity
 from firmware_gen.elf import sections
 from firmware_gen.header import TEMPLATES, render_header
 from firmware_gen.model import build
@@ -35,21 +37,26 @@ class Footprint:
         return self.text + self.rodata + self.data
 
 
-def footprint(network: IntegerNetwork, compiler: Compiler | None = None) -> Footprint:
+def footprint(
+    network: IntegerNetwork, compiler: Compiler | None = None, *, strategy: str | None = None, target: str | None = None,
+    activity: Sequence[LayerActivity] | None = None,
+) -> Footprint:  # fmt: skip
     """Compiles the header with the functions that a firmware calls (reset, push, ready, class) and measures it.
 
-    compiler: the first one found when None. Raises EdgeLstmError if there is none, or if it writes no ELF objects.
+    compiler: the first one found when None; strategy, target, activity: as for `header`.
+    Raises EdgeLstmError if there is no compiler, or if it writes no ELF objects.
     """
-    chosen, model = compiler or first_compiler(), build(network, "model")
+    chosen = compiler or first_compiler()
+    model = build(network, "model", strategy, target=target, activity=activity)
     with tempfile.TemporaryDirectory(prefix="edge-lstm-") as name:
         folder = Path(name)
         (folder / "model.h").write_text(render_header(model), encoding="utf-8")
-        source, target = folder / "footprint.c", folder / "footprint.o"
+        source, compiled = folder / "footprint.c", folder / "footprint.o"
         source.write_text(TEMPLATES.get_template("footprint.c.j2").render(p=model.prefix, section=STATE_SECTION), encoding="utf-8")
         # Other systems have other object formats; zig compiles for Linux anywhere.
         elsewhere = ("-target", "x86_64-linux-musl") if chosen.name == "zig cc" and sys.platform != "linux" else ()
-        chosen.run([source], target, *FLAGS, *elsewhere)
-        found = sections(target.read_bytes())
+        chosen.run([source], compiled, *FLAGS, *elsewhere)
+        found = sections(compiled.read_bytes())
 
     def total(*starts: str) -> int:
         return sum(section.size for section in found if section.name.startswith(starts))

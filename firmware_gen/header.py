@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jinja2
 
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from firmware_gen import names
+from firmware_gen.activity import LayerActivity
 from firmware_gen.banner import banner
 from firmware_gen.feed_forward import FeedForwardText
-from firmware_gen.layers import LayerText
+from firmware_gen.layer_text import LayerText
 from firmware_gen.model import Model, build, stage_length
 from firmware_gen.tables import signed_type
 
@@ -20,13 +23,19 @@ TEMPLATES.tests["recurrent"] = lambda stage: isinstance(stage, LayerText)
 TEMPLATES.filters |= {"comment": names.comment, "string_literal": names.string_literal}
 
 
-def header(network: IntegerNetwork, *, prefix: str | None = None, strategy: str = "dense") -> str:
+def header(
+    network: IntegerNetwork, *, prefix: str | None = None, strategy: str | None = None, target: str | None = None,
+    activity: Sequence[LayerActivity] | None = None,
+) -> str:  # fmt: skip
     """The C header of `network`, complete in itself; the same text on every machine.
 
-    prefix: starts every name in it, the model's name in lower case when None; strategy: how rows are summed (`columns.STRATEGIES`).
-    Raises EdgeLstmError for a network that has no C form or that 32 bits do not suffice for, UsageError for an unusable prefix.
+    prefix: starts every name in it, the model's name in lower case when None; strategy: how rows are summed (`columns.STRATEGIES`), when
+    None chosen for each layer by a cost model: for `target` (one of `choice.TARGETS`, all alike when None), from `activity` (what
+    `activity.measure` found in recordings; assumed when None). It runs on every target with the same bits, whatever is chosen.
+    Raises EdgeLstmError for a network that has no C form or that 32 bits do not suffice for, UsageError for an unusable prefix or an
+    unknown strategy or target.
     """
-    return render_header(build(network, prefix, strategy))
+    return render_header(build(network, prefix, strategy, target=target, activity=activity))
 
 
 def render_header(model: Model) -> str:
@@ -42,10 +51,15 @@ def render_header(model: Model) -> str:
 
 
 def _column_kinds(model: Model) -> set[str]:
-    """What the header needs of rows by columns: strategies in use, and "listed" for rows that run through a list themselves."""
+    """What the header needs of rows by columns: strategies in use, and what rows behind gates read."""
     used = [text for text in model.layers if text.column_plan.groups]
-    listed = any(group.listed for text in used for group in text.column_plan.groups)
-    return {text.strategy for text in used} | ({"listed"} if listed else set())
+    kinds = {text.strategy for text in used}
+    for text in used:
+        if text.strategy != "dense":
+            kinds.add("lists")
+        if any(group.listed for group in text.column_plan.groups):
+            kinds.add("values" if text.strategy == "dense" else "listed")
+    return kinds
 
 
 def function_of(text: LayerText) -> str:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-
-import numpy as np
 
 from edge_lstm.fixed_point.integer_network import IntegerRecurrent, IntOp
-from firmware_gen.column_text import ColumnText, column_text
-from firmware_gen.columns import BLOCK, Plan, plan_columns
+from firmware_gen.choice import Choice
+from firmware_gen.column_text import column_text
+from firmware_gen.columns import Plan, plan_columns
 from firmware_gen.expressions import CONDITION, EXPRESSION, PRODUCT, SUM, UNARY, Expression, LayerNames, as_number, condition, number
+from firmware_gen.layer_text import LayerText, Pass
 from firmware_gen.names import identifier
 from firmware_gen.saturation import clips_behind_gates
 from firmware_gen.schedule import Path, Schedule, schedule, stored_as_read
 from firmware_gen.simplify import Constant, Dataflow, Value, simplify
-from firmware_gen.tables import BYTES, WIDTH, Tables, signed_type
+from firmware_gen.tables import WIDTH, Tables, signed_type
 
 STORED_VIEW = ("clip", "shift", "raise", "offset", "complement")  # operators that need nothing but a stored number
 LONGEST_OPERAND = 20  # characters
@@ -26,88 +25,30 @@ INDENT = "    "
 PARTICIPLE = {
     "select": "gated_", "complement": "one_minus_", "shift": "rounded_", "rescale": "scaled_", "clip": "clipped_", "raise": "raised_",
 }  # fmt: skip
-RESERVED = {"u", "x", "y", "state", "first", "columns", "end", "excess", "nonzero", "sums"}  # names that the generated function has already
+RESERVED = {
+    "u",
+    "x",
+    "y",
+    "state",
+    "first",
+    "columns",
+    "end",
+    "excess",
+    "nonzero",
+    "sums",
+    "values",
+}  # names that the generated function has already
 RESERVED_FIELDS = {"sum", "block", "samples", "steps", "output"}  # and that the struct has
 
 
-@dataclass(frozen=True)
-class Pass:
-    """One loop over the units. before: lines in front of it; first: lines at the start of each block of units, none for a loop without
-    blocks; body: lines for unit u."""
-
-    before: tuple[str, ...]
-    first: tuple[str, ...]
-    body: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class LayerText:
-    """The C of one layer.
-
-    infix: distinguishes its names from other layers' ("" for the only one); passes: the loops over its units;
-    arrays: (type, name) of the local arrays of all units; fields: state -> (type, field of the struct); buffers: (field, local array)
-    of the states that are copied back when the last pass is over; output: the layer's output of unit u, from the struct `state`;
-    output_field: the int8 field that holds it as it is, None if it takes an expression; output_stored: whether that field exists for
-    this purpose alone; lazy_rows: rows computed only where a gate is open; flow: the simplified dataflow, for the banner;
-    strategy: how its rows are summed (`columns.STRATEGIES`); columns, column_plan: the C of rows by columns, and which rows these are.
-    """
-
-    infix: str
-    layer: IntegerRecurrent
-    flow: Dataflow
-    passes: tuple[Pass, ...]
-    arrays: tuple[tuple[str, str], ...]
-    fields: dict[str, tuple[str, str]]
-    buffers: tuple[tuple[str, str], ...]
-    output: str
-    output_field: str | None
-    output_stored: bool
-    lazy_rows: tuple[str, ...]
-    strategy: str
-    columns: ColumnText
-    column_plan: Plan
-
-    @property
-    def local_bytes(self) -> int:
-        """What its local arrays take on the stack."""
-        return sum(BYTES[kind] for kind, _ in self.arrays) * self.units + self.columns.bytes
-
-    @property
-    def padded(self) -> int:
-        """Number of units up to a whole block."""
-        return -(-self.units // BLOCK) * BLOCK
-
-    @property
-    def units(self) -> int:
-        """Number of hidden units."""
-        return self.layer.units
-
-    @property
-    def matrices(self) -> list[np.ndarray]:
-        """The weight matrices of the rows that are left; one that is zero throughout costs nothing."""
-        rows = [self.layer.rows[op.name] for op in self.flow.ops.values() if op.code == "row"]
-        return [matrix for row in rows for matrix in (row.W, *row.R) if matrix is not None and matrix.any()]
-
-    @property
-    def reads_x(self) -> bool:
-        """Whether any row reads the layer's input."""
-        rows = [self.layer.rows[op.name] for op in self.flow.ops.values() if op.code == "row"]
-        return any(row.W is not None and row.W.any() for row in rows)
-
-    @property
-    def multiply_accumulates(self) -> int:
-        """Multiply-accumulates of the rows in one step with all gates open."""
-        return sum(int(matrix.size) for matrix in self.matrices)
-
-
 def layer_text(
-    layer: IntegerRecurrent, tables: Tables, infix: str, strategy: str = "dense", running_sum: str | None = None
+    layer: IntegerRecurrent, tables: Tables, infix: str, choice: Choice, running_sum: str | None = None
 ) -> LayerText:  # fmt: skip
     """The C of `layer`; its constants are added to `tables`.
 
-    strategy: one of `columns.STRATEGIES`; running_sum: C type of the sum of its output over the steps, if it is the one that a mean reads.
+    choice: how its rows are summed; running_sum: C type of the sum of its output over the steps, if it is the one that a mean reads.
     """
-    return _Writer(layer, tables, infix, strategy, running_sum).write()
+    return _Writer(layer, tables, infix, choice, running_sum).write()
 
 
 def _field_name(state: str, layer: str) -> str:
@@ -116,13 +57,13 @@ def _field_name(state: str, layer: str) -> str:
 
 
 class _Writer:
-    def __init__(self, layer: IntegerRecurrent, tables: Tables, infix: str, strategy: str, running_sum: str | None):
-        self.layer, self.tables, self.infix, self.strategy, self.running_sum = layer, tables, infix, strategy, running_sum
+    def __init__(self, layer: IntegerRecurrent, tables: Tables, infix: str, choice: Choice, running_sum: str | None):
+        self.layer, self.tables, self.infix, self.choice, self.running_sum = layer, tables, infix, choice, running_sum
         self.number = infix.strip("_").removeprefix("layer")
         self.fields = {s.name: (f"int{s.bits}_t", _field_name(s.name, self.number)) for s in layer.states}
         self.view = self._view()
         self.flow: Dataflow = simplify(layer, with_output=self.view is None)
-        self.column_plan: Plan = plan_columns(self.flow, schedule(self.flow), strategy)
+        self.column_plan: Plan = plan_columns(self.flow, schedule(self.flow), choice.strategy)
         by_columns = frozenset(index for group in self.column_plan.groups for index in (*group.rows, *group.listed))
         self.plan: Schedule = schedule(self.flow, by_columns)
         self.names = LayerNames(layer, tables, infix, self._row_of)
@@ -130,7 +71,7 @@ class _Writer:
         self.local: dict[int, str] = {}
         self.absorbed = clips_behind_gates(self.flow, self.plan, self.statements)
         self._name_everything()
-        self.columns = column_text(self.column_plan, self.flow, strategy, self.names, self.number, self._vector)
+        self.columns = column_text(self.column_plan, self.flow, choice.strategy, self.names, self.number, self._vector)
 
     def write(self) -> LayerText:
         passes = [list(self._block(p, (), INDENT * 2)) for p in range(self.plan.passes)]
@@ -151,7 +92,7 @@ class _Writer:
         return LayerText(
             self.infix, self.layer, self.flow, self._passes(passes), tuple(arrays), self.fields, tuple(buffers), output, output_field,
             self.flow.output is not None, tuple(op.name for i, op in self.flow.ops.items() if op.code == "row" and self.plan.lazy[i]),
-            self.strategy, self.columns, self.column_plan,
+            self.choice, self.columns, self.column_plan,
         )  # fmt: skip
 
     def _passes(self, bodies: list[list[str]]) -> tuple[Pass, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,15 +18,18 @@ from edge_lstm.fixed_point.integer_network import (
     IntegerReadOut,
     IntegerRecurrent,
 )
+from firmware_gen.activity import LayerActivity
+from firmware_gen.choice import choose
 from firmware_gen.feed_forward import FeedForward, FeedForwardText, feed_forward_text
-from firmware_gen.layers import LayerText, layer_text
+from firmware_gen.layer_text import LayerText
+from firmware_gen.layers import layer_text
 from firmware_gen.names import prefix_of
 from firmware_gen.tables import BYTES, Tables, signed_type, unsigned_type
 
 FUNCTIONS = (
     "reset", "normalize", "push", "step", "ready", "class", "class_name", "scores", "state", "round", "clip", "dot", "dot_sum", "rescale",
     "curve", "recurrent", "shift_is_arithmetic", "column", "weight", "list", "list_changes", "end_list",
-    "excess", "add_columns", "dot_listed",
+    "excess", "excess_of_list", "add_columns", "add_all", "gather", "dot_listed", "dot_values",
 )  # fmt: skip
 
 
@@ -130,8 +134,14 @@ class Model:
         return sum(int(d.layer.W.size) for d in self.dense)
 
 
-def build(network: IntegerNetwork, prefix: str | None = None, strategy: str = "dense") -> Model:
-    """The C text of `network`, proved not to overflow. strategy: how rows are summed.
+def build(
+    network: IntegerNetwork, prefix: str | None = None, strategy: str | None = None, *, target: str | None = None,
+    activity: Sequence[LayerActivity] | None = None,
+) -> Model:  # fmt: skip
+    """The C text of `network`, proved not to overflow.
+
+    strategy: how rows are summed (`columns.STRATEGIES`), chosen for each layer when None, for `target` (all alike when None) and from
+    `activity`, one a recurrent layer (assumed when None).
 
     Raises EdgeLstmError for a network that 32 bits do not suffice for, or whose layers come in an order that has no C form.
     """
@@ -141,8 +151,10 @@ def build(network: IntegerNetwork, prefix: str | None = None, strategy: str = "d
     tables = Tables(name, {f"{name}_{function}" for function in FUNCTIONS})
     normalize = _normalize(network, tables)
     sum_type = signed_type(-127 * network.read_out.window, 127 * network.read_out.window) if mean else None
+    measured = iter(activity if activity is not None else [None] * len(network.recurrent))
+    choices = {k: choose(r, strategy, target, next(measured)) for k, r in enumerate(before) if isinstance(r, IntegerRecurrent)}
     stages = tuple(
-        layer_text(layer, tables, "" if len(before) == 1 else f"layer{k + 1}_", strategy, sum_type if layer is before[-1] else None)
+        layer_text(layer, tables, "" if len(before) == 1 else f"layer{k + 1}_", choices[k], sum_type if layer is before[-1] else None)
         if isinstance(layer, IntegerRecurrent)
         else feed_forward_text(layer, k + 1, tables)
         for k, layer in enumerate(before)

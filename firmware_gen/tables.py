@@ -50,7 +50,7 @@ class Table:
 
     def _declaration_of_columns(self) -> str:
         count, columns, width = self.values.shape
-        macro = f"{self.prefix.upper()}_COLUMN"
+        macro = f"{self.prefix.upper()}_{'COLUMN' if width == 8 else 'PAIR'}"
         text = []
         for block in self.values:
             words = [f"{macro}({', '.join(str(int(v)) for v in column)})" for column in block]
@@ -98,7 +98,7 @@ class Tables:
         return name
 
     def add_columns(self, name: str, values: npt.NDArray[np.int8], comment: str) -> str:
-        """The C name of a table of weights [blocks, columns, 8] that the target stores in its own way."""
+        """The C name of a table of weights that the target stores in its own way: [blocks, columns, 8], or [.., .., 16] by pairs."""
         found = self._free((name,))
         self.tables.append(Table(found, "int8_t", values, comment, columns=True, prefix=self.prefix))
         return found

@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edge_lstm.cli import options
 from edge_lstm.cli.console import as_json, line
+
+if TYPE_CHECKING:
+    from edge_lstm.fixed_point.integer_network import IntegerNetwork
+    from firmware_gen.activity import LayerActivity
+
+WINDOWS = 64  # of the recordings: enough to see how often gates open
+
+
+def measured(network: IntegerNetwork, recordings: Path) -> tuple[LayerActivity, ...]:
+    """The activity of the layers on windows spread over all recordings."""
+    import numpy as np
+
+    from edge_lstm.jobs import inputs
+    from firmware_gen import activity
+
+    dataset = inputs.fitting(network, options.read_data(recordings))
+    windows = inputs.cut(network, dataset).x
+    chosen = np.unique(np.linspace(0, len(windows) - 1, WINDOWS).round().astype(int))
+    return activity.measure(network, inputs.counts(network, dataset, windows[chosen]))
 
 
 def command(
@@ -19,9 +38,23 @@ def command(
         bool, typer.Option("--self-test", help="Write a C program, too, that runs test vectors and compares every bit.")
     ] = False,
     vectors: Annotated[int, typer.Option(min=1, help="Number of test vectors of the self-test: half random, half extremes.")] = 8,
+    strategy: Annotated[
+        str | None,
+        typer.Option(help="How rows are summed: rows, dense, event or delta (default: chosen for each layer).", show_default=False),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Core to choose the strategy for, such as cortex-m4 (default: all alike).", show_default=False),
+    ] = None,
+    recordings: Annotated[
+        Path | None,
+        typer.Option("--data", help="Recordings whose activity decides the strategy: .npz, a folder, or `watch`.", show_default=False),
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Write an integer model as one C header, for C99 and C++: no float, no division, no heap, no other file needed.
+
+    Strategies and targets change how fast it runs where, never a bit of what it computes.
 
     Example: [bold]edge-lstm codegen model.int.onnx -o firmware/ --name watch --self-test[/bold]
     """
@@ -32,8 +65,9 @@ def command(
 
     network = load_integer(model)
     counts = random_counts(network, vectors, network.read_out.window or STEPS_WITHOUT_WINDOW, seed=0) if self_test else None
-    paths = firmware_gen.write(network, output, self_test=counts, prefix=name)
-    takes = memory(network)
+    activity = None if recordings is None else measured(network, recordings)
+    paths = firmware_gen.write(network, output, self_test=counts, prefix=name, strategy=strategy, target=target, activity=activity)
+    takes = memory(network, strategy=strategy, target=target, activity=activity)
     if json:
         as_json({"files": paths, "bytes": dict(takes.parts), "how": takes.how})
         return

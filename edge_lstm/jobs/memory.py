@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import firmware_gen
-from edge_lstm.errors import EdgeLstmError
+from edge_lstm.errors import EdgeLstmError, UsageError
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.jobs.networks import parameters
 from edge_lstm.network import Network
 from edge_lstm.report.content import Memory
+from firmware_gen.activity import LayerActivity
 from firmware_gen.model import build
 
 
-def memory(network: IntegerNetwork) -> Memory:
-    """Flash of constants and code, RAM of the state and the stack of a step, in bytes."""
+def memory(
+    network: IntegerNetwork,
+    *,
+    strategy: str | None = None,
+    target: str | None = None,
+    activity: Sequence[LayerActivity] | None = None,
+) -> Memory:
+    """Flash of constants and code, RAM of the state and the stack of a step, in bytes. The options are those of `firmware_gen.header`."""
     try:
-        model = build(network)
+        model = build(network, strategy=strategy, target=target, activity=activity)
+    except UsageError:
+        raise
     except EdgeLstmError as reason:
         return Memory(network.name, [("weights (flash)", parameters(network))], f"Counted: parameters alone. {reason}.")
     ram = [("state struct (RAM, yours)", model.state_bytes), ("local arrays of a step (stack)", model.stack_bytes)]
     try:
-        compiled = firmware_gen.footprint(network)
+        compiled = firmware_gen.footprint(network, strategy=strategy, target=target, activity=activity)
     except EdgeLstmError as reason:  # no compiler, or one whose object files have no sections to measure
         constants = sum(table.bytes for table in model.tables.tables)
         how = f"Counted from the header: its constants and its state; the size of its code is not measured ({reason})."

@@ -19,7 +19,8 @@ from firmware_gen.schedule import schedule
 from firmware_gen.simplify import simplify
 from firmware_gen.toolchain import WARNINGS
 
-BY_COLUMNS = ("event", "delta")
+BY_COLUMNS = ("dense", "event", "delta")
+BUT_DENSE = ("rows", "event", "delta")  # dense is what the other tests use
 
 
 def differences(network, host, raw) -> list[str]:
@@ -44,7 +45,7 @@ def every_kind_of_counts(rng, network):
     return ordinary, extreme, held_counts(rng, network, 2, 20)
 
 
-@pytest.mark.parametrize("strategy", BY_COLUMNS)
+@pytest.mark.parametrize("strategy", BUT_DENSE)
 def test_the_whole_family_gives_the_bits_of_the_reference(family, compiler, strategy):
     rng = np.random.default_rng(21)
     hosts = HostModel.several([s.network for s in family], compiler, (*WARNINGS, "-O0"), strategy=strategy)
@@ -57,7 +58,7 @@ def test_the_whole_family_gives_the_bits_of_the_reference(family, compiler, stra
     assert wrong == {}
 
 
-@pytest.mark.parametrize("strategy", BY_COLUMNS)
+@pytest.mark.parametrize("strategy", BUT_DENSE)
 def test_random_dataflows_give_the_bits_of_the_reference(compiler, strategy):
     networks = [random_dataflow(seed) for seed in range(60)]
     flags = (*WARNINGS, "-O0", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")
@@ -66,10 +67,10 @@ def test_random_dataflows_give_the_bits_of_the_reference(compiler, strategy):
     for seed, (network, host) in enumerate(zip(networks, hosts, strict=True)):
         assert differences(network, host, random_counts(rng, network, 3, 12, extremes=seed % 2 == 0)) == [], seed
         used += sum(len(group.rows) for text in build(network, "m", strategy).layers for group in text.column_plan.groups)
-    assert used > 60
+    assert used > 60 or strategy == "rows"
 
 
-@pytest.mark.parametrize("strategy", BY_COLUMNS)
+@pytest.mark.parametrize("strategy", BUT_DENSE)
 def test_optimized_code_of_stacked_layers_of_odd_sizes_gives_the_same_bits(any_compiler, strategy):
     rng = np.random.default_rng(4)
     networks = [

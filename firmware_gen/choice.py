@@ -1,0 +1,130 @@
+"""Which strategy a layer is given when nobody names one: the one with the fewest instructions on the target, by the layer's activity.
+
+The model counts what differs between strategies: columns that are added, elements that are gathered, dot products behind gates. Its
+constants are instructions of the generated kernels, counted in an emulator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edge_lstm.errors import UsageError
+from edge_lstm.fixed_point.integer_network import IntegerRecurrent
+from firmware_gen.activity import LayerActivity, assumed
+from firmware_gen.columns import BLOCK, STRATEGIES, Group, plan_columns, reads
+from firmware_gen.schedule import schedule
+from firmware_gen.simplify import simplify
+
+CHOSEN_FROM = ("dense", "event", "delta")  # rows is only slower: it is for who wants the least memory
+WORTH_ITS_MEMORY = 0.9  # delta keeps all sums in RAM: it has to save a tenth, by measured activity
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """Instructions of the kernels on one kind of core.
+
+    column, listed: a column of 8 weights, of all columns or of a list; block: around the columns of a block; gather, list, compare: of one
+    element, when all are gathered, non-zero ones listed, or changed ones; dot, dot_listed: one weight of a row behind a gate.
+    """
+
+    column: float
+    listed: float
+    block: float
+    gather: float
+    list: float
+    compare: float
+    dot: float
+    dot_listed: float
+
+
+HALF_WORDS = Instructions(8.5, 13.5, 42, 5, 7, 9, 5, 8)
+THUMB_2 = Instructions(18, 20, 25, 5, 7, 9, 6, 9)
+TARGETS: Mapping[str, Instructions] = {
+    "cortex-m0plus": Instructions(28, 29, 50, 8, 9, 12, 9, 11),
+    "cortex-m3": THUMB_2, "cortex-m4": HALF_WORDS, "cortex-m4f": HALF_WORDS, "cortex-m7": HALF_WORDS, "cortex-m33": HALF_WORDS,
+    "rv32imc": Instructions(25, 28, 20, 6, 7, 10, 7, 9),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The strategy of one layer. why: for the banner, empty where somebody named it."""
+
+    strategy: str
+    why: tuple[str, ...] = ()
+
+
+def choose(layer: IntegerRecurrent, strategy: str | None, target: str | None = None, activity: LayerActivity | None = None) -> Choice:
+    """The strategy of a layer: `strategy`, or the best one for `target` (all targets alike when None) when that is None.
+
+    activity: None to assume one. Raises UsageError for a strategy or a target that does not exist.
+    """
+    if strategy is not None:
+        if strategy not in STRATEGIES:
+            raise UsageError(f"there is no strategy {strategy!r}; choose one of {', '.join(STRATEGIES)}")
+        return Choice(strategy)
+    if target is not None and target not in TARGETS:
+        raise UsageError(f"no cost model for the target {target!r}; choose one of {', '.join(TARGETS)}")
+    on = (target,) if target is not None else tuple(TARGETS)
+    found = activity or assumed(layer)
+    costs = {name: {s: cost(layer, s, found, TARGETS[name]) for s in CHOSEN_FROM} for name in on}
+    total = {s: sum(of[s] / max(of["dense"], 1.0) for of in costs.values()) / len(on) for s in CHOSEN_FROM}
+    best = min(("dense", "event"), key=total.__getitem__)
+    if found.steps and total["delta"] < WORTH_ITS_MEMORY * total[best]:
+        best = "delta"
+    return Choice(best, _reasons(best, total, costs, target, found))
+
+
+def _reasons(
+    best: str, total: Mapping[str, float], costs: Mapping[str, Mapping[str, float]], target: str | None, activity: LayerActivity
+) -> tuple[str, ...]:  # fmt: skip
+    source = f"measured over {activity.steps} steps" if activity.steps else "assumed: give recordings to have it measured"
+    vectors = list(activity.vectors.values())
+    states = f"; vectors of the layer {_range([v.nonzero for v in vectors])} not zero, {_range([v.changed for v in vectors])} changed"
+    x = f"x {activity.x.nonzero:.0%} not zero, {activity.x.changed:.0%} changed"
+    if target is not None:
+        sums = ", ".join(f"{s} {costs[target][s]:.0f}" for s in CHOSEN_FROM)
+        compared = f"chosen for {target}; instructions of its sums a step, estimated: {sums}"
+    else:
+        sums = ", ".join(f"{s} {total[s]:.2f}" for s in CHOSEN_FROM)
+        compared = f"chosen for all targets alike; instructions of its sums against dense, estimated: {sums}"
+    return compared, f"activity {source}: {x}{states if vectors else ''}"
+
+
+def _range(fractions: list[float]) -> str:
+    low, high = min(fractions), max(fractions)
+    return f"{low:.0%}" if f"{low:.0%}" == f"{high:.0%}" else f"{low:.0%} to {high:.0%}"
+
+
+def cost(layer: IntegerRecurrent, strategy: str, activity: LayerActivity, of: Instructions) -> float:
+    """Instructions of the sums of one step, for the rows that can go by columns; the others cost the same under all strategies."""
+    flow = simplify(layer)
+    order = schedule(flow)
+    total = 0.0
+    for group in plan_columns(flow, order, strategy).groups:
+        total += _sums(layer, group, strategy, activity, of)
+        for index in group.listed:
+            often = min(activity.open.get(flow.layer.ops[select].args[0], 1.0) for select in order.lazy[index])
+            row = layer.rows[flow.ops[index].name]
+            own = of.dot * layer.inputs if reads(row.W) else 0.0
+            states = sum(layer.units * _nonzero(activity, source) for source in group.sources)
+            each = of.dot * len(group.sources) * layer.units if strategy == "dense" else of.dot_listed * states
+            total += layer.units * often * (own + each)
+    return total
+
+
+def _nonzero(activity: LayerActivity, source: int) -> float:
+    return activity.vectors[source].nonzero if source in activity.vectors else 1.0
+
+
+def _sums(layer: IntegerRecurrent, group: Group, strategy: str, activity: LayerActivity, of: Instructions) -> float:
+    elements = group.columns(layer.inputs, layer.units)
+    vectors = [(layer.units, activity.vectors.get(source)) for source in group.sources]
+    vectors += [(layer.inputs, activity.x)] if group.reads_x else []
+    nonzero = sum(n * (v.nonzero if v else 1.0) for n, v in vectors)
+    changed = sum(n * (v.changed if v else 1.0) for n, v in vectors)
+    blocks = -(-layer.units // BLOCK) * len(group.rows)
+    added = {"dense": elements * of.column, "event": nonzero * of.listed, "delta": changed * of.listed}[strategy]
+    gathered = elements * {"dense": of.gather, "event": of.list, "delta": of.compare}[strategy]
+    return blocks * (of.block + added) + gathered

@@ -1,0 +1,104 @@
+"""The choice of a strategy: activity is what the reference does, and the choice follows it; it never changes a bit."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from random_networks import random_counts, random_input, random_integer, random_network
+
+from edge_lstm.engine import reference
+from edge_lstm.errors import EdgeLstmError, UsageError
+from edge_lstm.fixed_point.quantize import quantize
+from firmware_gen import header
+from firmware_gen.activity import LayerActivity, Vector, assumed, measure
+from firmware_gen.choice import TARGETS, choose, cost
+from firmware_gen.model import build
+
+
+def test_activity_is_what_the_reference_leaves_in_the_states(watch):
+    raw = random_counts(np.random.default_rng(1), watch, 5, 40)
+    (found,) = measure(watch, raw)
+    layer = watch.recurrent[0]
+    h = reference.run(watch, raw, states=True).states[0]["h"]
+    before = np.concatenate([np.zeros_like(h[:, :1]), h[:, :-1]], axis=1)  # what the rows of each step read
+    (source,) = {a for op in layer.ops if op.code == "row" for a in op.args}
+    assert found.vectors[source].nonzero == pytest.approx((before != 0).mean())
+    assert found.vectors[source].changed == pytest.approx((before[:, 1:] != before[:, :-1]).mean())
+    x = reference.normalize(watch.normalize, raw)
+    assert found.x == Vector(pytest.approx((x != 0).mean()), pytest.approx((x[:, 1:] != x[:, :-1]).mean()))
+    assert found.steps == 5 * 40
+
+
+def test_a_gate_that_is_always_closed_is_measured_as_closed(watch):
+    layer = watch.recurrent[0]
+    rows = {**layer.rows, "o": replace(layer.rows["o"], bias=np.full(layer.units, -(10**7), np.int32))}
+    closed = replace(watch, layers=(replace(layer, rows=rows), *watch.layers[1:]))
+    (found,) = measure(closed, random_counts(np.random.default_rng(1), closed, 2, 20))
+    gates = {op.args[0] for op in layer.ops if op.code == "select" and layer.ops[layer.ops[op.args[0]].args[0]].name == "o"}
+    assert [found.open[gate] for gate in gates] == [0.0]
+    assert all(v.nonzero == 0 for v in found.vectors.values())
+
+
+def activity_of(layer, nonzero: float, changed: float, x: float = 1.0) -> LayerActivity:
+    known = assumed(layer)
+    return replace(known, x=Vector(x, x), vectors={index: Vector(nonzero, changed) for index in known.vectors}, steps=1000)
+
+
+@pytest.mark.parametrize("target", [None, *TARGETS])
+def test_the_choice_follows_the_activity(watch, target):
+    layer = watch.recurrent[0]
+    cases = {"delta": (0.9, 0.02), "event": (0.05, 0.05)}
+    chosen = {name: choose(layer, None, target, activity_of(layer, *case)).strategy for name, case in cases.items()}
+    assert chosen == {"delta": "delta", "event": "event"}
+
+
+def test_16_bit_multiplications_make_dense_the_best_for_busy_layers(watch):
+    layer = watch.recurrent[0]
+    assert choose(layer, None, "cortex-m4", activity_of(layer, 0.95, 0.95)).strategy == "dense"
+    assert choose(layer, None, "cortex-m4", activity_of(layer, 0.1, 0.1)).strategy == "event"
+
+
+def test_costs_grow_with_activity(watch):
+    layer = watch.recurrent[0]
+    for target in TARGETS.values():
+        for strategy in ("event", "delta"):
+            costs = [cost(layer, strategy, activity_of(layer, a, a), target) for a in (0.0, 0.2, 0.5, 1.0)]
+            assert costs == sorted(costs)
+            assert costs[0] < costs[-1]
+
+
+def test_memory_is_not_spent_on_activity_that_nobody_measured(watch):
+    """Kept sums take 12 bytes a unit."""
+    soft = quantize(random_network(rng := np.random.default_rng(2), "lstm", 6, 32), random_input(rng, random_network(rng, "lstm", 6, 32)))
+    assert choose(watch.recurrent[0], None).strategy == "event"
+    assert choose(soft.recurrent[0], None).strategy == "dense"
+
+
+def test_the_banner_explains_the_choice(watch):
+    raw = random_counts(np.random.default_rng(1), watch, 3, 40)
+    text = header(watch, target="cortex-m0plus", activity=measure(watch, raw))
+    strategy = build(watch, target="cortex-m0plus", activity=measure(watch, raw)).layers[0].strategy
+    assert f"strategy {strategy}: " in text
+    assert re.search(r"chosen for cortex-m0plus; instructions of its sums a step, estimated: dense \d+, event \d+, delta \d+", text)
+    assert "activity measured over 120 steps: x " in text
+    assert "activity assumed" in header(watch)
+    assert "chosen" not in header(watch, strategy="delta")
+
+
+def test_each_layer_has_its_own_choice():
+    network = random_integer(np.random.default_rng(3), "lstm", 4, 24, "threshold", layers=2)
+    first, second = network.recurrent
+    model = build(network, target="cortex-m4", activity=(activity_of(first, 0.95, 0.95), activity_of(second, 0.5, 0.02, x=0.1)))
+    assert [text.strategy for text in model.layers] == ["dense", "delta"]
+
+
+def test_what_does_not_exist_is_refused(watch):
+    with pytest.raises(UsageError, match="no strategy 'fast'; choose one of rows, dense, event, delta"):
+        header(watch, strategy="fast")
+    with pytest.raises(UsageError, match="no cost model for the target 'z80'"):
+        header(watch, target="z80")
+    with pytest.raises(EdgeLstmError, match="expected int16 counts"):
+        measure(watch, np.zeros((1, 8, 3), np.int16))
