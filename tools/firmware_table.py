@@ -22,7 +22,7 @@ from firmware_gen.columns import STRATEGIES
 from firmware_gen.emulation import cross
 
 SIZES = ((6, 16), (6, 32), (9, 64), (32, 128))
-STEPS, CLASSES = 12, 6
+STEPS, CLASSES = 40, 6
 
 
 def network(rng: np.random.Generator, inputs: int, units: int, gates: str) -> tuple[IntegerNetwork, np.ndarray]:
