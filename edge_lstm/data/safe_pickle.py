@@ -27,12 +27,13 @@ class ArrayUnpickler(pickle.Unpickler):
     """Builds NumPy arrays, lists, tuples, dicts, strings and numbers; refuses every other name.
 
     file: the pickle. further: (module, name) as it stands in the pickle to what stands in for it here; nothing is ever imported.
+    encoding: of the strings of Python 2; "latin1" where the pickle holds arrays, whose bytes are such strings.
     `load` raises EdgeLstmError for a name that is not allowed.
     """
 
-    def __init__(self, file: io.BufferedIOBase, further: Mapping[tuple[str, str], Any] | None = None) -> None:
+    def __init__(self, file: io.BufferedIOBase, further: Mapping[tuple[str, str], Any] | None = None, encoding: str = "ASCII") -> None:
         # The names are those of the pickle: Python 3 would otherwise translate Python 2's, and hide what the file asked for.
-        super().__init__(file, fix_imports=False)
+        super().__init__(file, fix_imports=False, encoding=encoding)
         self._allowed = {**_ARRAYS, **(further or {})}
 
     def find_class(self, module: str, name: str) -> Any:
