@@ -92,8 +92,6 @@ STRATEGY = {
 
 def _strategy(text: LayerText) -> list[str]:
     lines = [f"strategy {text.strategy}: {STRATEGY[text.strategy]}"]
-    names = [text.flow.ops[index].name for group in text.column_plan.groups if group.nibbles for index in group.rows]
-    lines += [f"  weights of 4 bits in row{'s' if len(names) > 1 else ''} {', '.join(names)}"] if names else []
     lines += [f"  {reason}" for reason in text.choice.why]
     return lines + [f"  row {row} is summed element by element: {why}" for row, why in text.column_plan.dense.items()]
 

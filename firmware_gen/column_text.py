@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from firmware_gen.columns import BLOCK, LARGEST_LOAD, Group, Plan, blocks, largest_change, padded_units, reads, recurrent_weights
+from firmware_gen.columns import BLOCK, Group, Plan, blocks, padded_units, reads, recurrent_weights
 from firmware_gen.expressions import SUM, Expression, LayerNames
 from firmware_gen.simplify import Dataflow
 
@@ -105,32 +105,19 @@ class _Writer:
             nonzero, nonzero_end = f"nonzero{which}", f"nonzero_end{which}"
             self._local(f"{self.p}_column {nonzero}[{self._states(group)}];", len(group.sources) * self.units * ENTRY_BYTES)
             self._local(f"{self.p}_column *{nonzero_end} = {nonzero};", 0)
-        load = "0"
-        if group.nibbles:
-            load = f"&load{which}"
-            self._local(f"int32_t load{which} = 0;", 4)
         for k in range(len(group.sources)):
-            self._list(lines, group, which, k, f"{load}, &{nonzero_end}" if group.listed else f"{load}, 0")
+            self._list(lines, group, which, k, f"&{nonzero_end}" if group.listed else "0")
         if group.listed and not self.delta:
             lines.append(f"const {self.p}_column *const {nonzero_end} = {end};")
         if group.reads_x:
-            self._list_x(lines, group, which, load)
+            self._list_x(lines, group, which)
         lines.append(f"{self.p}_end_list({end});")
-        of = "nibbles" if group.nibbles else "list"
-        lines.append(f"const int32_t excess{which} = {self.p}_excess_of_{of}({listed});")
-        more = LIST_END + (self._marks(group) if group.nibbles else 0)
-        self._local(f"{self.p}_column {listed}[{length} + {more}];", (columns + more) * ENTRY_BYTES)
+        lines.append(f"const int32_t excess{which} = {self.p}_excess_of_list({listed});")
+        self._local(f"{self.p}_column {listed}[{length} + {LIST_END}];", (columns + LIST_END) * ENTRY_BYTES)
         self._local(f"{self.p}_column *{end} = {listed};", 0)
-        kernel = "add_nibbles" if group.nibbles else "add_columns"
-        self._sums(group, which, f"{kernel}({{}}, {listed}, excess{which}, {length}, {{}})")
+        self._sums(group, which, f"add_columns({{}}, {listed}, excess{which}, {length}, {{}})")
         for index in group.listed:
             self._row_behind_gate(index, group, f"dot_listed({{}}, {nonzero}, {nonzero_end})")
-
-    def _marks(self, group: Group) -> int:
-        """The most marks that a list can hold: two neighbouring parts of it are together more than a half word can add."""
-        columns = group.columns(self.inputs, self.units)
-        total = len(group.sources) * self.units + (self.inputs << group.shift) * group.reads_x
-        return min(columns, 2 * largest_change(self.strategy) * total // LARGEST_LOAD + 1)
 
     def _local(self, declaration: str, size: int) -> None:
         self.locals.append(declaration)
@@ -152,25 +139,25 @@ class _Writer:
     def _offset(self, k: int) -> str:
         return "0" if k == 0 else f"{BLOCK * k} * {self.P}UNITS"
 
-    def _list(self, lines: list[str], group: Group, which: str, k: int, last: str) -> None:
-        """Lists one source. last: the last arguments of the call."""
+    def _list(self, lines: list[str], group: Group, which: str, k: int, nonzero: str) -> None:
+        """Lists one source."""
         end, source = f"end{which}", group.sources[k]
         vector, where = self.vector(source), f"{self.P}UNITS, {self._offset(k)}, 0"
         if not self.delta:
-            lines.append(f"{end} = {self.p}_list({end}, {vector}, {where}, {last.partition(',')[0]});")
+            lines.append(f"{end} = {self.p}_list({end}, {vector}, {where});")
             return
         name = f"seen{which}_{self._plain(source)}{self.number}"
         self.persistent.append(Persistent("int8_t", name, (self.units,), (f"{self.P}UNITS",), f"{self._plain(source)} as the sums have it"))
-        lines.append(f"{end} = {self.p}_list_changes({end}, {vector}, state->{name}, {where}, {last});")
+        lines.append(f"{end} = {self.p}_list_changes({end}, {vector}, state->{name}, {where}, {nonzero});")
 
-    def _list_x(self, lines: list[str], group: Group, which: str, load: str) -> None:
+    def _list_x(self, lines: list[str], group: Group, which: str) -> None:
         end, where = f"end{which}", f"{self.P}INPUTS, {self._offset(len(group.sources))}, {group.shift}"
         if not self.delta:
-            lines.append(f"{end} = {self.p}_list({end}, x, {where}, {load});")
+            lines.append(f"{end} = {self.p}_list({end}, x, {where});")
             return
         name = f"seen{which}_x{self.number}"
         self.persistent.append(Persistent("int8_t", name, (self.inputs,), (f"{self.P}INPUTS",), "x as the sums have it"))
-        lines.append(f"{end} = {self.p}_list_changes({end}, x, state->{name}, {where}, {load}, 0);")
+        lines.append(f"{end} = {self.p}_list_changes({end}, x, state->{name}, {where}, 0);")
 
     def _sums(self, group: Group, which: str, call: str) -> None:
         """The sums of all rows of a group: of all units at once where they are kept, else of one block of units at a time.
@@ -188,9 +175,7 @@ class _Writer:
         if self.delta:
             field = f"{sums}_{self.number}" if self.number else sums
             comment = f"[rows][blocks of {BLOCK} units][columns][{BLOCK}] weights by columns of row{many}"
-            table = self.names.tables.add_columns(
-                f"{infix}columns{which}_W", weights.reshape(len(rows), -1, width), comment, nibbles=group.nibbles
-            )
+            table = self.names.tables.add_columns(f"{infix}columns{which}_W", weights.reshape(len(rows), -1, width), comment)
             start = self.names.add((f"columns{which}_b",), bias.reshape(len(rows), -1), f"[rows][units] bias of row{many}", "int32_t")
             shape, of = (len(rows), bias.shape[1] * BLOCK), (str(len(rows)), f"{self.P}PADDED")
             meaning = f"row{many} with what was seen last"
@@ -201,7 +186,7 @@ class _Writer:
             return
         comment = f"[blocks of {BLOCK} units][rows][columns][{BLOCK}] weights by columns of row{many}"
         weights_by_block = weights.transpose(1, 0, 2, 3).reshape(bias.shape[1], -1, width)
-        table = self.names.tables.add_columns(f"{infix}columns{which}_W", weights_by_block, comment, nibbles=group.nibbles)
+        table = self.names.tables.add_columns(f"{infix}columns{which}_W", weights_by_block, comment)
         by_block = bias.transpose(1, 0, 2).reshape(bias.shape[1], -1)
         start = self.names.add((f"columns{which}_b",), by_block, f"[blocks of {BLOCK} units][rows][{BLOCK}] bias of row{many}", "int32_t")
         self._local(f"int32_t {sums}[{len(rows)}][{BLOCK}];", 4 * BLOCK * len(rows))

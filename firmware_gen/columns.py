@@ -28,8 +28,6 @@ BLOCK = 8  # units whose accumulators are held in registers together
 LARGEST_OFFSET, LARGEST_VALUE = 2**16 - 1, 2**15 - 1  # what an entry of the list holds
 # Where there are 16-bit multiplications two weights share half a word; their sums are told apart while neither reaches 2^23.
 LARGEST_SUM = 2**23 - 1
-# Weights of 4 bits, stored + 8, are added two at a time in the halves of a word, which hold 15 times this sum of magnitudes.
-LARGEST_NIBBLE, LARGEST_LOAD = 7, (2**15 - 1) // 15
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,7 @@ class Group:
     """Rows of one pass that read the same vectors.
 
     rows: operators that are summed column by column; listed: operators behind a gate, which read what was gathered one unit at a time;
-    sources: operators that hold the vectors, in this order; reads_x, shift: whether x stands behind them, and its factor 2^shift;
-    nibbles: whether its weights are stored in 4 bits.
+    sources: operators that hold the vectors, in this order; reads_x, shift: whether x stands behind them, and its factor 2^shift.
     """
 
     pass_: int
@@ -47,7 +44,6 @@ class Group:
     sources: tuple[int, ...]
     reads_x: bool
     shift: int
-    nibbles: bool
 
     def columns(self, inputs: int, units: int) -> int:
         """Length of the vectors, one behind the other."""
@@ -68,7 +64,7 @@ def plan_columns(flow: Dataflow, schedule: Schedule, strategy: str) -> Plan:
     if strategy == "rows":
         return Plan((), {})
     dense: dict[str, str] = {}
-    members: dict[tuple[int, tuple[int, ...], bool, int, bool], list[int]] = {}
+    members: dict[tuple[int, tuple[int, ...], bool, int], list[int]] = {}
     for index in rows:
         row = flow.layer.rows[flow.ops[index].name]
         reason = _unfit(flow, index, row, strategy)
@@ -76,19 +72,18 @@ def plan_columns(flow: Dataflow, schedule: Schedule, strategy: str) -> Plan:
             dense[row.name] = reason
         elif not schedule.lazy[index]:
             reads_x = reads(row.W)
-            shift = row.input_shift if reads_x else 0
-            key = schedule.pass_of[index], _sources(flow, index), reads_x, shift, _in_nibbles(flow, index, row, strategy)
+            key = schedule.pass_of[index], _sources(flow, index), reads_x, row.input_shift if reads_x else 0
             members.setdefault(key, []).append(index)
     groups = []
     claimed: set[int] = set()
-    for (p, sources, reads_x, shift, nibbles), indices in members.items():
+    for (p, sources, reads_x, shift), indices in members.items():
         listed = [
             k for k in rows
             if schedule.lazy[k] and k not in claimed and schedule.pass_of[k] == p and sources and _sources(flow, k) == sources
             and flow.ops[k].name not in dense
         ]  # fmt: skip
         claimed.update(listed)
-        groups.append(Group(p, tuple(indices), tuple(listed), sources, reads_x, shift, nibbles))
+        groups.append(Group(p, tuple(indices), tuple(listed), sources, reads_x, shift))
     for index in rows:
         if schedule.lazy[index] and index not in claimed and flow.ops[index].name not in dense:
             dense[flow.ops[index].name] = "it is needed only where its gate is open, and no other row reads the same vectors"
@@ -128,7 +123,7 @@ def recurrent_weights(flow: Dataflow, index: int, sources: tuple[int, ...]) -> n
 def _unfit(flow: Dataflow, index: int, row: IntegerRow, strategy: str) -> str:
     """Why a row cannot be summed by columns; empty if it can."""
     sources, units, inputs = _sources(flow, index), flow.layer.units, flow.layer.inputs
-    changes = largest_change(strategy) // 127
+    changes = 2 if strategy == "delta" else 1  # a change is at most twice as large as a value
     weights = recurrent_weights(flow, index, sources)
     reach = 127 * np.abs(weights).sum(1)
     if row.W is not None:
@@ -144,22 +139,6 @@ def _unfit(flow: Dataflow, index: int, row: IntegerRow, strategy: str) -> str:
     if changes * int(reach.max(initial=0)) > LARGEST_SUM:
         return "its sums may need more than 24 bits"
     return ""
-
-
-def _in_nibbles(flow: Dataflow, index: int, row: IntegerRow, strategy: str) -> bool:
-    """Whether 4 bits hold the weights of a row. All columns at once are not worth their unpacking."""
-    if strategy not in ("event", "delta"):
-        return False
-    largest = np.abs(recurrent_weights(flow, index, _sources(flow, index))).max(initial=0)
-    shift = 0
-    if row.W is not None and reads(row.W):
-        largest, shift = max(largest, np.abs(row.W.astype(np.int64)).max()), row.input_shift
-    return bool(largest <= LARGEST_NIBBLE) and largest_change(strategy) << shift <= LARGEST_LOAD
-
-
-def largest_change(strategy: str) -> int:
-    """Magnitude of what a list holds of an element: of the element, or of its change."""
-    return 254 if strategy == "delta" else 127
 
 
 def blocks(flow: Dataflow, index: int, group: Group) -> npt.NDArray[np.int8]:

@@ -10,7 +10,6 @@ from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from firmware_gen import names
 from firmware_gen.activity import LayerActivity
 from firmware_gen.banner import banner
-from firmware_gen.columns import LARGEST_LOAD
 from firmware_gen.feed_forward import FeedForwardText
 from firmware_gen.layer_text import LayerText
 from firmware_gen.model import Model, build, stage_length
@@ -21,7 +20,6 @@ TEMPLATES = jinja2.Environment(
     keep_trailing_newline=True, autoescape=False,
 )  # fmt: skip
 TEMPLATES.tests["recurrent"] = lambda stage: isinstance(stage, LayerText)
-TEMPLATES.globals["largest_load"] = LARGEST_LOAD
 TEMPLATES.filters |= {"comment": names.comment, "string_literal": names.string_literal}
 
 
@@ -58,7 +56,7 @@ def _column_kinds(model: Model) -> set[str]:
     kinds = {text.strategy for text in used}
     for text in used:
         if text.strategy != "dense":
-            kinds |= {"lists"} | {"nibbles" if group.nibbles else "bytes" for group in text.column_plan.groups}
+            kinds.add("lists")
         if any(group.listed for group in text.column_plan.groups):
             kinds.add("values" if text.strategy == "dense" else "listed")
     return kinds

@@ -28,8 +28,8 @@ from firmware_gen.tables import BYTES, Tables, signed_type, unsigned_type
 
 FUNCTIONS = (
     "reset", "normalize", "push", "step", "ready", "class", "class_name", "scores", "state", "round", "clip", "dot", "dot_sum", "rescale",
-    "curve", "recurrent", "shift_is_arithmetic", "column", "weight", "list", "list_changes", "weigh", "end_list", "excess",
-    "excess_of_list", "excess_of_nibbles", "add_columns", "add_all", "add_nibbles", "add_halves", "gather", "dot_listed", "dot_values",
+    "curve", "recurrent", "shift_is_arithmetic", "column", "weight", "list", "list_changes", "end_list",
+    "excess", "excess_of_list", "add_columns", "add_all", "gather", "dot_listed", "dot_values",
 )  # fmt: skip
 
 

@@ -27,39 +27,36 @@ def unsigned_type(high: int) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """One `static const` array. comment: what it holds, with its shape; macro: what its last axis goes through, where that
-    is weights which the macro stores; prefix: starts the names of that macro and of its type."""
+    """One `static const` array. comment: what it holds, with its shape; columns: its last axis goes through the macro that stores 8 weights
+    as the target wants them, and `prefix` starts the names of that macro and of its type."""
 
     name: str
     type: str
     values: npt.NDArray[np.integer]
     comment: str
-    macro: str = ""
+    columns: bool = False
     prefix: str = ""
 
     @property
     def bytes(self) -> int:
-        size = BYTES[self.type] * int(self.values.size)
-        return size // 8 if self.macro == "NIBBLES" else size  # 8 weights a number
+        return BYTES[self.type] * int(self.values.size)
 
     @property
     def declaration(self) -> str:
-        if self.macro:
+        if self.columns:
             return self._declaration_of_columns()
         shape = "".join(f"[{n}]" for n in self.values.shape)
         return f"static const {self.type} {self.name}{shape} = {braces(self.values)};"
 
     def _declaration_of_columns(self) -> str:
         count, columns, width = self.values.shape
-        macro = f"{self.prefix.upper()}_{self.macro}"
+        macro = f"{self.prefix.upper()}_{'COLUMN' if width == 8 else 'PAIR'}"
         text = []
         for block in self.values:
             words = [f"{macro}({', '.join(str(int(v)) for v in column)})" for column in block]
             per_line = max((WIDTH - 8) // (max(map(len, words)) + 2), 1)
             lines = [", ".join(words[k : k + per_line]) for k in range(0, len(words), per_line)]
             text.append("    {\n        " + ",\n        ".join(lines) + "\n    }")
-        if self.macro == "NIBBLES":
-            return f"static const {self.type} {self.name}[{count}][{columns}] = {{\n" + ",\n".join(text) + "\n};"
         shape = f"[{count}][{columns * width}]"
         return f"static const {self.prefix}_weight {self.name}{shape} {self.prefix.upper()}_ALIGNED = {{\n" + ",\n".join(text) + "\n};"
 
@@ -94,20 +91,16 @@ class Tables:
         kind = signed_type(int(values.min(initial=0)), int(values.max(initial=0)))
         kind = max(kind, at_least, key=BYTES.__getitem__)
         for table in self.tables:
-            if table.type == kind and not table.macro and np.array_equal(table.values, values):
+            if table.type == kind and not table.columns and np.array_equal(table.values, values):
                 return table.name
         name = self._free(names)
         self.tables.append(Table(name, kind, values, comment))
         return name
 
-    def add_columns(self, name: str, values: npt.NDArray[np.int8], comment: str, *, nibbles: bool = False) -> str:
-        """The C name of a table of weights by columns: [blocks, columns, 8], or [.., .., 16] by pairs, as the target stores them.
-
-        nibbles: in words of 8 weights of 4 bits, on every target.
-        """
+    def add_columns(self, name: str, values: npt.NDArray[np.int8], comment: str) -> str:
+        """The C name of a table of weights that the target stores in its own way: [blocks, columns, 8], or [.., .., 16] by pairs."""
         found = self._free((name,))
-        macro = "NIBBLES" if nibbles else "COLUMN" if values.shape[-1] == 8 else "PAIR"
-        self.tables.append(Table(found, "uint32_t" if nibbles else "int8_t", values, comment, macro, self.prefix))
+        self.tables.append(Table(found, "int8_t", values, comment, columns=True, prefix=self.prefix))
         return found
 
     def _free(self, names: tuple[str, ...]) -> str:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from random_networks import random_counts, random_input, random_integer, random_network
+from random_networks import random_counts, random_integer
 from test_random_dataflows import random_dataflow
 
-from edge_lstm.cells import cell
 from edge_lstm.engine import reference
-from edge_lstm.fixed_point.quantize import Options, quantize
-from firmware_gen import header, write
-from firmware_gen.columns import STRATEGIES, plan_columns
+from firmware_gen import header
+from firmware_gen.columns import plan_columns
 from firmware_gen.host import HostModel
 from firmware_gen.model import build
 from firmware_gen.schedule import schedule
@@ -150,52 +147,3 @@ def test_vectors_that_are_made_within_the_step_are_listed_too():
         plan = plan_columns(flow, schedule(flow), strategy)
         assert plan.dense == {}
         assert sum(len(group.rows) for group in plan.groups) == 3
-
-
-def four_bits(rng, name: str, inputs: int, units: int, **options):
-    """A network whose gate rows have weights of 4 bits."""
-    network = random_network(rng, name, inputs, units, "threshold", **options)
-    gates = {row.name: 7 for row in cell(name).rows if row.name in cell(name).gates}
-    return quantize(network, random_input(rng, network, 6), Options(weight_levels=gates))
-
-
-@pytest.mark.parametrize("strategy", BY_COLUMNS)
-def test_weights_of_four_bits_give_the_same_bits(any_compiler, strategy):
-    """Extreme inputs fill the halves of the words again and again, so that lists have parts."""
-    rng = np.random.default_rng(31)
-    networks = [
-        four_bits(rng, "lstm", 6, 32, read_out="mean"), four_bits(rng, "lstm", 9, 71, layers=2), four_bits(rng, "gru", 3, 21),
-        four_bits(rng, "lstm_1997_gate_recurrence", 4, 18), four_bits(rng, "janet", 5, 9, initial=True),
-    ]  # fmt: skip
-    flags = (*WARNINGS, "-O1")
-    for network, host in zip(networks, HostModel.several(networks, any_compiler, flags, strategy=strategy), strict=True):
-        for raw in every_kind_of_counts(rng, network):
-            assert differences(network, host, raw) == []
-
-
-def test_weights_of_four_bits_take_half_the_flash():
-    rng = np.random.default_rng(32)
-    network = four_bits(rng, "lstm", 6, 32)
-    eight = random_integer(rng, "lstm", 6, 32, "threshold")
-    saved = build(eight, "m", "event").tables.bytes - build(network, "m", "event").tables.bytes
-    assert saved == 3 * 32 * (6 + 32) / 2
-    assert "weights of 4 bits in rows" in header(network, strategy="delta")
-    assert "weights of 4 bits" not in header(eight, strategy="delta")
-
-
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_lists_stay_within_their_arrays(sanitizing, tmp_path, strategy):
-    """Address and undefined-behaviour sanitizers, on counts that list every element and change every element."""
-    compiler, flags = sanitizing
-    rng = np.random.default_rng(33)
-    networks = [four_bits(rng, "lstm", 7, 23), random_integer(rng, "lstm", 7, 23, "threshold"), random_integer(rng, "gru", 3, 8)]
-    networks.append(four_bits(rng, "lstm_1997_gate_recurrence", 5, 16))
-    lines = []
-    for k, network in enumerate(networks):
-        write(network, tmp_path, self_test=random_counts(rng, network, 3, 20, extremes=True), prefix=f"m{k}", strategy=strategy)
-        lines.append(f'#include "m{k}_selftest.c"')
-    calls = " || ".join(f"m{k}_selftest()" for k in range(len(networks)))
-    (tmp_path / "all.c").write_text("\n".join([*lines, f"int main(void) {{ return {calls}; }}", ""]))
-    compiler.run([tmp_path / "all.c"], tmp_path / "all", *WARNINGS, *flags)
-    result = subprocess.run([str(tmp_path / "all")], capture_output=True, text=True, check=False, timeout=120)
-    assert (result.returncode, result.stderr) == (0, "")
