@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -111,10 +112,17 @@ def random_input(rng: np.random.Generator, network: Network, batch: int = 4, ste
     return np.clip(np.round(x), -32768, 32767).astype(np.int16)
 
 
-def random_integer(rng: np.random.Generator, name: str = "lstm", *args: object, cell_bits: int = 16, **options: object) -> IntegerNetwork:
-    """A quantized random network; arguments of `random_network`."""
+def random_integer(
+    rng: np.random.Generator,
+    name: str = "lstm",
+    *args: object,
+    cell_bits: int = 16,
+    bits: Mapping[str, str] | None = None,
+    **options: object,
+) -> IntegerNetwork:
+    """A quantized random network; arguments of `random_network`. bits: of the weights, as in `weights.row_formats`."""
     network = random_network(rng, name, *args, **options)  # type: ignore[arg-type]
-    return quantize(network, random_input(rng, network, 6), Options(cell_bits=cell_bits))
+    return quantize(network, random_input(rng, network, 6), Options(bits or {}, cell_bits))
 
 
 def random_counts(

@@ -74,6 +74,8 @@ def layer_cases() -> dict[str, tuple[Network, Options]]:
         "`clip`": _network(replace(lstm, clip=1.5)),
         "cell state in 32 bits": _network(lstm),
         "weights in 4 bits": _network(lstm),
+        "gate rows of -1, 0, 1": _network(replace(lstm, activations=cell("lstm").default_activations(activation("threshold")))),
+        "gate rows of -1, 1": _network(replace(lstm, activations=cell("lstm").default_activations(activation("threshold")))),
         "dense layer in front": _network(_dense(INPUTS, INPUTS), lstm),
         "causal convolution in front": _network(_convolution((2, 0)), second),
         "the same with stride 2 and dilation 2": _network(_convolution((4, 0), 2, 2), second),
@@ -84,7 +86,12 @@ def layer_cases() -> dict[str, tuple[Network, Options]]:
         "layer that reads in reverse": _network(replace(lstm, reverse=True), read_out="final"),
         "bidirectional layer": _network(Bidirectional(lstm, replace(lstm, reverse=True)), read_out="final"),
     }
-    options = {"cell state in 32 bits": Options(cell_bits=32), "weights in 4 bits": Options({row.name: 7 for row in cell("lstm").rows})}
+    options = {
+        "cell state in 32 bits": Options(cell_bits=32),
+        "weights in 4 bits": Options({"gates": "4", "candidates": "4", "dense": "4"}),
+        "gate rows of -1, 0, 1": Options({"gates": "ternary"}),
+        "gate rows of -1, 1": Options({"gates": "binary"}),
+    }
     return {name: (network, options.get(name, own)) for name, network in networks.items()}
 
 

@@ -25,7 +25,7 @@ from edge_lstm.fixed_point.integer_network import IntegerRecurrent, IntegerRow, 
 from edge_lstm.fixed_point.liveness import without_dead_operators
 from edge_lstm.fixed_point.operators import Interval
 from edge_lstm.fixed_point.rescaling import rescaling
-from edge_lstm.fixed_point.weights import quantize_row
+from edge_lstm.fixed_point.weights import WeightBits, quantize_row, row_formats
 from edge_lstm.network import Recurrent
 
 Float64Array = npt.NDArray[np.float64]
@@ -51,20 +51,20 @@ class LoweredLayer:
 
 
 def lower(
-    layer: Recurrent, input_scale: Float64Array, formats: Mapping[str, Format], weight_levels: Mapping[str, int] | None = None
+    layer: Recurrent, input_scale: Float64Array, formats: Mapping[str, Format], weight_bits: WeightBits | None = None
 ) -> LoweredLayer:
     """Lowers one recurrent layer.
 
     input_scale: [inputs] real value of one unit of the int8 input; formats: state -> Format;
-    weight_levels: row -> largest weight integer (127 for 8 bits, 7 for 4 bits), 127 where missing.
+    weight_bits: matrix -> format, as in `weights.row_formats`.
     """
-    return _Lowering(layer, np.asarray(input_scale, np.float64), formats, weight_levels or {}).run()
+    return _Lowering(layer, np.asarray(input_scale, np.float64), formats, weight_bits or {}).run()
 
 
 class _Lowering:
-    def __init__(self, layer: Recurrent, input_scale: Float64Array, formats: Mapping[str, Format], weight_levels: Mapping[str, int]):
+    def __init__(self, layer: Recurrent, input_scale: Float64Array, formats: Mapping[str, Format], weight_bits: WeightBits):
         self.layer, self.cell, self.input_scale = layer, layer.cell, input_scale
-        self.formats, self.weight_levels = formats, weight_levels
+        self.formats, self.row_formats = formats, row_formats(layer.cell, weight_bits)
         self.ops: list[IntOp] = []
         self.intervals: list[Interval] = []
         self.rows: dict[str, IntegerRow] = {}
@@ -194,9 +194,10 @@ class _Lowering:
                 value = self._narrow(value)
             sources.append(value)
         scales = [float(np.asarray(s.scale)) for s in sources]
-        levels = self.weight_levels.get(spec.name, INT8)
         weights = self.layer.rows[spec.name]
-        self.rows[spec.name] = quantize_row(spec.name, weights, self.input_scale, scales, levels, self._peephole_floor(op))
+        self.rows[spec.name] = quantize_row(
+            spec.name, weights, self.input_scale, scales, self.row_formats[spec.name], self._peephole_floor(op)
+        )
         value = Lowered(self.emit("row", *(s.op for s in sources), name=spec.name), self.rows[spec.name].scale)
         self.values[op] = value
         return self._or_convert(value, want, reach)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from edge_lstm.fixed_point.integer_network import (
 )
 from edge_lstm.fixed_point.lowering import lower
 from edge_lstm.fixed_point.rescaling import rescaling
+from edge_lstm.fixed_point.weights import DENSE, WeightBits
 from edge_lstm.network import Bidirectional, Conv1d, Dense, FloatArray, Layer, Network, Pool, Preprocess, ReadOut, Recurrent
 
 Float64Array = npt.NDArray[np.float64]
@@ -34,9 +35,9 @@ MEAN_WINDOW = 4096  # steps that a mean read-out may sum when the network names 
 
 @dataclass(frozen=True)
 class Options:
-    """How to quantize. weight_levels: row name -> largest weight integer (127: 8 bits, 7: 4 bits); cell_bits: 16 or 32."""
+    """How to quantize. weight_bits: matrix -> format, as in `weights.row_formats`, 8 bits where missing; cell_bits: 16 or 32."""
 
-    weight_levels: Mapping[str, int] | None = None
+    weight_bits: WeightBits = field(default_factory=dict)
     cell_bits: int = 16
 
 
@@ -130,7 +131,7 @@ def _layers(network: Network, normalize: Normalize, ranges: Ranges, options: Opt
 
     def recurrent(layer: Recurrent) -> IntegerRecurrent:
         formats = state_formats(layer, next(states), options.cell_bits)
-        return replace(lower(layer, scale, formats, options.weight_levels).layer, reverse=layer.reverse)
+        return replace(lower(layer, scale, formats, options.weight_bits).layer, reverse=layer.reverse)
 
     for index, layer in enumerate(network.layers):
         if isinstance(layer, Recurrent):
@@ -154,7 +155,8 @@ def _layers(network: Network, normalize: Normalize, ranges: Ranges, options: Opt
             below = layers[-1] if layers else None
             after_mean = isinstance(below, IntegerReadOut) and below.kind == "mean"
             last = index == len(network.layers) - 1
-            dense = integer_dense(layer, scale, next(outputs), last=last, after_mean=after_mean)
+            bits = options.weight_bits.get(DENSE, "8")
+            dense = integer_dense(layer, scale, next(outputs), last=last, after_mean=after_mean, bits=bits)
             layers.append(dense)
             scale = np.full(layer.outputs, dense.output_scale)
     return tuple(layers)

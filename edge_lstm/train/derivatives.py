@@ -54,5 +54,15 @@ def derivative(activation: Activation, x: str, y: str) -> str:
     }[activation.kind]
 
 
+def soft_threshold(x: str, sharpness: str) -> str:
+    """Expression of sigmoid(k x): what a threshold is the limit of."""
+    return f"f(0.5) + f(0.5) * tanh(f(0.5) * {sharpness} * {x})"
+
+
+def soft_threshold_derivative(y: str, sharpness: str) -> str:
+    """Expression of its derivative, from its value y."""
+    return f"{sharpness} * {y} * (f(1) - {y})"
+
+
 def _surrogate(x: str) -> str:
     return f"surrogate({x}, slope)"

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
-from edge_lstm.fixed_point.quantize import Options, quantize_with_ranges
+from edge_lstm.fixed_point.quantize import quantize_with_ranges
 from edge_lstm.network import Network, Preprocess
 from edge_lstm.train.initial import initial_network
 from edge_lstm.train.loop import History, Progress, train
@@ -94,7 +94,7 @@ def finetune(
     result = with_network_vector(network, trained.vector)
     integer = None
     if trained.ranges is not None:
-        integer = quantize_with_ranges(result, trained.ranges, Options(dict(recipe.weight_levels), recipe.cell_bits))
+        integer = quantize_with_ranges(result, trained.ranges, recipe.options)
     return Result(result, integer, trained.history)
 
 

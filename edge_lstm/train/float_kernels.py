@@ -1,11 +1,13 @@
 """Numba source of a layer's float forward pass and of its backward pass, from one walk over the cell's dataflow.
 
-    forward(x, weights, initial, tape, states)
+    forward(x, weights, initial, tape, states, noise, sharpness)
     backward(x, weights, tape, states, d_output, penalty, mask, slope, d_rows, gradient, d_x)
 
 x, d_x: [time, inputs, batch]; weights, gradient: one vector in the order of `parameters.layout`; initial: [states, units];
 tape, states, d_rows: see `plan`; d_output: [time, units * batch]; penalty: [gates] added to the adjoint of each gate where mask
-([time or 1, units * batch]) says so; slope: of the surrogate of threshold gates; d_x may have no steps when it is not wanted.
+([time or 1, units * batch]) says so; slope: of the surrogate of threshold gates, or k of soft ones;
+noise: [time or 1, threshold gates, units * batch] and sharpness: k of noisy and soft thresholds (see `Plan.thresholds`);
+d_x may have no steps when it is not wanted.
 
 The loops over j run over all units and sequences at once, and LLVM vectorizes them.
 """
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from edge_lstm.train.derivatives import derivative, number, value
+from edge_lstm.train.derivatives import derivative, number, soft_threshold, soft_threshold_derivative, value
 from edge_lstm.train.plan import Plan
 from edge_lstm.train.source import Source
 
@@ -23,7 +25,7 @@ from edge_lstm.train.source import Source
 def forward_source(plan: Plan, dtype: str) -> str:
     """Text of `forward` for weights of `dtype` (float32 or float64)."""
     out = Source(dtype)
-    with out.block("def forward(x, weights, initial, tape, states):"):
+    with out.block("def forward(x, weights, initial, tape, states, noise, sharpness):"):
         out("steps, inputs, batch = x.shape")
         out("units = initial.shape[1]")
         out("size = units * batch")
@@ -33,6 +35,8 @@ def forward_source(plan: Plan, dtype: str) -> str:
         for k in range(len(plan.groups)):
             out(f"bias_{k} = spread(b_{k}, batch)")
         with out.block("for t in range(steps):"):
+            if plan.noisy:
+                out("noise_t = noise[min(t, noise.shape[0] - 1)]")
             for phase in range(max(plan.phases) + 1):
                 for group in _groups(plan, phase):
                     _write_rows(plan, out, group)
@@ -153,7 +157,7 @@ class _Loop:
                 text = self.array(f"p_{node.name}", node.name)
             elif node.code == "state" or op in self.plan.updated_by or op in self.plan.saved:
                 text = self.array(f"at_{op}", _place(self.plan, op))
-            elif node.code == "activate" and self.plan.is_threshold(op):
+            elif node.code == "activate" and self.plan.is_threshold(op):  # a hard one: others are kept
                 text = value(self.plan.activation(op), self.read(node.args[0]))
             elif node.code in _ARITHMETIC:
                 text = _ARITHMETIC[node.code].format(*(self.read(a) for a in node.args))
@@ -192,7 +196,13 @@ def _write_forward_loop(plan: Plan, out: Source, phase: int) -> None:
             if plan.is_clipped(k):
                 loop.lines.append(f"x{k} = min(max({x}, {number(-(plan.clip or 0))}), {number(plan.clip or 0)})")
                 x = f"x{k}"
-            loop.assign(k, value(plan.activation(k), x))
+            if k in plan.noisy:
+                loop.lines.append(f"z{k} = {x} + {loop.array(f'noise_{k}', f'noise_t[{plan.noisy.index(k)}]')}")
+                x = f"z{k}"
+            if plan.is_soft(k):
+                loop.assign(k, soft_threshold(x, loop.scalar("sharpness", "sharpness")))
+            else:
+                loop.assign(k, value(plan.activation(k), x))
         else:
             loop.assign(k, _ARITHMETIC[op.code].format(*(loop.read(a) for a in op.args)))
         if k in plan.slots:
@@ -255,7 +265,10 @@ class _AdjointLoop(_Loop):
         if kind.kind in ("threshold", "three_level"):
             self.scalar("slope", "slope")
         argument = self.read(self.plan.cell.ops[op].args[0]) if self.plan.needs_argument(op) else ""
-        text = derivative(kind, argument, "" if self.plan.is_threshold(op) else self.read(op))
+        if self.plan.is_soft(op):
+            text = soft_threshold_derivative(self.read(op), "slope")
+        else:
+            text = derivative(kind, argument, "" if self.plan.is_threshold(op) else self.read(op))
         return f"({text}) if abs({argument}) < {number(self.plan.clip or 0)} else f(0)" if self.plan.is_clipped(op) else text
 
 

@@ -19,6 +19,7 @@ from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerRecurrent
 from edge_lstm.fixed_point.lowering import LoweredLayer, lower
 from edge_lstm.fixed_point.operators import rescale
 from edge_lstm.fixed_point.quantize import Options, Ranges, normalization
+from edge_lstm.fixed_point.weights import DENSE
 from edge_lstm.network import Network
 from edge_lstm.train import head
 from edge_lstm.train.integer_kernels import constants, integer_plan, integer_source
@@ -66,14 +67,15 @@ class IntegerPasses:
         self._layers, self._dense = [], []
         for memory, formats in zip(self.passes.memory, self.formats, strict=True):
             layer = with_vector(memory.layer, vector[memory.part])
-            lowered = lower(layer, np.broadcast_to(scale, (layer.inputs,)), formats, self.options.weight_levels)
+            lowered = lower(layer, np.broadcast_to(scale, (layer.inputs,)), formats, self.options.weight_bits)
             self._layers.append(_prepared(lowered, memory))
             represented[memory.part] = _represented(lowered, memory, vector[memory.part])
             scale = np.full(layer.units, lowered.layer.output_scale)
-        after_mean = self.passes.kind == "mean"
+        after_mean, bits = self.passes.kind == "mean", self.options.weight_bits.get(DENSE, "8")
         for index, ((dense, part), seen) in enumerate(zip(self.passes.dense, self.ranges.outputs, strict=True)):
             last = index == len(self.passes.dense) - 1
-            integers = integer_dense(with_vector(dense, vector[part]), scale, seen, last=last, after_mean=after_mean and index == 0)
+            floats = with_vector(dense, vector[part])
+            integers = integer_dense(floats, scale, seen, last=last, after_mean=after_mean and index == 0, bits=bits)
             self._dense.append(integers)
             W = integers.W * integers.scale[:, None] / scale
             represented[part] = np.concatenate([W.ravel(), integers.bias * integers.scale])
@@ -178,5 +180,3 @@ def _source_scale(lowered: LoweredLayer, memory: LayerMemory, source: int) -> fl
     node = memory.layer.cell.ops[source]
     state = lowered.layer.state(node.name if node.code == "state" else memory.layer.cell.output)
     return state.scale * (256 if state.limit > INT8 else 1)
-
-

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.fixed_point.quantize import Options, Ranges
+from edge_lstm.fixed_point.quantize import Ranges
 from edge_lstm.network import Network
 from edge_lstm.train import head
+from edge_lstm.train.gate_methods import relaxation
 from edge_lstm.train.integer_passes import IntegerPasses
 from edge_lstm.train.optimizer import AdamW, learning_rate
 from edge_lstm.train.parameters import network_vector
@@ -71,9 +72,10 @@ class _Training:
     def __init__(self, network: Network, data: Sequences, validation: Sequences | None, recipe: Recipe) -> None:
         self.network, self.data, self.validation, self.recipe = network, data, validation, recipe
         self.passes = Passes(network, data.steps, recipe.batch)
+        self.relaxed: dict[str, Passes] = {}
         self.integers: IntegerPasses | None = None
         self.weights = class_weights(recipe, data, network.outputs)
-        self.rng = np.random.default_rng([recipe.seed, 1])
+        self.rng, self.noise = np.random.default_rng([recipe.seed, 1]), np.random.default_rng([recipe.seed, 2])
         self.vector = network_vector(network)
 
     def run(self, progress: Progress | None) -> Trained:
@@ -114,19 +116,31 @@ class _Training:
         batch = draw(self.data, self.recipe, self.rng, self.weights, scale)
         while not batch.weights.any():  # every step of the batch unlabelled
             batch = draw(self.data, self.recipe, self.rng, self.weights, scale)
+        passes, slope = self._passes(iteration)
         if self.integers is None:
             vector = self.vector
-            scores = self.passes.scores(vector, batch.x, batch.lengths)
+            scores = passes.scores(vector, batch.x, batch.lengths)
         else:
             vector = self.integers.refresh(self.vector)
             scores = self.integers.scores(batch.integers, batch.x, batch.lengths)
         loss, d_scores = head.cross_entropy(scores, batch.labels, batch.weights)
         sparsity = self.recipe.sparsity * min(1.0, iteration / self.recipe.iterations / _RAMP)
         mask = batch.mask if sparsity else None
-        penalties = [] if mask is None else [self._penalty(sparsity, mask, memory.layer.units) for memory in self.passes.memory]
-        gradient = self.passes.gradient(vector, d_scores, self.recipe.slope, penalties, mask)
+        penalties = [] if mask is None else [self._penalty(sparsity, mask, memory.layer.units) for memory in passes.memory]
+        gradient = passes.gradient(vector, d_scores, slope, penalties, mask)
         optimizer.step(self.vector, gradient, learning_rate(self.recipe, iteration))
         return loss
+
+    def _passes(self, iteration: int) -> tuple[Passes, float]:
+        """The passes of an iteration's batch, with its relaxation of the thresholds, and the slope of their backward pass."""
+        if iteration >= self.recipe.hard_start:
+            return self.passes, self.recipe.slope
+        found = relaxation(self.recipe.gate_method, iteration / self.recipe.hard_start)
+        if found.thresholds not in self.relaxed:
+            self.relaxed[found.thresholds] = Passes(self.network, self.data.steps, self.recipe.batch, thresholds=found.thresholds)
+        passes = self.relaxed[found.thresholds]
+        passes.relax(self.noise, found.noise, found.sharpness)
+        return passes, found.sharpness if found.thresholds == "soft" else self.recipe.slope
 
     def _penalty(self, sparsity: float, mask: Array, units: int) -> dict[str, float]:
         return dict.fromkeys(self.recipe.sparse_gates, sparsity / (float(mask.sum()) * units))
@@ -142,7 +156,7 @@ class _Training:
             dense = self.passes.dense_ranges()
             outputs = dense if not outputs else [max(pair) for pair in zip(outputs, dense, strict=True)]
         ranges = Ranges(np.abs(self.data.x).max((0, 1)).astype(np.float64), tuple(states), tuple(outputs))
-        options = Options(dict(self.recipe.weight_levels), self.recipe.cell_bits)
+        options = self.recipe.options
         self.integers = IntegerPasses(self.passes, self.network, ranges, options)
         self.data = self.data.with_integers(self.integers.normalize)
         if self.validation is not None:

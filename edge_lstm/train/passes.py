@@ -13,6 +13,7 @@ from edge_lstm.errors import EdgeLstmError
 from edge_lstm.network import Dense, Network, ReadOut, Recurrent
 from edge_lstm.train import head
 from edge_lstm.train.float_kernels import backward_source, forward_source
+from edge_lstm.train.gate_methods import logistic
 from edge_lstm.train.kernels import compiled
 from edge_lstm.train.parameters import slices, with_vector
 from edge_lstm.train.plan import Plan, plan
@@ -63,10 +64,10 @@ class Passes:
     """The passes of one network over batches of `batch` sequences of `steps` steps.
 
     The arrays of the last forward pass are kept for the backward pass; every method works on `vector`, the trained numbers in the order of
-    `parameters.network_vector`.
+    `parameters.network_vector`. thresholds: as in `plan.Plan`; noise and sharpness of soft or noisy ones are those of the last `relax`.
     """
 
-    def __init__(self, network: Network, steps: int, batch: int, dtype: type = np.float32) -> None:
+    def __init__(self, network: Network, steps: int, batch: int, dtype: type = np.float32, thresholds: str = "hard") -> None:
         require_trainable(network)
         self.network, self.steps, self.batch, self.dtype = network, steps, batch, dtype
         self.kind = network.read_out.kind
@@ -76,7 +77,7 @@ class Passes:
         name = np.dtype(dtype).name
         for layer, part in zip(network.layers, self.parts, strict=True):
             if isinstance(layer, Recurrent) and part is not None:
-                shape, size = plan(layer), layer.units * batch
+                shape, size = plan(layer, thresholds), layer.units * batch
                 states = layer.cell.states
                 initial: Array = np.array([layer.initial.get(s, np.zeros(layer.units)) for s in states], dtype)
                 self.memory.append(
@@ -91,17 +92,25 @@ class Passes:
                 )  # fmt: skip
             elif isinstance(layer, Dense) and part is not None:
                 self.dense.append((layer, part))
+        self.noise: list[Array] = [np.zeros((1, len(memory.plan.noisy), memory.layer.units * batch), dtype) for memory in self.memory]
+        self.sharpness = 1.0
         # What the last forward pass leaves for the backward pass, besides the memories of the recurrent layers.
         self.x: Array = np.zeros((steps, network.inputs, batch), dtype)
         self.lengths = np.full(batch, steps)
         self.shares: Array = np.zeros((steps, batch), dtype)  # of each step in the read-out
         self.dense_values: list[Array] = []  # the read-out, then the output of each dense layer
 
+    def relax(self, rng: np.random.Generator, noise: float, sharpness: float) -> None:
+        """Draws the noise of the thresholds, times `noise`, and sets their sharpness, for the forward passes that follow."""
+        self.sharpness = sharpness
+        self.noise = [logistic(rng, (self.steps, *old.shape[1:]), noise) for old in self.noise]
+
     def scores(self, vector: Array, x: Array, lengths: npt.NDArray[np.int64]) -> Array:
         """Outputs before any softmax, [outputs, columns]. x: [time, inputs, batch]; lengths: [batch] valid steps of each sequence."""
         self.x, self.lengths = x, lengths
-        for memory in self.memory:
-            memory.forward(x, vector[memory.part], memory.initial, memory.tape, memory.states)
+        sharpness = self.dtype(self.sharpness)
+        for memory, noise in zip(self.memory, self.noise, strict=True):
+            memory.forward(x, vector[memory.part], memory.initial, memory.tape, memory.states, noise, sharpness)
             x = memory.h
         self.shares = head.step_weights(self.kind, lengths, self.steps, self.dtype)
         v = head.read_out(self.kind, x, self.shares)

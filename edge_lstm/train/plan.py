@@ -20,18 +20,22 @@ from edge_lstm.network import Recurrent
 
 # Activations whose derivative cannot be told from their value.
 _NEEDS_ARGUMENT = ("threshold", "three_level")
+THRESHOLDS = ("hard", "noisy", "soft")
 
 
 @dataclass(frozen=True)
 class Plan:
     """The structure of a layer: all that its generated kernels depend on, apart from sizes and weights.
 
-    activations: (role, Activation) pairs; clip: bound of the preactivations, None for none.
+    activations: (role, Activation) pairs; clip: bound of the preactivations, None for none;
+    thresholds: how the forward pass computes threshold gates of preactivation z, one of THRESHOLDS:
+        "hard" [z > 0], "noisy" [z + noise > 0], "soft" sigmoid(k (z + noise)) with the true derivative.
     """
 
     cell: Cell
     activations: tuple[tuple[str, Activation], ...]
     clip: float | None = None
+    thresholds: str = "hard"
 
     @cached_property
     def phases(self) -> tuple[int, ...]:
@@ -79,7 +83,7 @@ class Plan:
         for k, op in enumerate(self.cell.ops):
             if op.code == "row" or k in self.updated_by:
                 continue  # a row has its place, an update is kept as a state
-            elif self.is_threshold(k) and k not in self.row_sources:
+            elif self.is_threshold(k) and self.thresholds == "hard" and k not in self.row_sources:
                 continue  # the sign of its argument says it
             elif op.code == "activate":
                 if self._may_replace(op.args[0], k):
@@ -106,12 +110,23 @@ class Plan:
     def is_threshold(self, op: int) -> bool:
         return self.cell.ops[op].code == "activate" and self.activation(op).is_threshold
 
+    def is_soft(self, op: int) -> bool:
+        """Whether `op` is a threshold that the forward pass softens."""
+        return self.thresholds == "soft" and self.is_threshold(op)
+
+    @cached_property
+    def noisy(self) -> tuple[int, ...]:
+        """Threshold operators, in the order of the kernel's noise; none when they are hard."""
+        return tuple(k for k in range(len(self.cell.ops)) if self.thresholds != "hard" and self.is_threshold(k))
+
     def is_clipped(self, op: int) -> bool:
         """Whether the argument of activation `op` is clipped."""
         return self.clip is not None and self.reads_row(self.cell.ops[op].args[0])
 
     def needs_argument(self, op: int) -> bool:
         """Whether the derivative of activation `op` is computed from its argument (else from its value)."""
+        if self.is_soft(op):
+            return self.is_clipped(op)
         return self.is_clipped(op) or self.activation(op).kind in _NEEDS_ARGUMENT
 
     def reads_row(self, op: int) -> bool:
@@ -125,6 +140,6 @@ class Plan:
         return sum(op.args.count(row) for op in self.cell.ops) == 1
 
 
-def plan(layer: Recurrent) -> Plan:
+def plan(layer: Recurrent, thresholds: str = "hard") -> Plan:
     """The plan of a float layer."""
-    return Plan(layer.cell, tuple(sorted(layer.activations.items())), layer.clip)
+    return Plan(layer.cell, tuple(sorted(layer.activations.items())), layer.clip, thresholds)

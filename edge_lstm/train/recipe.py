@@ -8,7 +8,10 @@ from dataclasses import asdict, dataclass, field
 
 from edge_lstm.cells import KINDS, Activation, Cell, activation, cell, family
 from edge_lstm.errors import EdgeLstmError
+from edge_lstm.fixed_point.quantize import Options
+from edge_lstm.fixed_point.weights import CANDIDATES, DENSE, GATES, row_formats
 from edge_lstm.network import READ_OUTS
+from edge_lstm.train.gate_methods import METHODS
 
 _GATES = {"hard": "threshold", "soft": "sigmoid"}
 
@@ -19,7 +22,8 @@ class Recipe:
 
     Network
         cell: name of a member of the family; hidden: units of each layer; layers: recurrent layers, one above the other.
-        gates: "hard" (thresholds), "soft" (sigmoids), the kind of any gate activation, or a mapping gate -> one of these.
+        gates: "hard" (thresholds), "soft" (sigmoids), the kind of any gate activation, a mapping gate -> one of these ("soft" where
+            missing), or the names of the hard gates: "i,o".
         squash: activation of candidate and output, None for the cell's own (tanh in the modern LSTM).
         read_out: "mean" over the steps, "last" step, or "every" step.
     Optimization
@@ -31,11 +35,15 @@ class Recipe:
         seed: of initial weights, batches and augmentation.
     Gates
         forget_bias: initial bias of rows called f; slope: k of the surrogate derivative k s (1 - s), s = sigmoid(k x), of thresholds.
+        gate_method: how training gets to hard thresholds, one of `gate_methods.METHODS`; all but "straight_through" relax the thresholds
+            up to progress `relax_until` (0 to 1).
         sparsity: weight of the mean of the gates `sparse_gates` in the loss, ramped up over the first 30 %; closed gates skip work.
     Integers
         integer_from: progress (0 to 1) from which the forward pass is that of the integer network, whose accuracy training then reports.
-        None: 0.6 with a hard gate, never without (quantize soft networks after training). 1: never.
-        weight_levels: row -> largest weight integer (127: 8 bits, 7: 4 bits), 8 bits where missing; cell_bits: of the cell state, 16 or 32.
+        None: with a hard gate 0.6, 0.5 if weights have less than 8 bits, not before `relax_until`; never without a hard gate (quantize
+        soft networks after training). 1: never.
+        weight_bits: of every weight matrix, 8 or 4; or a mapping from "gates", "candidates", "dense" or a row of the cell to 8, 4,
+            "ternary" or (rows of gates) "binary", 8 where missing. cell_bits: of the cell state, 16 or 32.
     Early stopping (only with a validation part)
         patience: evaluations without a better loss after which training stops, None for never; the best weights are restored.
         evaluations: how often the validation part is looked at.
@@ -60,10 +68,12 @@ class Recipe:
     seed: int = 0
     forget_bias: float = 1.0
     slope: float = 0.5
+    gate_method: str = "straight_through"
+    relax_until: float = 0.6
     sparsity: float = 0.0
     sparse_gates: tuple[str, ...] = ("i", "o")
     integer_from: float | None = None
-    weight_levels: Mapping[str, int] = field(default_factory=dict)
+    weight_bits: int | str | Mapping[str, int | str] = field(default_factory=dict)
     cell_bits: int = 16
     patience: int | None = None
     evaluations: int = 20
@@ -88,6 +98,16 @@ class Recipe:
             raise EdgeLstmError(f"cell_bits must be 16 or 32, got {self.cell_bits}")
         gates = cell(self.cell).gates
         self.activations()  # refuses gates that do not exist
+        row_formats(cell(self.cell), self.options.weight_bits)  # refuses matrices and formats that do not exist
+        if self.gate_method not in METHODS:
+            raise EdgeLstmError(f"unknown gate method {self.gate_method!r}: choose one of {', '.join(METHODS)}")
+        if self.gate_method != "straight_through":
+            if not self.is_hard:
+                raise EdgeLstmError(f"gate method {self.gate_method!r} is a way to hard gates, but no gate is hard")
+            if not 0 < self.relax_until < 1:
+                raise EdgeLstmError(f"relax_until must lie between 0 and 1, got {self.relax_until}")
+            if self.integers_start < self.hard_start:
+                raise EdgeLstmError(f"integer_from {self.integer_from} comes before thresholds are hard, at {self.relax_until}")
         absent = set(self.sparse_gates) - set(gates)
         if self.sparsity and absent:
             raise EdgeLstmError(f"sparsity is asked of {', '.join(sorted(absent))}, but {self.cell} has the gates {', '.join(gates)}")
@@ -95,7 +115,12 @@ class Recipe:
     def activations(self) -> dict[str, Activation]:
         """Role of the cell -> activation."""
         member: Cell = cell(self.cell)
-        chosen = dict.fromkeys(member.gates, self.gates) if isinstance(self.gates, str) else dict(self.gates)
+        if not isinstance(self.gates, str):
+            chosen = dict(self.gates)
+        elif self.gates in _GATES or self.gates in KINDS or not set(self.gates.split(",")) & set(member.gates):
+            chosen = dict.fromkeys(member.gates, self.gates)
+        else:
+            chosen = dict.fromkeys(self.gates.split(","), "hard")
         unknown = set(chosen) - set(member.gates)
         if unknown:
             raise EdgeLstmError(f"{self.cell} has no gate {', '.join(sorted(unknown))}; it has {', '.join(member.gates) or 'none'}")
@@ -118,8 +143,25 @@ class Recipe:
     @property
     def integers_start(self) -> int:
         """The first iteration with the integer network in the forward pass; `iterations` when there is none."""
-        start = self.integer_from if self.integer_from is not None else 0.6 if self.is_hard else 1.0
+        if self.integer_from is not None:
+            start = self.integer_from
+        elif self.is_hard:
+            start = 0.6 if set(self.options.weight_bits.values()) <= {"8"} else 0.5
+            start = start if self.gate_method == "straight_through" else max(start, self.relax_until)
+        else:
+            start = 1.0
         return min(round(start * self.iterations), self.iterations)
+
+    @property
+    def hard_start(self) -> int:
+        """The first iteration whose thresholds are not relaxed."""
+        return 0 if self.gate_method == "straight_through" else round(self.relax_until * self.iterations)
+
+    @property
+    def options(self) -> Options:
+        """How the integer network is made."""
+        bits = self.weight_bits if isinstance(self.weight_bits, Mapping) else dict.fromkeys((GATES, CANDIDATES, DENSE), self.weight_bits)
+        return Options({name: str(one) for name, one in bits.items()}, self.cell_bits)
 
     def as_text(self) -> str:
         """One line of JSON: what travels with the model file."""

@@ -64,10 +64,7 @@ def streamed(network: IntegerNetwork, raw: np.ndarray, kernel: str | None = None
 
 # One member in six is enough for a second kernel: the dataflow is compiled by the same code.
 CASES = [
-    (kernel, index, *member)
-    for index, member in enumerate(every_member())
-    for kernel in KERNELS
-    if kernel == KERNELS[0] or index % 6 == 0
+    (kernel, index, *member) for index, member in enumerate(every_member()) for kernel in KERNELS if kernel == KERNELS[0] or index % 6 == 0
 ]
 
 

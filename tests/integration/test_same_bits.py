@@ -63,7 +63,16 @@ def draw(rng: np.random.Generator, name: str, gates: str) -> list[IntegerNetwork
         "squash": str(rng.choice(["own", "tanh", "hard_tanh", "softsign", "scaled_sigmoid"])),
         "mix": int(rng.integers(1000)),
     }
-    return [random_integer(rng, name, int(rng.integers(1, 9)), int(rng.integers(1, 24)), gates, **structure) for _ in range(NETWORKS)]
+    formats = np.random.default_rng(len(MEMBERS) + structure["mix"])  # its own: sizes and weights do not depend on it
+    networks = []
+    for _ in range(NETWORKS):
+        bits = {
+            "gates": str(formats.choice(["8", "8", "4", "ternary", "binary"])),
+            "candidates": str(formats.choice(["8", "8", "4", "ternary"])),
+            "dense": str(formats.choice(["8", "8", "4"])),
+        }
+        networks.append(random_integer(rng, name, int(rng.integers(1, 9)), int(rng.integers(1, 24)), gates, bits=bits, **structure))
+    return networks
 
 
 @pytest.mark.parametrize(("name", "gates"), MEMBERS)

@@ -12,6 +12,7 @@ from random_networks import random_network
 from edge_lstm.cells import Activation, activation, cell, family
 from edge_lstm.float_inference import run
 from edge_lstm.network import Network, Recurrent
+from edge_lstm.train.gate_methods import logistic
 from edge_lstm.train.head import cross_entropy
 from edge_lstm.train.parameters import network_vector, with_network_vector
 from edge_lstm.train.passes import Passes
@@ -228,3 +229,42 @@ def _linearized(network: Network, x: np.ndarray, d: np.ndarray) -> Callable[[np.
     scores(network_vector(network, np.float64))
     recording = False
     return scores
+
+
+# ---- thresholds on the way to being hard --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("without_compiling")
+@pytest.mark.parametrize("name", ["lstm", "lstm_1997_gate_recurrence", "lstm_peephole", "gru_reset_before", "fastgrnn"])
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+def test_soft_thresholds_have_their_true_gradient(name: str, noise: float) -> None:
+    rng = np.random.default_rng([len(name), 1])
+    network = random_network(rng, name, INPUTS, UNITS, "threshold", "last", layers=2, clip=1.5)
+    passes = Passes(network, STEPS, BATCH, np.float64, "soft")
+    passes.relax(rng, noise, 2.5)
+    x, labels, weights = rng.normal(0, 1, (STEPS, INPUTS, BATCH)), rng.integers(0, network.outputs, BATCH), np.ones(BATCH)
+
+    def loss(vector: np.ndarray) -> float:
+        return cross_entropy(passes.scores(vector, x, LENGTHS), labels, weights)[0]
+
+    vector = network_vector(network, np.float64)
+    gradient = passes.gradient(vector, cross_entropy(passes.scores(vector, x, LENGTHS), labels, weights)[1], 2.5)
+    which = rng.choice(trained_numbers(network), 60, replace=False)
+    np.testing.assert_allclose(gradient[which], by_differences(loss, vector, which), atol=1e-6 * np.abs(gradient).max())
+
+
+@pytest.mark.usefixtures("without_compiling")
+@pytest.mark.parametrize("name", ["lstm", "lstm_peephole"])
+def test_thresholds_without_noise_are_hard_and_with_noise_open_as_often_as_a_sigmoid(name: str) -> None:
+    rng = np.random.default_rng(2)
+    network = random_network(rng, name, INPUTS, UNITS, "threshold", "last")
+    vector, x, d = network_vector(network, np.float64), rng.normal(0, 1, (STEPS, INPUTS, BATCH)), rng.normal(0, 1, (3, BATCH))
+    hard, noisy = (Passes(network, STEPS, BATCH, np.float64, kind) for kind in ("hard", "noisy"))
+    noisy.relax(rng, 0.0, 1.0)
+    np.testing.assert_array_equal(noisy.scores(vector, x, LENGTHS), hard.scores(vector, x, LENGTHS))
+    np.testing.assert_array_equal(noisy.gradient(vector, d, SLOPE), hard.gradient(vector, d, SLOPE))
+    draws = logistic(rng, (40_000,), 0.5)
+    for z in (-1.0, 0.2, 0.8):
+        assert np.mean(z + draws > 0) == pytest.approx(1 / (1 + np.exp(-z / 0.5)), abs=0.01)
+    noisy.relax(rng, 1.0, 1.0)
+    assert not np.array_equal(noisy.scores(vector, x, LENGTHS), hard.scores(vector, x, LENGTHS))

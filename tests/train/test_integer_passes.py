@@ -72,7 +72,7 @@ def test_read_outs_dense_layers_and_stacks_have_the_reference_bits(read_out: str
     )
     check(network, rng)
     check(network, rng, extremes=True)
-    check(network, rng, Options({"i": 7, "g": 1}))
+    check(network, rng, Options({"i": "4", "g": "ternary", "f": "binary"}))
 
 
 @pytest.mark.usefixtures("without_compiling")
