@@ -1,4 +1,4 @@
-"""`edge-lstm inspect`: what a model is, and what its gates do over time, as text."""
+"""`edge-lstm inspect`: what a model is, and what its gates do over time, as text and as a picture."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from edge_lstm.cli.console import as_json, console, line, table
 if TYPE_CHECKING:
     from edge_lstm.data import Dataset
     from edge_lstm.fixed_point.integer_network import IntegerNetwork
+    from edge_lstm.jobs.inputs import AnyNetwork
     from edge_lstm.network import Network
     from edge_lstm.report.activity import GateCourse
 
+_PICTURE = "Picture"
 _SHADES = " ·░▒▓█"  # how many units of a gate are open: none ... all
 
 
@@ -26,6 +28,20 @@ def command(
         typer.Argument(help="Recordings to follow the gates over: .npz, .csv, .parquet, a folder, or `watch`.", show_default=False),
     ] = None,
     recording: Annotated[str | None, typer.Option(help="Name of the recording to draw (default: the first).")] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw signal, gates, memory and decision of the recording: a .png, .svg, .pdf or .html file.", rich_help_panel=_PICTURE
+        ),
+    ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(metavar="FROM:TO", help="Seconds of the recording to draw (steps, where no rate is known).", rich_help_panel=_PICTURE),
+    ] = None,
+    continuous: Annotated[
+        bool, typer.Option("--continuous", help="Never reset the model (default: after each decision).", rich_help_panel=_PICTURE)
+    ] = False,
+    layer: Annotated[int, typer.Option(min=1, help="Which recurrent layer to draw.", rich_help_panel=_PICTURE)] = 1,
     start: options.Start = "",
     end: options.End = "",
     label_column: options.LabelColumn = None,
@@ -40,13 +56,13 @@ def command(
 
     Of a model that cannot be read all reasons are listed, and what to change.
 
-    Example: [bold]edge-lstm inspect edge-lstm-demo/model.int.onnx watch --recording 01-PEN-left[/bold]
+    Example: [bold]edge-lstm inspect edge-lstm-demo/model.int.onnx watch --recording 01-PEN-left --picture gates.png[/bold]
     """
     from edge_lstm import onnx_io
     from edge_lstm.errors import EdgeLstmError, UsageError
-    from edge_lstm.fixed_point.integer_network import IntegerNetwork
     from edge_lstm.jobs.description import describe
     from edge_lstm.onnx_io.read_refusals import UnsupportedModel
+    from edge_lstm.report.memory_picture import require_suffix
 
     try:
         network = onnx_io.load(model, start=start, end=end)
@@ -55,32 +71,74 @@ def command(
         raise EdgeLstmError(f"{model} cannot be read ({len(error.reasons)} reason{'s' if len(error.reasons) > 1 else ''})") from error
     facts = describe(network)
     courses: list[GateCourse] = []
+    if data is None and (picture or recording or part or continuous):
+        raise UsageError("name the recordings to follow the model over, or `watch` for the bundled ones")
+    if picture is not None:
+        require_suffix(picture)
     if data is not None:
-        if not isinstance(network, IntegerNetwork):
-            raise UsageError(f"{model} is a float model; gates are followed in integer models: make one with edge-lstm convert")
         dataset = options.read_data(data, label_column, labels, person_column, recording_column, channels, units_per_count)
+        if picture is not None:
+            held = _draw_picture(network, dataset, recording, picture, part, continuous, layer)
+            facts = {**facts, "picture": str(picture), "memory": held}
+        elif part or continuous or layer != 1:
+            raise UsageError("--part, --continuous and --layer are for a --picture")
         recording, courses = _follow(network, dataset, recording)
     if json:
         from edge_lstm.report.activity import activity
 
-        layers = [vars(activity(layer)) for layer in courses]
+        layers = [vars(activity(one)) for one in courses]
         as_json({**facts, "recording": recording, "activity": layers} if courses else facts)
         return
     _show(network, facts)
-    for index, layer in enumerate(courses):
-        _draw(index, layer, str(recording))
+    for index, course in enumerate(courses):
+        _draw(index, course, str(recording))
+    if picture is not None:
+        still, longest = held["units_still_percent"], held["longest_hold_steps"]
+        line(f"\n{still:.1f} % of the units stand still in a step; the longest hold is {longest} steps")
+        line(f"picture: {picture}")
 
 
-def _follow(network: IntegerNetwork, dataset: Dataset, name: str | None) -> tuple[str, list[GateCourse]]:
-    from edge_lstm.errors import UsageError
+def _follow(network: AnyNetwork, dataset: Dataset, name: str | None) -> tuple[str, list[GateCourse]]:
     from edge_lstm.jobs import inputs
-    from edge_lstm.report.activity import course
+    from edge_lstm.jobs.following import chosen_recording, courses
 
     fitted = inputs.fitting(network, dataset)
-    chosen = next((r for r in fitted.recordings if name is None or r.name == name), None)
-    if chosen is None:
-        raise UsageError(f"no recording is called {name}; the first are {', '.join(r.name for r in fitted.recordings[:5])}")
-    return chosen.name, course(network, inputs.counts(network, fitted, chosen.samples[None]))
+    chosen = chosen_recording(fitted, name)
+    return chosen.name, courses(network, inputs.model_input(network, fitted, chosen.samples[None]))[0]
+
+
+def _draw_picture(
+    network: AnyNetwork, dataset: Dataset, name: str | None, picture: Path, part: str | None, continuous: bool, layer: int
+) -> dict[str, float]:
+    """Writes the picture; returns what it shows in numbers."""
+    from edge_lstm.errors import UsageError
+    from edge_lstm.jobs.following import follow
+    from edge_lstm.report import memory_picture
+
+    if layer > len(network.recurrent):
+        raise UsageError(f"there is no recurrent layer {layer}; the model has {len(network.recurrent)}")
+    followed = follow(network, dataset, name, _edges(part), continuous=continuous)
+    memory_picture.write(followed, picture, layer - 1)
+    held = followed.layers[layer - 1]
+    return {
+        "units_still_percent": 100 * float(1 - held.moved.mean()),
+        "steps_without_a_change_percent": 100 * float(held.still.mean()),
+        "longest_hold_steps": int(held.longest.max()),
+    }
+
+
+def _edges(part: str | None) -> tuple[float, float] | None:
+    from edge_lstm.errors import UsageError
+
+    if part is None:
+        return None
+    try:
+        first, last = (float(edge) for edge in part.split(":"))
+    except ValueError:
+        first, last = 1.0, 0.0
+    if not 0 <= first < last < float("inf"):
+        raise UsageError(f"--part {part}: expected FROM:TO, two numbers, the second one larger")
+    return first, last
 
 
 def _list(reasons: tuple[str, ...], json: bool) -> None:

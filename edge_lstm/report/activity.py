@@ -5,7 +5,8 @@ Read off the reference engine, operator by operator, so that nothing here recomp
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -29,12 +30,16 @@ class GateCourse:
     """The course of one recurrent layer over sequences.
 
     gates: name -> opening [batch, time, units] in [0, 1] (0 or 1 for a threshold gate); hard: names of the threshold gates;
-    output: [batch, time, units] integer output of the layer.
+    output: [batch, time, units] output of the layer, integers of an integer layer.
+    states: name -> [batch, time + 1, units] value before the first step and after every step, in the layer's own numbers;
+    scales: name -> real value of one unit of that state.
     """
 
     gates: dict[str, Float64Array]
     hard: tuple[str, ...]
-    output: npt.NDArray[np.int64]
+    output: npt.NDArray[np.number]
+    states: Mapping[str, npt.NDArray[np.number]] = field(default_factory=dict)
+    scales: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -96,14 +101,19 @@ def _rows_behind(layer: IntegerRecurrent, index: int) -> set[str]:
 
 def course(network: IntegerNetwork, raw: npt.NDArray[np.integer]) -> list[GateCourse]:
     """The course of every recurrent layer for int16 counts raw: [batch, samples, channels], from reset states."""
+    return course_and_features(network, raw)[0]
+
+
+def course_and_features(network: IntegerNetwork, raw: npt.NDArray[np.integer]) -> tuple[list[GateCourse], npt.NDArray[np.int64]]:
+    """The courses, and what reaches the read-out: [batch, time, features]."""
     v = reference.normalize(network.normalize, raw).astype(np.int64)
     found: list[GateCourse] = []
     for layer in network.layers:
         if isinstance(layer, IntegerReadOut):
-            break  # no recurrent layer comes behind it
+            break
         if isinstance(layer, IntegerRecurrent):
             found.append(_layer_course(layer, v))
-            v = found[-1].output
+            v = np.asarray(found[-1].output, np.int64)
         elif isinstance(layer, IntegerBidirectional):
             both = [_layer_course(layer.forward, v), _layer_course(layer.backward, v)]
             found += both
@@ -114,7 +124,7 @@ def course(network: IntegerNetwork, raw: npt.NDArray[np.integer]) -> list[GateCo
             v = reference.pool(layer, v)
         else:
             v = reference.dense(layer, v, 1)
-    return found
+    return found, v
 
 
 def _layer_course(layer: IntegerRecurrent, x: npt.NDArray[np.int64]) -> GateCourse:
@@ -122,13 +132,27 @@ def _layer_course(layer: IntegerRecurrent, x: npt.NDArray[np.int64]) -> GateCour
     state = reference.initial_state(layer, len(x))
     output = np.empty((*x.shape[:2], layer.units), np.int64)
     gates = {gate: np.empty(output.shape) for gate in operators}
+    states = {name: [value] for name, value in state.items()}
     order = range(x.shape[1])
     for t in reversed(order) if layer.reverse else order:
         state, output[:, t], values = reference.step(layer, x[:, t], state)
+        for name, value in state.items():
+            states[name].append(value)
         for gate, (operator, fully_open) in operators.items():
             gates[gate][:, t] = values[operator] / fully_open
     hard = tuple(gate for gate in operators if layer.activations[gate] == "threshold")
-    return GateCourse(gates, hard, output)
+    return GateCourse(
+        gates,
+        hard,
+        output,
+        {name: in_order(values, layer.reverse) for name, values in states.items()},
+        {s.name: s.scale for s in layer.states},
+    )
+
+
+def in_order(states: Sequence[npt.NDArray[np.number]], reverse: bool) -> npt.NDArray[np.number]:
+    """[batch, time + 1, units] from values in the order of the steps; a reversed layer's value before its first step stays first."""
+    return np.stack([states[0], *(reversed(states[1:]) if reverse else states[1:])], 1)
 
 
 def activity(layer: GateCourse) -> Activity:

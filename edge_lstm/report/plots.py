@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,7 +65,7 @@ def _figure(width: float, height: float, rows: int = 1, **options: Any) -> tuple
     return figure, axes
 
 
-def _svg(figure: Figure, description: str) -> str:
+def as_svg(figure: Figure, description: str) -> str:
     """The drawing as an <svg> element, in theme colours, as wide as its place on the page."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
@@ -79,16 +79,17 @@ def _svg(figure: Figure, description: str) -> str:
     return svg.replace("<svg ", f'<svg role="img" aria-label="{description}" ', 1)
 
 
-def _styled() -> Any:
+def styled(colours: Mapping[str, str] | None = None) -> Any:
+    """The style of all plots; colours: real colours for placeholders, where a drawing is no part of a page."""
     from matplotlib import rc_context
 
-    return rc_context(_STYLE)
+    return rc_context({key: (colours or {}).get(value, value) if isinstance(value, str) else value for key, value in _STYLE.items()})
 
 
 def accuracy_plot(accuracies: Accuracies) -> str:
     """One row a variant: a dot for each part, a bar at the mean."""
     variants = list(accuracies.variants)
-    with _styled():
+    with styled():
         figure, (axes,) = _figure(WIDTH, 0.7 + 0.42 * len(variants))
         for row, variant in enumerate(variants):
             colour = ACCENT if variant.main else OTHER
@@ -101,7 +102,7 @@ def accuracy_plot(accuracies: Accuracies) -> str:
         axes.grid(axis="y", visible=False)
         axes.set_xlabel(f"accuracy, %  (dot: one {accuracies.part}, bar: mean)")
         axes.spines["left"].set_visible(False)
-        return _svg(figure, "Accuracy of each variant, one dot for each part")
+        return as_svg(figure, "Accuracy of each variant, one dot for each part")
 
 
 def latency_plot(latencies: Latencies) -> str:
@@ -111,7 +112,7 @@ def latency_plot(latencies: Latencies) -> str:
         rows = [(row.name, timing.median, row.ours) for row in latencies.rows if (timing := getattr(row, kind)) is not None]
         if rows:
             panels.append((title, sorted(rows, key=lambda row: row[1])))
-    with _styled():
+    with styled():
         figure, axes = _figure(
             WIDTH,
             0.6 + 0.36 * sum(len(rows) + 0.9 for _, rows in panels),
@@ -122,7 +123,7 @@ def latency_plot(latencies: Latencies) -> str:
         for panel, (title, rows) in zip(axes, panels, strict=True):
             _bars(panel, title, rows)
         axes[-1].set_xlabel("median time, logarithmic")
-        return _svg(figure, "Median latency of each engine for one step and for one window")
+        return as_svg(figure, "Median latency of each engine for one step and for one window")
 
 
 def _bars(axes: Axes, title: str, rows: Sequence[tuple[str, float, bool]]) -> None:
@@ -154,10 +155,11 @@ def gate_raster(gates: Gates) -> str:
     panels.append(("output is not 0", picture.output[0] != 0))
     steps, units = panels[0][1].shape
     per_step = gates.step_seconds or 1.0
-    with _styled():
+    with styled():
         figure, axes = _figure(WIDTH, 0.6 + (0.36 + 0.03 * min(units, 48)) * len(panels), len(panels), sharex=True)
         for index, (axis, (title, filled)) in enumerate(zip(axes, panels, strict=True)):
-            axis.add_patch(PathPatch(_runs_as_path(filled, per_step), facecolor=OTHER if index == len(panels) - 1 else ACCENT, linewidth=0))
+            colour = OTHER if index == len(panels) - 1 else ACCENT
+            axis.add_patch(PathPatch(runs_as_path(filled, per_step * np.arange(steps + 1)), facecolor=colour, linewidth=0))
             axis.set_xlim(0, steps * per_step)
             axis.set_ylim(units, 0)
             axis.set_yticks([])
@@ -166,18 +168,21 @@ def gate_raster(gates: Gates) -> str:
             for side in ("left", "bottom"):
                 axis.spines[side].set_visible(True)
         axes[-1].set_xlabel("seconds" if gates.step_seconds else "steps")
-        return _svg(figure, "Open gates of every unit over the steps of one recording")
+        return as_svg(figure, "Open gates of every unit over the steps of one recording")
 
 
-def _runs_as_path(filled: npt.NDArray[np.bool_], per_step: float) -> Any:
-    """One compound path of a rectangle for every unbroken run of filled steps of a unit. filled: [steps, units]."""
+def runs_as_path(filled: npt.NDArray[np.bool_], edges: npt.NDArray[np.float64], margin: float = 0.12) -> Any:
+    """One compound path of a rectangle for every unbroken run of filled steps of a row.
+
+    filled: [steps, rows]; edges: [steps + 1] places of the steps; margin: of a row that is left free above and below.
+    """
     from matplotlib.path import Path
 
     vertices: list[tuple[float, float]] = []
     for unit, column in enumerate(filled.T):
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], column.astype(np.int8), [0]])))
-        for first, end in edges.reshape(-1, 2).tolist():
-            left, right, top, bottom = first * per_step, end * per_step, unit + 0.12, unit + 0.88
+        changes = np.flatnonzero(np.diff(np.concatenate([[0], column.astype(np.int8), [0]])))
+        for first, end in changes.reshape(-1, 2).tolist():
+            left, right, top, bottom = float(edges[first]), float(edges[end]), unit + margin, unit + 1 - margin
             vertices += [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
     codes = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY] * (len(vertices) // 5)
     return Path(np.array(vertices or [(0.0, 0.0)]), codes or [Path.MOVETO])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -141,6 +142,28 @@ def test_inspect_draws_the_gates_of_one_recording(files: Files, edge_lstm) -> No
     found = edge_lstm("inspect", files.hard_int, files.npz, "--recording", "p1-run", "--json").json
     assert f"{100 * found['activity'][0]['open']['f']:.1f}" == rows[1][2]
     assert "no recording is called p9" in edge_lstm("inspect", files.hard_int, files.npz, "--recording", "p9").error
+
+
+def test_inspect_draws_a_picture_of_float_and_integer_models(files: Files, edge_lstm, tmp_path: Path) -> None:
+    for model in (files.soft, files.hard_int):
+        picture = tmp_path / f"{model.stem}.svg"
+        came = edge_lstm("inspect", model, files.npz, "--recording", "p1-run", "--picture", picture, "--part", "0.4:2.8", "--json").json
+        assert came["picture"] == str(picture)
+        assert 0 < came["memory"]["units_still_percent"] <= 100
+        text = picture.read_text(encoding="utf-8")
+        assert "on p1-run" in text
+        assert ("i  open" in text) == (model == files.hard_int)
+    wrong = {
+        ("--picture", tmp_path / "a.gif"): ".png, .svg",
+        ("--picture", tmp_path / "a.svg", "--part", "3"): "FROM:TO",
+        ("--picture", tmp_path / "a.svg", "--layer", "2"): "no recurrent layer 2",
+        ("--part", "0:1"): "--picture",
+    }
+    for options, said in wrong.items():
+        came = edge_lstm("inspect", files.hard_int, files.npz, *options)
+        assert (came.status, said in came.error) == (2, True), options
+    assert edge_lstm("inspect", files.hard_int, "--picture", tmp_path / "a.svg").status == 2
+    nothing_half_written(tmp_path, "hard.int.svg", "soft.svg")
 
 
 def test_json_is_one_line_that_machines_can_read(files: Files, edge_lstm, tmp_path) -> None:

@@ -149,7 +149,7 @@ def test_every_section_may_be_left_out(report: content.Report, section: str) -> 
 
 def test_bars_of_the_raster_cover_what_is_open() -> None:
     filled = np.random.default_rng(1).random((20, 6)) < 0.4
-    path = plots._runs_as_path(filled, per_step=0.5)
+    path = plots.runs_as_path(filled, 0.5 * np.arange(21))
     corners = path.vertices.reshape(-1, 5, 2)
     widths = corners[:, 1, 0] - corners[:, 0, 0]
     assert widths.sum() == pytest.approx(0.5 * filled.sum())
