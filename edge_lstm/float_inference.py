@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from edge_lstm.cells.dataflow import Op
 from edge_lstm.errors import EdgeLstmError
+from edge_lstm.features import Memory, block_sums, run_features
 from edge_lstm.network import Bidirectional, Conv1d, Dense, FloatArray, Network, Pool, Preprocess, ReadOut, Recurrent
 
 Lengths = npt.NDArray[np.int64] | None
@@ -101,10 +102,12 @@ def pool(layer: Pool, x: FloatArray) -> FloatArray:
     return np.asarray(parts.mean(0) if layer.kind == "average" else parts.max(0))
 
 
-def preprocess(front: Preprocess, x: npt.NDArray[np.generic]) -> FloatArray:
+def preprocess(front: Preprocess, x: npt.NDArray[np.generic], memory: Memory | None = None) -> FloatArray:
     """(block mean - offset) * scale of x: [batch, time, channels], integer counts or floats in physical units.
 
-    Samples left over at the end, fewer than one block, are dropped, as they would be on the device.
+    With features: (feature - offset) * scale; they are computed as the integers give them, floats rounded to counts. memory: of the
+    features before the first sample, None after a reset. Samples left over at the end, fewer than one block, are dropped, as they would
+    be on the device.
     """
     counts = np.asarray(x, np.float64)
     if x.dtype.kind == "f" and front.units_per_count is not None:
@@ -112,6 +115,10 @@ def preprocess(front: Preprocess, x: npt.NDArray[np.generic]) -> FloatArray:
     blocks = counts.shape[1] // front.decimation
     if blocks == 0:
         raise EdgeLstmError(f"{counts.shape[1]} samples are fewer than one block of {front.decimation}")
+    if front.features is not None:
+        whole = np.clip(np.floor(counts + 0.5), -32768, 32767).astype(np.int64)
+        features, _ = run_features(front.features, block_sums(whole, front.decimation), memory)
+        return np.asarray((features - front.offset) * front.scale)
     means = counts[:, : blocks * front.decimation].reshape(len(counts), blocks, front.decimation, -1).mean(2)
     return np.asarray((means - front.offset) * front.scale)
 

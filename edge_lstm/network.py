@@ -16,6 +16,7 @@ import numpy.typing as npt
 from edge_lstm.cells import Activation, Cell
 from edge_lstm.cells.activations import IDENTITY
 from edge_lstm.errors import EdgeLstmError
+from edge_lstm.features import Features
 
 FloatArray = npt.NDArray[np.floating]
 READ_OUTS = ("last", "mean", "every", "final")
@@ -198,7 +199,8 @@ Layer = Recurrent | Bidirectional | Conv1d | Pool | ReadOut | Dense
 class Preprocess:
     """From sensor counts to the network's input: x = (mean of `decimation` counts - offset) * scale, per channel.
 
-    offset, scale: [channels] float64, in counts and 1 / counts.
+    With `features`: x = (feature - offset) * scale, where the features are integers, computed from the sums of `decimation` counts.
+    offset, scale: [inputs of the first layer] float64, in counts (or units of the features) and 1 / counts.
     units_per_count: [channels], physical units of one count, for callers who hold floats in physical units; None if the network
     only ever sees counts.
     """
@@ -207,6 +209,7 @@ class Preprocess:
     offset: FloatArray
     scale: FloatArray
     units_per_count: FloatArray | None = None
+    features: Features | None = None
 
 
 @dataclass(frozen=True)
@@ -230,7 +233,9 @@ class Network:
             raise EdgeLstmError("the network has no recurrent layer")
         if sum(isinstance(layer, ReadOut) for layer in self.layers) != 1:
             raise EdgeLstmError("the network needs exactly one read-out (last, mean or every step)")
-        width = self.inputs
+        width = self.step_inputs
+        if self.preprocess is not None and self.preprocess.features is not None and self.preprocess.features.count != width:
+            raise EdgeLstmError(f"the first layer expects {width} inputs but there are {self.preprocess.features.count} features")
         for index, layer in enumerate(self.layers):
             if isinstance(layer, ReadOut):
                 continue
@@ -264,6 +269,12 @@ class Network:
     @property
     def inputs(self) -> int:
         """Number of channels of the input."""
+        features = self.preprocess.features if self.preprocess is not None else None
+        return self.step_inputs if features is None else features.channels
+
+    @property
+    def step_inputs(self) -> int:
+        """Number of values that the first layer reads in a step."""
         return next(layer.inputs for layer in self.layers if not isinstance(layer, ReadOut))
 
     @property

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from edge_lstm import __version__
-from edge_lstm.fixed_point.bounds import Bound, prove_network
+from edge_lstm.fixed_point.bounds import Bound, prove_network, prove_normalize
 from edge_lstm.fixed_point.integer_network import IntegerRecurrent
 from firmware_gen.digest import sha256
+from firmware_gen.features import title
 from firmware_gen.layer_text import LayerText
 from firmware_gen.model import Model, q_format
 from firmware_gen.names import comment
@@ -108,6 +109,11 @@ def _formats(model: Model) -> list[str]:
     front = network.normalize
     rate = f"the sum of {front.decimation} int16 counts" if front.decimation > 1 else "int16 counts"
     lines = [f"x          int8   within +-127, from {rate}; units {_numbers(front.scale)}"]
+    if front.features is not None:
+        rate = f"sums of {front.decimation} int16 counts" if front.decimation > 1 else "int16 counts"
+        outputs = ", ".join(f"v{k}" for k in front.features.outputs)
+        lines = [f"x          int8   within +-127, from {outputs}; units {_numbers(front.scale)}; of the {rate}:"]
+        lines += [f"           {title(front.features, k)}" for k in range(len(front.features.ops))]
     for text in model.layers:
         for state in text.layer.states:
             kind, name = text.fields[state.name]
@@ -124,9 +130,10 @@ def _numbers(values: object) -> str:
 
 
 def _bounds(model: Model) -> list[str]:
-    lines = []
     proofs = prove_network(model.network)
-    widest = max((bound for proof in proofs for bound in proof), key=lambda bound: bound.widest)
+    front = prove_normalize(model.network.normalize) if model.features is not None else []
+    lines = [_bound_line(bound.what, bound) for bound in front]
+    widest = max((bound for proof in (front, *proofs) for bound in proof), key=lambda bound: bound.widest)
     recurrent = iter(model.layers)
     for layer, proof in zip(model.network.layers, proofs, strict=True):
         if isinstance(layer, IntegerRecurrent):

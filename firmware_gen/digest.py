@@ -22,7 +22,9 @@ def _feed(digest: hashlib._Hash, value: object) -> None:
     """Adds one value, marked with its kind and length so that no two networks give the same bytes."""
     if is_dataclass(value) and not isinstance(value, type):
         digest.update(f"<{type(value).__name__}".encode())
-        _feed(digest, {f.name: getattr(value, f.name) for f in fields(value)})
+        # Without features a front end keeps the fingerprint that it had before there were any.
+        given = {f.name: getattr(value, f.name) for f in fields(value)}
+        _feed(digest, {name: part for name, part in given.items() if name != "features" or part is not None})
     elif isinstance(value, Mapping):
         digest.update(f"{{{len(value)}".encode())
         for key in sorted(value):

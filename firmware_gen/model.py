@@ -20,6 +20,7 @@ from edge_lstm.fixed_point.integer_network import (
 )
 from firmware_gen.activity import LayerActivity
 from firmware_gen.choice import choose
+from firmware_gen.features import FeaturesText, features_text
 from firmware_gen.feed_forward import FeedForward, FeedForwardText, feed_forward_text
 from firmware_gen.layer_text import LayerText
 from firmware_gen.layers import layer_text
@@ -28,7 +29,8 @@ from firmware_gen.tables import BYTES, Tables, signed_type, unsigned_type
 
 FUNCTIONS = (
     "reset", "normalize", "push", "step", "ready", "class", "class_name", "scores", "state", "round", "clip", "dot", "dot_sum", "rescale",
-    "curve", "recurrent", "shift_is_arithmetic", "column", "weight", "list", "list_changes", "end_list",
+    "curve", "recurrent", "shift_is_arithmetic", "column", "weight", "list", "list_changes", "end_list", "features", "compand",
+    "magnitude", "longer",
     "excess", "excess_of_list", "add_columns", "add_all", "gather", "dot_listed", "dot_values",
 )  # fmt: skip
 
@@ -77,7 +79,8 @@ class Model:
 
     prefix: starts all names; stages: the layers before the read-out, in order; normalize: part -> table; due: number of steps after
     which a decision is due; output: what the read-out sees of unit u, an expression of the state; output_field: the int8 field that holds
-    it as it is, None if it takes an expression; output_length, outputs: its number of units, as C text and as a number.
+    it as it is, None if it takes an expression; output_length, outputs: its number of units, as C text and as a number; features: of the
+    front end, None where it takes the block sums as they are.
     """
 
     network: IntegerNetwork
@@ -92,6 +95,7 @@ class Model:
     output_field: str | None
     output_length: str
     outputs: int
+    features: FeaturesText | None = None
 
     @property
     def layers(self) -> tuple[LayerText, ...]:
@@ -121,7 +125,9 @@ class Model:
         passed = sum(stage.units for stage in self.stages[:-1] if isinstance(stage, FeedForwardText) or stage.output_field is None)
         scores = 4 * self.network.outputs + sum(d.layer.outputs for d in self.dense[:-1])
         scores += self.outputs if not self.mean and self.output_field is None else 0
-        return max(self.network.inputs + passed + max(layers), scores)
+        front = self.network.normalize.outputs
+        featuring = 0 if self.features is None else front + 4 * front + self.features.local_bytes
+        return max(front + passed + max(layers), featuring, scores)
 
     @property
     def step_multiplies(self) -> int:
@@ -149,22 +155,27 @@ def build(
     before, dense, mean = _in_order(network)
     name = prefix_of(network.name, prefix)
     tables = Tables(name, {f"{name}_{function}" for function in FUNCTIONS})
-    normalize = _normalize(network, tables)
+    normalize, front = _normalize(network, tables), network.normalize
+    features = None
+    if front.features is not None:
+        features = features_text(front.features, name, "sums" if front.decimation > 1 else "raw", tables)
     sum_type = signed_type(-127 * network.read_out.window, 127 * network.read_out.window) if mean else None
     measured = iter(activity if activity is not None else [None] * len(network.recurrent))
     choices = {k: choose(r, strategy, target, next(measured)) for k, r in enumerate(before) if isinstance(r, IntegerRecurrent)}
+    alone = len(before) == 1 and features is None  # else the layer's inputs are not those of the model
     stages = tuple(
-        layer_text(layer, tables, "" if len(before) == 1 else f"layer{k + 1}_", choices[k], sum_type if layer is before[-1] else None)
+        layer_text(layer, tables, "" if alone else f"layer{k + 1}_", choices[k], sum_type if layer is before[-1] else None)
         if isinstance(layer, IntegerRecurrent)
         else feed_forward_text(layer, k + 1, tables)
         for k, layer in enumerate(before)
     )  # fmt: skip
     dense_texts = tuple(_dense(layer, k, k == len(dense) - 1, tables) for k, layer in enumerate(dense))
     due, last = max(network.read_out.window, 1), stages[-1]
-    fields = _fields(network, name, stages, tables, due, mean)
+    fields = _fields(network, name, stages, tables, due, mean, features)
     output, output_field = (last.output, last.output_field) if isinstance(last, LayerText) else ("state->output[u]", "output")
     return Model(
-        network, name, tables, stages, dense_texts, fields, normalize, due, output, output_field, stage_length(name, last), last.units
+        network, name, tables, stages, dense_texts, fields, normalize, due, output, output_field, stage_length(name, last), last.units,
+        features,
     )  # fmt: skip
 
 
@@ -189,11 +200,14 @@ def _in_order(network: IntegerNetwork) -> tuple[list[IntegerRecurrent | FeedForw
 
 def _normalize(network: IntegerNetwork, tables: Tables) -> dict[str, str]:
     front = network.normalize
-    what = f"sum of {front.decimation} counts" if front.decimation > 1 else "count"
+    what = f"sum of {front.decimation} counts of a channel" if front.decimation > 1 else "count of a channel"
+    shape = "[inputs]"
+    if front.features is not None:
+        what, shape = "feature", "[features]"
     parts = {
-        "offset": (front.offset, f"[inputs] subtracted from the {what} of a channel"),
-        "limit": (front.limit, "[inputs] clamp before the multiplication"),
-        "multiplier": (front.multiplier, f"[inputs] factor * 2^{front.shift}"),
+        "offset": (front.offset, f"{shape} subtracted from the {what}"),
+        "limit": (front.limit, f"{shape} clamp before the multiplication"),
+        "multiplier": (front.multiplier, f"{shape} factor * 2^{front.shift}"),
     }
     return {part: tables.add((f"input_{part}",), values, comment) for part, (values, comment) in parts.items()}
 
@@ -216,7 +230,7 @@ def stage_length(prefix: str, stage: Stage) -> str:
 
 
 def _fields(
-    network: IntegerNetwork, prefix: str, stages: tuple[Stage, ...], tables: Tables, due: int, mean: bool
+    network: IntegerNetwork, prefix: str, stages: tuple[Stage, ...], tables: Tables, due: int, mean: bool, features: FeaturesText | None
 ) -> tuple[Field, ...]:  # fmt: skip
     upper, front, last = prefix.upper(), network.normalize, stages[-1]
     fields: list[Field] = []
@@ -231,6 +245,9 @@ def _fields(
     if front.decimation > 1:
         fields.append(Field("int32_t", "block", (front.inputs,), (f"{upper}_INPUTS",), "sums of the counts of the block being gathered"))
         fields.append(Field(unsigned_type(front.decimation), "samples", (), (), "samples in the block so far"))
+    if features is not None and features.memories:
+        fields += [Field("int32_t", memory, (width,), (str(width),), meaning) for memory, width, meaning in features.memories]
+        fields.append(Field("uint8_t", "started", (), (), "whether there was a step since the reset"))
     fields.append(Field(unsigned_type(due), "steps", (), (), f"steps since the reset, at most {due}"))
     return tuple(sorted(fields, key=lambda field: -BYTES[field.type]))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from edge_lstm.engine.feature_kernel import FeatureTables
 from edge_lstm.engine.kernel_cache import kernels
 from edge_lstm.fixed_point.integer_network import Normalize
 from edge_lstm.fixed_point.operators import half
@@ -27,11 +28,14 @@ SIGNATURE = "void(int16[:, :, ::1], int8[:, :, ::1], int64, int64[::1], int64[::
 
 
 def normalize(front: Normalize, raw: npt.NDArray[np.int16]) -> npt.NDArray[np.int8]:
-    """x: int8 [batch, blocks, channels] from counts raw: [batch, samples, channels], checked; an unfinished last block is dropped."""
+    """x: int8 [batch, blocks, outputs] from counts raw: [batch, samples, channels], checked; an unfinished last block is dropped."""
     counts = np.ascontiguousarray(raw)
     if not counts.flags.writeable:
         counts = counts.copy()
-    x = np.empty((len(raw), raw.shape[1] // front.decimation, raw.shape[2]), np.int8)
+    x = np.empty((len(raw), raw.shape[1] // front.decimation, front.outputs), np.int8)
+    if front.features is not None:
+        FeatureTables(front, front.features).whole(counts, x)
+        return x
     offset, limit, multiplier = (values.astype(np.int64) for values in (front.offset, front.limit, front.multiplier))
     kernel = kernels(_SOURCE, {"normalize": SIGNATURE})["normalize"]
     kernel(counts, x, front.decimation, offset, limit, multiplier, front.shift, half(front.shift))

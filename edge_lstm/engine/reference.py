@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_lstm.errors import EdgeLstmError
+from edge_lstm.features import Memory, block_sums, run_features
 from edge_lstm.fixed_point.integer_network import (
     IntegerBidirectional,
     IntegerConv1d,
@@ -27,12 +28,15 @@ from edge_lstm.fixed_point.operators import VALUE, rescale, round_shift
 Int64Array = npt.NDArray[np.int64]
 
 
-def normalize(front: Normalize, raw: npt.NDArray[np.integer]) -> npt.NDArray[np.int8]:
-    """x: int8 [..., blocks, channels] from counts raw: [..., samples, channels]; an unfinished last block is dropped."""
-    blocks = raw.shape[-2] // front.decimation
-    whole = raw[..., : blocks * front.decimation, :].astype(np.int64)
-    sums = whole.reshape(*raw.shape[:-2], blocks, front.decimation, raw.shape[-1]).sum(-2)
-    return np.clip(rescale(sums - front.offset, front.limit, front.multiplier, front.shift), -127, 127).astype(np.int8)
+def normalize(front: Normalize, raw: npt.NDArray[np.integer], memory: Memory | None = None) -> npt.NDArray[np.int8]:
+    """x: int8 [..., blocks, outputs] from counts raw: [..., samples, channels]; an unfinished last block is dropped.
+
+    memory: of the features before the first sample (see `features.run_features`), None after a reset.
+    """
+    values = block_sums(raw, front.decimation)
+    if front.features is not None:
+        values, _ = run_features(front.features, values, memory)
+    return np.clip(rescale(values - front.offset, front.limit, front.multiplier, front.shift), -127, 127).astype(np.int8)
 
 
 def initial_state(layer: IntegerRecurrent, batch: int) -> dict[str, Int64Array]:

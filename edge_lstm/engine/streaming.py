@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from edge_lstm.engine import reference
 from edge_lstm.engine.around import Stepped
+from edge_lstm.engine.feature_kernel import FeatureStream, FeatureTables
 from edge_lstm.engine.layout import STREAM_MODEL, STREAM_STEPS
 from edge_lstm.engine.packing import aligned
 from edge_lstm.engine.prepared import Prepared
@@ -61,9 +62,9 @@ class Record:
 class Stream:
     """The state of one sequence of `network`. A stream may be used by one thread at a time.
 
-    step(x): one step for int8 x: [channels], normalized already; True when a step reached the read-out, False when none was due, or when
-    the window of a mean is full (then nothing changes until `reset`). push(raw): one sample of int16 counts raw: [channels]; True when
-    it completed a block and a step was made. Both raise EdgeLstmError for another type or shape.
+    step(x): one step for int8 x: [inputs of the first layer], normalized already; True when a step reached the read-out, False when none
+    was due, or when the window of a mean is full (then nothing changes until `reset`). push(raw): one sample of int16 counts raw:
+    [channels]; True when it completed a block and a step was made. Both raise EdgeLstmError for another type or shape.
 
     kernel: name of a kernel instead of the machine's fastest. Raises EdgeLstmError for a network that needs the end of the sequence.
     """
@@ -87,7 +88,7 @@ class Stream:
         last = links.pop()
         assert isinstance(last, Record)
         self._last: Record = last
-        self._chain = _Chain(network, links, last) if links else None
+        self._chain = _Chain(network, links, last) if links or network.normalize.features is not None else None
         if self._chain is None:
             self.step = _on_first_use(self, "step", np.int8)
             self.push = _on_first_use(self, "push", np.int16)
@@ -102,8 +103,9 @@ class Stream:
 
     def run(self, x: npt.NDArray[np.int8]) -> int:
         """All steps of int8 x: [time, channels] in one call; returns how many reached the read-out."""
-        if not (isinstance(x, np.ndarray) and x.dtype == np.int8 and x.ndim == 2 and x.shape[1] == self.network.inputs):
-            raise EdgeLstmError(f"inputs have {_what(x)}, expected int8 of shape [time, {self.network.inputs}]")
+        width = self.network.normalize.outputs
+        if not (isinstance(x, np.ndarray) and x.dtype == np.int8 and x.ndim == 2 and x.shape[1] == width):
+            raise EdgeLstmError(f"inputs have {_what(x)}, expected int8 of shape [time, {width}]")
         if self._chain is not None:
             return sum(map(self._chain.step, x))
         if not (x.flags.c_contiguous and x.flags.writeable):
@@ -140,20 +142,27 @@ class Stream:
 
 
 class _Chain:
-    """Layers that are fed through to the last stack, step by step."""
+    """Features and layers that are fed through to the last stack, step by step."""
 
     def __init__(self, network: IntegerNetwork, links: list[Record | Stepped], last: Record):
         self.front, self.links, self.last = network.normalize, links, last
         self.records = [link for link in links if isinstance(link, Record)]
         self.block: list[npt.NDArray[np.int16]] = []
+        features = self.front.features
+        self.features = None if features is None else FeatureStream(FeatureTables(self.front, features))
 
     def reset(self) -> None:
         for link in self.links:
             link.reset()
         self.block = []
+        if self.features is not None:
+            self.features.reset()
 
     def step(self, x: npt.NDArray[Any]) -> bool:
-        v = _vector(x, np.int8, self.front.inputs, "step")
+        return self.feed(_vector(x, np.int8, self.front.outputs, "step"))
+
+    def feed(self, v: npt.NDArray[Any]) -> bool:
+        """One step for int8 v: [outputs of the front end], which the caller has checked."""
         for link in self.links:
             if isinstance(link, Record):
                 link.step(v)
@@ -166,6 +175,8 @@ class _Chain:
         return self.last.step(v)
 
     def push(self, raw: npt.NDArray[Any]) -> bool:
+        if self.features is not None:
+            return self.features.push(_vector(raw, np.int16, self.front.inputs, "push")) and self.feed(self.features.x)
         self.block.append(_vector(raw, np.int16, self.front.inputs, "push"))
         if len(self.block) < self.front.decimation:
             return False

@@ -41,7 +41,7 @@ def run_normalized(
     x = np.asarray(x)
     if x.ndim == 3 and len(x):
         reference.check_steps(network, x.shape[1])
-    _check(x, network.inputs, np.dtype(np.int8), "inputs", "time")
+    _check(x, network.normalize.outputs, np.dtype(np.int8), "inputs", "time")
     stages = prepare(network, kernel)
     v: npt.NDArray[np.integer] = x
     traces: States = []

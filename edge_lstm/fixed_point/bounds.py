@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_lstm.errors import EdgeLstmError
+from edge_lstm.features import prove_features
 from edge_lstm.fixed_point.integer_network import (
     IntegerBidirectional,
     IntegerConv1d,
@@ -114,9 +115,15 @@ def prove(layer: IntegerRecurrent) -> list[Bound]:
 
 
 def prove_normalize(front: Normalize) -> list[Bound]:
-    """The bounds of the front end: the block sum less its offset, for any counts, and the product of the rescaling."""
-    reach = 32768 * front.decimation + np.abs(front.offset.astype(np.int64))
-    return [_bound("block sum", (-reach, reach), (-reach, reach)), _prove_rescaling("input", front)]
+    """The bounds of the front end: the block sum or feature less its offset, for any counts, and the product of the rescaling."""
+    offset = front.offset.astype(np.int64)
+    if front.features is None:
+        reach = 32768 * front.decimation + np.abs(offset)
+        return [_bound("block sum", (-reach, reach), (-reach, reach)), _prove_rescaling("input", front)]
+    found, (low, high) = prove_features(front.features, front.decimation)
+    bounds = [Bound(f"feature {one.what}", one.low, one.high, one.widest) for one in found]
+    centred = low - offset, high - offset
+    return [*bounds, _bound("feature less its offset", centred, centred), _prove_rescaling("input", front)]
 
 
 def _prove_rescaling(what: str, layer: Normalize | IntegerDense | IntegerConv1d) -> Bound:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from edge_lstm.features import Features
+
 Int8Array = npt.NDArray[np.int8]
 Int16Array = npt.NDArray[np.int16]
 Int32Array = npt.NDArray[np.int32]
@@ -237,10 +239,11 @@ IntegerLayer = IntegerRecurrent | IntegerBidirectional | IntegerConv1d | Integer
 
 @dataclass(frozen=True)
 class Normalize:
-    """From raw sensor counts to x: x = clip((clip(S - offset, -limit, limit) * multiplier + half) >> shift, -127, 127).
+    """From raw sensor counts to x: x = clip((clip(F - offset, -limit, limit) * multiplier + half) >> shift, -127, 127).
 
-    S: int32 sum of `decimation` consecutive int16 counts of the channel; half = 2^(shift-1). offset, limit, multiplier: int32 [channels].
-    scale: [channels] float64, the real value (in the float network's input unit) of one unit of x.
+    F: features of the sums S of `decimation` consecutive int16 counts of each channel, or S itself without `features`; half = 2^(shift-1).
+    offset, limit, multiplier: int32 [outputs], one each for every value of x; outputs = channels without `features`.
+    scale: [outputs] float64, the real value (in the float network's input unit) of one unit of x.
     units_per_count: [channels] float64: physical units of one count, used on the host only, to turn floats into counts.
     """
 
@@ -251,9 +254,16 @@ class Normalize:
     shift: int
     scale: Float64Array
     units_per_count: Float64Array
+    features: Features | None = None
 
     @property
     def inputs(self) -> int:
+        """Number of sensor channels."""
+        return int(self.offset.shape[0]) if self.features is None else self.features.channels
+
+    @property
+    def outputs(self) -> int:
+        """Number of values of x."""
         return int(self.offset.shape[0])
 
 
@@ -274,6 +284,7 @@ class IntegerNetwork:
 
     @property
     def inputs(self) -> int:
+        """Number of sensor channels; the first layer reads `normalize.outputs` values."""
         return self.normalize.inputs
 
     @property

@@ -163,25 +163,26 @@ def _layers(network: Network, normalize: Normalize, ranges: Ranges, options: Opt
 
 
 def normalization(network: Network, seen: Float64Array) -> Normalize:
-    """The integer front end: x = (block sum - decimation * offset) * gain, as int8.
+    """The integer front end: x = (block sum - decimation * offset) * gain, or (feature - offset) * gain, as int8.
 
     With a `Preprocess` the input is standardized and clipped at +-INPUT_RANGE. Without one, the network's inputs are floats of its own:
     x spans the largest value that calibration saw, and one unit of x is COUNTS_PER_UNIT counts.
     """
-    channels = network.inputs
+    channels = network.step_inputs
     if network.preprocess is not None:
         front = network.preprocess
         scale = np.full(channels, INPUT_RANGE / INT8)
-        units = np.ones(channels) if front.units_per_count is None else np.asarray(front.units_per_count, np.float64)
+        units = np.ones(network.inputs) if front.units_per_count is None else np.asarray(front.units_per_count, np.float64)
     else:
         scale = np.maximum(seen, 2.0**-20) / INT8
         units = scale / COUNTS_PER_UNIT
         front = Preprocess(1, np.zeros(channels), units)
-    gain = np.asarray(front.scale, np.float64) / scale / front.decimation  # units of x per unit of the block sum
+    summed = 1 if front.features is not None else front.decimation  # features are in units of the block sum, other offsets of its mean
+    gain = np.asarray(front.scale, np.float64) / scale / summed  # units of x per unit of the block sum or feature
     if not (np.isfinite(gain).all() and (gain > 0).all()):
         raise EdgeLstmError("the preprocessing scale must be positive and finite for every channel")
     limit, multiplier, shift = rescaling(gain, INT8)
-    offset = np.floor(np.asarray(front.offset, np.float64) * front.decimation + 0.5)
+    offset = np.floor(np.asarray(front.offset, np.float64) * summed + 0.5)
     if np.abs(offset).max() + 32768 * front.decimation >= 2**31:
         raise EdgeLstmError("decimation and offset are too large: the block sum would leave 32 bits")
-    return Normalize(front.decimation, offset.astype(np.int32), limit, multiplier, shift, scale, units)
+    return Normalize(front.decimation, offset.astype(np.int32), limit, multiplier, shift, scale, units, front.features)

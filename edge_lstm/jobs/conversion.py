@@ -120,6 +120,8 @@ def _convert_without_data(network: Network, changed: Network, finetune: bool) ->
         raise UsageError("fine-tuning needs recordings with labels: give them by --calibration")
     if network.preprocess is None:
         raise UsageError("the range of this network's inputs is not known: give recordings by --calibration")
+    if network.preprocess.features is not None:
+        raise UsageError("the features of this network need real signals to find its formats: give recordings by --calibration")
     rng = np.random.default_rng(0)
     front = network.preprocess
     steps = network.window or STANDARD_STEPS

@@ -32,7 +32,11 @@ def random_counts(network: IntegerNetwork, sequences: int, steps: int, seed: int
     rng = np.random.default_rng(seed)
     front = network.normalize
     shape = (sequences - sequences // 2, steps * front.decimation, front.inputs)
-    plausible = rng.normal(0, 50, shape) / _gain(front) + front.offset / front.decimation
+    if front.features is None:
+        plausible = rng.normal(0, 50, shape) / _gain(front) + front.offset / front.decimation
+    else:  # of all sizes, around a level of their own
+        each = shape[0], 1, shape[2]
+        plausible = rng.normal(0, 1, shape) * 10 ** rng.uniform(0, 4.5, each) + rng.normal(0, 3000, each)
     extremes = rng.choice(np.array([-32768, 32767, 0, 1, -1], np.int16), (sequences // 2, *shape[1:]))
     return np.concatenate([np.clip(np.round(plausible), -32768, 32767).astype(np.int16), extremes])
 

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_lstm.errors import EdgeLstmError
+from edge_lstm.features import check_features, prove_features
 from edge_lstm.fixed_point.integer_network import (
     IntegerBidirectional,
     IntegerConv1d,
@@ -34,7 +35,7 @@ def check(network: IntegerNetwork) -> None:
     read_outs = [layer for layer in network.layers if isinstance(layer, IntegerReadOut)]
     _need(len(read_outs) == 1, f"the model has {len(read_outs)} read-outs, expected one")
     _need(bool(network.recurrent), "the model has no recurrent layer")
-    width = network.normalize.inputs
+    width = network.normalize.outputs
     seen_read_out = False
     for index, layer in enumerate(network.layers):
         where = f"layer {index}"
@@ -92,12 +93,19 @@ def _check_requantizing(where: str, limit: npt.NDArray[np.int32], multiplier: np
 def _check_normalize(front: Normalize) -> None:
     where, channels = "normalize", front.inputs
     _need(front.decimation >= 1 and channels >= 1, f"{where}: decimation {front.decimation} of {channels} channels")
-    _check_lengths(where, channels, limit=front.limit, multiplier=front.multiplier)
-    _check_lengths(where, channels, scale=front.scale, units_per_count=front.units_per_count)
+    outputs = front.outputs
+    if front.features is not None:
+        check_features(front.features)
+        _need(front.features.count == outputs, f"{where}: {front.features.count} features but {outputs} offsets")
+    _check_lengths(where, outputs, limit=front.limit, multiplier=front.multiplier, scale=front.scale)
+    _check_lengths(where, channels, units_per_count=front.units_per_count)
     _check_requantizing(where, front.limit, front.multiplier, front.shift)
     _check_positive(where, scale=front.scale, units_per_count=front.units_per_count)
-    widest = int(np.abs(front.offset.astype(np.int64)).max()) + 32768 * front.decimation
-    _need(widest < 2**31, f"{where}: the block sum less its offset reaches {widest}, beyond 32 bits")
+    reach = 32768 * front.decimation
+    if front.features is not None:
+        reach = int(np.abs(prove_features(front.features, front.decimation)[1]).max())
+    widest = int(np.abs(front.offset.astype(np.int64)).max()) + reach
+    _need(widest < 2**31, f"{where}: the block sum or feature less its offset reaches {widest}, beyond 32 bits")
 
 
 def _check_weighted(layer: IntegerDense | IntegerConv1d, where: str) -> None:

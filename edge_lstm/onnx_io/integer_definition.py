@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from edge_lstm.fixed_point.integer_network import IntegerConv1d, IntegerDense, IntegerNetwork, IntegerPool, IntegerReadOut, Normalize
+from edge_lstm.onnx_io.features import features_definition
 from edge_lstm.onnx_io.integer_arrays import Layer
 
 
 def definition(layer: Layer) -> dict[str, Any]:
     """What `integer_read` needs beside the arrays of `integer_arrays`."""
     if isinstance(layer, Normalize):
-        return {"decimation": layer.decimation, "shift": layer.shift}
+        found: dict[str, Any] = {"decimation": layer.decimation, "shift": layer.shift}
+        return found if layer.features is None else {**found, "features": features_definition(layer.features)}
     if isinstance(layer, IntegerReadOut):
         return {"kind": layer.kind, "window": layer.window}
     if isinstance(layer, IntegerDense):

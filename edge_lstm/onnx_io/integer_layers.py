@@ -14,20 +14,24 @@ from edge_lstm.fixed_point.integer_network import IntegerConv1d, IntegerDense, I
 from edge_lstm.fixed_point.operators import half
 from edge_lstm.onnx_io import integer_arrays
 from edge_lstm.onnx_io.body import Body
+from edge_lstm.onnx_io.features import write_features
 from edge_lstm.onnx_io.integer_operators import clamp_to, dot, integer, shift_right, unsigned, unsigned_weights
 
 READ_OUT_FUNCTIONS = {"last": "LastStep", "mean": "RunningSum", "every": "EveryStep", "final": "FinalStates"}
 
 
 def normalize(front: Normalize, name: str) -> onnx.FunctionProto:
-    """int16 counts [batch, samples, channels] -> int8 x [batch, samples // decimation, channels]; left-over samples are dropped."""
+    """int16 counts [batch, samples, channels] -> int8 x [batch, samples // decimation, outputs]; left-over samples are dropped."""
     body = Body()
     wide = body.emit("Cast", "raw", to=TensorProto.INT32)
     if front.decimation > 1:
         wide = body.emit("ReduceSum", body.blocks("raw", wide, front.decimation), body.constant([2], np.int64), keepdims=0)
+    doc = "x = clip((clip(sum of decimation counts - offset, -limit, limit) * multiplier + half) >> shift, -127, 127)"
+    if front.features is not None:
+        wide = write_features(body, front.features, wide, front.decimation)
+        doc = doc.replace("sum of decimation counts", "features of the sums of decimation counts")
     scaled = _rescaled(body, body.emit("Sub", wide, "offset"), front.limit, front.multiplier, front.shift)
     body.rename(_narrow(body, scaled, -127, 127), "x")
-    doc = "x = clip((clip(sum of decimation counts - offset, -limit, limit) * multiplier + half) >> shift, -127, 127)"
     return body.function(name, ["raw", *integer_arrays.inputs(front)], ["x"], integer_arrays.ATTRIBUTES["Normalize"], doc)
 
 

@@ -27,6 +27,7 @@ from edge_lstm.fixed_point.integer_network import (
 )
 from edge_lstm.onnx_io import integer_arrays
 from edge_lstm.onnx_io.body import DOMAIN
+from edge_lstm.onnx_io.features import read_features
 from edge_lstm.onnx_io.integer_check import check
 from edge_lstm.onnx_io.integer_layers import READ_OUT_FUNCTIONS
 from edge_lstm.onnx_io.own_format import DEFINITION, Fields, metadata, to_array
@@ -97,7 +98,7 @@ def _normalize(node: _Node) -> Normalize:
     fields = node.fields
     offset, limit, multiplier = (node.array(name, np.int32, 1) for name in ("offset", "limit", "multiplier"))
     scale, units = node.tensor("scale", 1), node.tensor("units_per_count", 1)
-    return Normalize(fields.integer("decimation"), offset, limit, multiplier, fields.integer("shift"), scale, units)
+    return Normalize(fields.integer("decimation"), offset, limit, multiplier, fields.integer("shift"), scale, units, read_features(fields))
 
 
 def _layers(nodes: list[_Node]) -> tuple[IntegerLayer, ...]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from edge_lstm.cells import Activation
 from edge_lstm.network import Bidirectional, Conv1d, Dense, Layer, Network, Pool, ReadOut, Recurrent
+from edge_lstm.onnx_io.features import features_definition
 from edge_lstm.onnx_io.network_activations import FloatType
 from edge_lstm.onnx_io.network_layers import standard_form
 
@@ -28,7 +29,9 @@ def definition(network: Network, dtype: FloatType) -> dict[str, Any]:
     }
     if network.preprocess is not None:
         units = network.preprocess.units_per_count
-        given = {} if units is None else {"units_per_count": np.asarray(units, np.float64).tolist()}
+        given: dict[str, Any] = {} if units is None else {"units_per_count": np.asarray(units, np.float64).tolist()}
+        if network.preprocess.features is not None:
+            given["features"] = features_definition(network.preprocess.features)
         found["preprocess"] = {"decimation": network.preprocess.decimation, **given}
     return found
 

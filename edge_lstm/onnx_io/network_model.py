@@ -15,9 +15,11 @@ from onnx import TensorProto, helper
 
 from edge_lstm import files
 from edge_lstm.errors import EdgeLstmError
+from edge_lstm.features import Features
 from edge_lstm.network import Bidirectional, Conv1d, Dense, Layer, Network, Preprocess, ReadOut, Recurrent
 from edge_lstm.onnx_io import network_function
-from edge_lstm.onnx_io.body import DOMAIN, DOMAIN_VERSION, IR_VERSION, OPSET
+from edge_lstm.onnx_io.body import DOMAIN, DOMAIN_VERSION, IR_VERSION, OPSET, Body
+from edge_lstm.onnx_io.features import write_features
 from edge_lstm.onnx_io.network_activations import ONNX_TYPE, FloatType, float_type
 from edge_lstm.onnx_io.network_definition import definition
 from edge_lstm.onnx_io.network_layers import FloatGraph, add_layer
@@ -78,14 +80,26 @@ def _columns_in_reverse(layer: Layer) -> int:
 
 
 def _preprocess(graph: FloatGraph, front: Preprocess) -> str:
-    """(block mean - offset) * scale in float64, as float inference does, then in the type of the weights."""
+    """(block mean or feature - offset) * scale in float64, as float inference does, then in the type of the weights."""
     body = graph.body
     wide = body.emit("Cast", "counts", to=TensorProto.DOUBLE)
-    if front.decimation > 1:
+    if front.features is not None:
+        wide = body.emit("Cast", _features(body, front, front.features, wide), to=TensorProto.DOUBLE)
+    elif front.decimation > 1:
         wide = body.emit("ReduceMean", body.blocks("counts", wide, front.decimation), body.constant([2], np.int64), keepdims=0)
     centred = body.emit("Sub", wide, graph.constant("preprocess.offset", front.offset, np.float64))
     scaled = body.emit("Mul", centred, graph.constant("preprocess.scale", front.scale, np.float64))
     return body.emit("Cast", scaled, to=ONNX_TYPE[graph.dtype])
+
+
+def _features(body: Body, front: Preprocess, features: Features, counts: str) -> str:
+    """The integer features, int32, of counts that are rounded first."""
+    rounded = body.emit("Floor", body.emit("Add", counts, body.constant(0.5, np.float64)))
+    inside = body.emit("Clip", rounded, *(body.constant(edge, np.float64) for edge in (-32768, 32767)))
+    wide = body.emit("Cast", inside, to=TensorProto.INT32)
+    if front.decimation > 1:
+        wide = body.emit("ReduceSum", body.blocks("counts", wide, front.decimation), body.constant([2], np.int64), keepdims=0)
+    return write_features(body, features, wide, front.decimation)
 
 
 def _finish(network: Network, graph: FloatGraph, shape: list[str]) -> onnx.ModelProto:

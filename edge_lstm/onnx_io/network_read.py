@@ -11,9 +11,11 @@ import onnx
 from edge_lstm import cells
 from edge_lstm.cells import Activation, Cell
 from edge_lstm.errors import EdgeLstmError
+from edge_lstm.features import prove_features
 from edge_lstm.network import Bidirectional, Conv1d, Dense, Layer, Network, Pool, Preprocess, ReadOut, Recurrent, RowWeights
 from edge_lstm.onnx_io import integer_arrays as names
 from edge_lstm.onnx_io.body import DOMAIN
+from edge_lstm.onnx_io.features import read_features
 from edge_lstm.onnx_io.network_standard import FORMS, Form, unstack
 from edge_lstm.onnx_io.own_format import DEFINITION, Fields, metadata, to_array
 
@@ -52,9 +54,13 @@ def _preprocess(fields: Fields, initializers: Mapping[str, onnx.TensorProto]) ->
     units = np.asarray(fields.numbers("units_per_count"), np.float64) if fields.has("units_per_count") else None
     offset, scale = (_array(initializers, f"preprocess.{name}", 1) for name in ("offset", "scale"))
     decimation = fields.integer("decimation")
-    if decimation < 1 or offset.shape != scale.shape or (units is not None and units.shape != scale.shape):
+    features = read_features(fields)
+    count, channels = offset.shape if features is None else (features.count,), (features.channels if features is not None else len(offset),)
+    if decimation < 1 or not offset.shape == scale.shape == count or (units is not None and units.shape != channels):
         raise EdgeLstmError(f"{fields.where}: decimation {decimation} or the number of channels is wrong; the file was edited")
-    return Preprocess(decimation, offset, scale, units)
+    if features is not None:
+        prove_features(features, decimation)
+    return Preprocess(decimation, offset, scale, units, features)
 
 
 def _activation(fields: Fields) -> Activation:

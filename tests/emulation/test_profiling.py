@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from random_features import random_featured
 from random_networks import random_counts, random_deep, random_integer
 
 from edge_lstm.errors import EdgeLstmError, UsageError
@@ -38,6 +39,7 @@ def networks() -> list[tuple[str, IntegerNetwork, np.ndarray]]:
         ("lstm with peepholes, mixed gates", random_integer(rng, "lstm_peephole", 4, 8, "mixed", read_out="mean", cell_bits=32)),
     ]
     deep = random_deep(rng, "lstm", "threshold", "last")
+    made.append(("features in front", random_featured(rng, read_out="mean")))
     made.append(("convolution, pooling, lstm", quantize(deep, rng.normal(0, 1, (6, 24, deep.inputs)))))
     return [(what, net, random_counts(rng, net, 2, 14, extremes=k % 2 == 1)) for k, (what, net) in enumerate(made)]
 
