@@ -43,7 +43,8 @@ THUMB_2 = Instructions(18, 20, 25, 5, 7, 9, 6, 9)
 TARGETS: Mapping[str, Instructions] = {
     "cortex-m0plus": Instructions(28, 29, 50, 8, 9, 12, 9, 11),
     "cortex-m3": THUMB_2, "cortex-m4": HALF_WORDS, "cortex-m4f": HALF_WORDS, "cortex-m7": HALF_WORDS, "cortex-m33": HALF_WORDS,
-    "rv32imc": Instructions(25, 28, 20, 6, 7, 10, 7, 9),
+    "cortex-m55": HALF_WORDS,
+    "rv32imc": Instructions(25, 28, 20, 6, 7, 10, 7, 9), "atmega328p": Instructions(84, 92, 200, 15, 22, 30, 20, 28),
 }  # fmt: skip
 
 

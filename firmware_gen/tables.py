@@ -28,7 +28,7 @@ def unsigned_type(high: int) -> str:
 @dataclass(frozen=True)
 class Table:
     """One `static const` array. comment: what it holds, with its shape; columns: its last axis goes through the macro that stores 8 weights
-    as the target wants them, and `prefix` starts the names of that macro and of its type."""
+    as the target wants them; prefix: starts the names of that macro and its type, and of the word for flash; empty: it lies in RAM."""
 
     name: str
     type: str
@@ -46,7 +46,11 @@ class Table:
         if self.columns:
             return self._declaration_of_columns()
         shape = "".join(f"[{n}]" for n in self.values.shape)
-        return f"static const {self.type} {self.name}{shape} = {braces(self.values)};"
+        return f"static const {self._flash}{self.type} {self.name}{shape} = {braces(self.values)};"
+
+    @property
+    def _flash(self) -> str:
+        return f"{self.prefix.upper()}_FLASH " if self.prefix else ""
 
     def _declaration_of_columns(self) -> str:
         count, columns, width = self.values.shape
@@ -58,7 +62,8 @@ class Table:
             lines = [", ".join(words[k : k + per_line]) for k in range(0, len(words), per_line)]
             text.append("    {\n        " + ",\n        ".join(lines) + "\n    }")
         shape = f"[{count}][{columns * width}]"
-        return f"static const {self.prefix}_weight {self.name}{shape} {self.prefix.upper()}_ALIGNED = {{\n" + ",\n".join(text) + "\n};"
+        start = f"static const {self._flash}{self.prefix}_weight {self.name}{shape} {self.prefix.upper()}_ALIGNED"
+        return f"{start} = {{\n" + ",\n".join(text) + "\n};"
 
 
 def braces(values: npt.NDArray[np.integer], *, row_of_matrix: bool = False) -> str:
@@ -94,7 +99,7 @@ class Tables:
             if table.type == kind and not table.columns and np.array_equal(table.values, values):
                 return table.name
         name = self._free(names)
-        self.tables.append(Table(name, kind, values, comment))
+        self.tables.append(Table(name, kind, values, comment, prefix=self.prefix))
         return name
 
     def add_columns(self, name: str, values: npt.NDArray[np.int8], comment: str) -> str:

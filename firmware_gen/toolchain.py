@@ -6,6 +6,7 @@ import importlib.util
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,21 +20,23 @@ TIMEOUT = 300  # seconds; the first use of the ziglang package builds its run-ti
 
 @dataclass(frozen=True)
 class Compiler:
-    """A C compiler. name: for people; command: the words that start it; cxx: those of its C++ compiler, None if it has none."""
+    """A C compiler. name: for people; command: the words that start it; cxx: those of its C++ compiler, None if it has none;
+    support: sources that every program for its target needs."""
 
     name: str
     command: tuple[str, ...]
     cxx: tuple[str, ...] | None = None
+    support: tuple[Path, ...] = ()
 
-    def run(self, sources: list[Path], output: Path, *flags: str, cxx: bool = False) -> None:
-        """Compiles (and links, unless a flag says otherwise) `sources` to `output`.
+    def run(self, sources: list[Path], output: Path, *flags: str, cxx: bool = False, libraries: tuple[str, ...] = ()) -> None:
+        """Compiles (and links, unless a flag says otherwise) `sources` to `output`. libraries: flags that stand behind the sources.
 
         Raises EdgeLstmError with the compiler's first error.
         """
         command = self.cxx if cxx else self.command
         if command is None:
             raise EdgeLstmError(f"{self.name} has no C++ compiler here")
-        call = [*command, *flags, *map(str, sources), "-o", str(output)]
+        call = [*command, *flags, *map(str, sources), "-o", str(output), *libraries]
         try:
             result = subprocess.run(call, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
@@ -42,6 +45,12 @@ class Compiler:
             lines = result.stderr.splitlines() or ["no message"]
             first = next((line for line in lines if "error:" in line.lower()), lines[0])
             raise EdgeLstmError(f"{self.name} cannot compile {sources[0].name}: {first.strip()}")
+
+    def can_include(self, header: str) -> bool:
+        """Whether a header is installed."""
+        call = [*self.command, "-E", "-x", "c", "-"]
+        source = f"#include <{header}>\n"
+        return subprocess.run(call, input=source, capture_output=True, text=True, timeout=TIMEOUT, check=False).returncode == 0
 
     @property
     def version(self) -> str:
@@ -71,6 +80,21 @@ def compilers() -> tuple[Compiler, ...]:
     found = _installed("gcc", "g++") + _installed("clang", "clang++")
     zig = ziglang() if not found else None
     return tuple(found) if zig is None else (zig,)
+
+
+@cache
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="edge-lstm-")
+
+
+def scratch() -> str:
+    """A folder that lives as long as this process, for programs that are compiled once."""
+    return _scratch().name
+
+
+def native() -> Compiler | None:
+    """The first of `compilers()`, None if there is none."""
+    return next(iter(compilers()), None)
 
 
 def compiler() -> Compiler:

@@ -25,7 +25,8 @@ def command(
                        show_default=False),
     ] = None,
     target: Annotated[list[str] | None, typer.Option(
-        "--target", "-t", help="cortex-m0plus, -m3, -m4, -m4f, -m7, -m33 or rv32imc; may be given several times. Default: cortex-m4.",
+        "--target", "-t", help="cortex-m0plus, -m3, -m4, -m4f, -m7, -m33, -m55, rv32imc or atmega328p; may be given several times. "
+        "Default: cortex-m4.",
         show_default=False,
     )] = None,
     sequences: Annotated[int, typer.Option(min=1, help="Number of windows to run.")] = 4,
@@ -46,7 +47,7 @@ def command(
     """Measure a model on microcontrollers without a board: instructions, modelled cycles, flash, RAM and stack.
 
     The header is compiled for each target and run in an emulator; every score and state is compared with the NumPy reference. Exit status 1
-    if a single bit differs. Needs the extra `mcu`.
+    if a single bit differs. Needs the extra `mcu`; for cortex-m55 and atmega328p also packages of the system, which a message names.
 
     Example: [bold]edge-lstm profile edge-lstm-demo/model.int.onnx watch -t cortex-m0plus -t cortex-m4[/bold]
     """

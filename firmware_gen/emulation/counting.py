@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from firmware_gen.emulation.decoding import decoder
-from firmware_gen.emulation.machine import Blocks, Machine
-from firmware_gen.emulation.timing import NOTHING, Cycles, Instruction
+from firmware_gen.emulation.decoding import Decoder
+from firmware_gen.emulation.timing import NOTHING, CycleModel, Cycles, Instruction
+
+# (end of the block before, start of this block, its size) -> how often. The end of the block before tells a branch that was taken.
+Blocks = Counter[tuple[int, int, int]]
 
 
 @dataclass(frozen=True)
@@ -23,10 +26,10 @@ class Count:
 
 
 class Counting:
-    """Counts what calls of one machine executed; each block of code is decoded once."""
+    """Counts what calls of one program executed; each block of code is decoded once. code: (address, size) -> machine code."""
 
-    def __init__(self, machine: Machine):
-        self._machine, self._decode, self._timing = machine, decoder(machine.target), machine.target.timing
+    def __init__(self, decode: Decoder, timing: CycleModel, code: Callable[[int, int], bytes]):
+        self._decode, self._timing, self._code = decode, timing, code
         self._known: dict[tuple[int, int], Count] = {}
         self._last: dict[int, Instruction] = {}  # end of a block -> the instruction that ends there
 
@@ -48,7 +51,7 @@ class Counting:
     def _block(self, address: int, size: int) -> Count:
         found = self._known.get((address, size))
         if found is None:
-            decoded = [instruction for instruction, _ in self._decode(self._machine.code(address, size), address)]
+            decoded = [instruction for instruction, _ in self._decode(self._code(address, size), address)]
             cycles = NOTHING
             for before, instruction in zip([None, *decoded], decoded, strict=False):
                 cycles += self._timing.of(instruction, before)

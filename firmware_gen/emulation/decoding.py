@@ -48,7 +48,10 @@ def decoder(target: Target) -> Decoder:
     capstone = packages.load(packages.DISASSEMBLER)
     if target.architecture == "arm":
         engine = capstone.Cs(capstone.CS_ARCH_ARM, capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS | capstone.CS_MODE_V8)
-        kind = _arm
+
+        def kind(instruction: Any) -> Instruction:
+            return arm_instruction(instruction.mnemonic, instruction.op_str)
+
     else:
         engine, kind = capstone.Cs(capstone.CS_ARCH_RISCV, capstone.CS_MODE_RISCV32 | capstone.CS_MODE_RISCVC), _riscv
     engine.detail = True
@@ -67,15 +70,15 @@ _ARM = {mnemonic: kind for kind, names in _ARM_KINDS.items() for mnemonic in nam
 _RISCV = {mnemonic: kind for kind, names in _RISCV_KINDS.items() for mnemonic in names.split()}
 
 
-def _arm(instruction: Any) -> Instruction:
-    mnemonic = instruction.mnemonic.partition(".")[0]
+def arm_instruction(mnemonic: str, text: str) -> Instruction:
+    """An instruction of Thumb. mnemonic: with or without a width suffix; text: its operands."""
+    mnemonic = mnemonic.partition(".")[0]
     kind = _ARM.get(mnemonic)
     conditions = ("eq", "ne", "hs", "lo", "mi", "pl", "vs", "vc", "hi", "ls", "ge", "lt", "gt", "le")
     conditional = kind is None and mnemonic.endswith(conditions) and mnemonic[:-2] in _ARM
     kind = _ARM[mnemonic[:-2]] if conditional else kind or "alu"
     if conditional and kind == "jump":
         kind = "conditional"
-    text = instruction.op_str
     listed = [operand for operand in text.partition("{")[2].rstrip("} ").split(",") if operand]
     registers = sum(_length(part) for part in listed) if kind == "multiple" else 1
     returns = kind in ("load", "multiple") and not mnemonic.startswith(("st", "push", "vpush")) and "pc" in _written(kind, text)

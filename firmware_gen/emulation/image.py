@@ -32,11 +32,13 @@ class Symbol:
 
 @dataclass(frozen=True)
 class Image:
-    """A linked program. segments: (address, content) to be loaded; sections: name -> bytes of those that take memory; symbols by name."""
+    """A linked program. segments: (address, content) to be loaded; sections: name -> bytes of those that take memory; symbols by name;
+    file: the ELF file itself."""
 
     segments: tuple[tuple[int, bytes], ...]
     sections: Mapping[str, int]
     symbols: Mapping[str, Symbol]
+    file: bytes
 
     def section_bytes(self, *starts: str) -> int:
         """Bytes of all sections whose name starts so."""
@@ -52,11 +54,9 @@ def link(compiler: Compiler, sources: Mapping[str, str], *flags: str) -> Image:
         folder = Path(name)
         for file, text in sources.items():
             (folder / file).write_text(text, encoding="utf-8")
-        for file in ("memory.c", "memory.ld"):
-            (folder / file).write_text((FOLDER / file).read_text(encoding="utf-8"), encoding="utf-8")
-        compiled = [folder / file for file in (*sources, "memory.c") if file.endswith(".c")]
+        compiled = [folder / file for file in sources if file.endswith(".c")]
         program = folder / "program.elf"
-        compiler.run(compiled, program, *flags, f"-Wl,-T,{folder / 'memory.ld'}")
+        compiler.run([*compiled, *compiler.support], program, *flags)
         return read(program)
 
 
@@ -80,4 +80,4 @@ def read(path: Path) -> Image:
         sections: dict[str, int] = {}
         for section in kept:
             sections[section.name] = sections.get(section.name, 0) + section["sh_size"]
-        return Image(tuple(loaded), sections, symbols)
+        return Image(tuple(loaded), sections, symbols, path.read_bytes())

@@ -1,102 +1,90 @@
-"""A core with memory, in the unicorn emulator: functions of a program are called one by one and what they execute is recorded.
+"""A core with a program in its memory, whatever emulates it: functions are called one by one, and what each call executes is counted.
 
-Nothing boots: a call sets the stack pointer and the return address, and ends when the function returns there. So what is recorded is
+Nothing boots: a call sets the stack pointer and the return address, and ends when the function returns there. So what is counted is
 the function alone, from its first to its last instruction, and a call costs what a call from firmware costs behind the branch to it.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
+from typing import Protocol
 
 from edge_lstm.errors import EdgeLstmError
 from firmware_gen.emulation import packages
-from firmware_gen.emulation.image import THUMB, Image
+from firmware_gen.emulation.counting import Blocks, Count
+from firmware_gen.emulation.image import Image
 from firmware_gen.emulation.targets import Target
 
-MEGABYTE = 1 << 20
-FLASH, RAM = (0, 8 * MEGABYTE), (0x20000000, MEGABYTE)  # (start, size), as memory.ld lays them out
-STACK_TOP = RAM[0] + RAM[1]
-STACK = 16 * 1024
+STACK = 16 * 1024  # bytes below the stack pointer of a call that are painted
 PAINT = b"\xa5"
-RETURN = FLASH[1] - 0x1000  # flash that no program reaches
-
-# (end of the block before, start of this block, its size) -> how often. The end of the block before tells a branch that was taken.
-Blocks = Counter[tuple[int, int, int]]
 
 
 @dataclass(frozen=True)
 class Call:
-    """What one call did. result: what it returned; blocks: what it executed; stack: deepest stack it used, in bytes."""
+    """What one call did. result: what it returned, as int32; stack: deepest stack it used, in bytes; blocks: what it executed, where the
+    emulator tells blocks."""
 
     result: int
-    blocks: Blocks
+    count: Count
     stack: int
+    blocks: Blocks
 
 
-class Machine:
-    """A core of kind `target` with `image` in its flash and RAM."""
-
-    def __init__(self, target: Target, image: Image):
-        unicorn = packages.load(packages.EMULATOR)
-        self.target, self.image = target, image
-        self._error = unicorn.UcError
-        if target.architecture == "arm":
-            names = packages.load("unicorn.arm_const")
-            self._core = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
-            self._stack_pointer, self._link, self._result = names.UC_ARM_REG_SP, names.UC_ARM_REG_LR, names.UC_ARM_REG_R0
-            self._counter = names.UC_ARM_REG_PC
-        else:
-            names = packages.load("unicorn.riscv_const")
-            self._core = unicorn.Uc(unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV32)
-            self._stack_pointer, self._link, self._result = names.UC_RISCV_REG_SP, names.UC_RISCV_REG_RA, names.UC_RISCV_REG_A0
-            self._counter = names.UC_RISCV_REG_PC
-        self._core.ctl_set_cpu_model(getattr(names, target.cpu))
-        for start, size in (FLASH, RAM):
-            self._core.mem_map(start, size)
-        for address, content in image.segments:
-            self._core.mem_write(address, content)
-        self._blocks: Blocks = Counter()
-        self._end = 0
-        self._core.hook_add(unicorn.UC_HOOK_BLOCK, self._block)
-
-    def _block(self, core: object, address: int, size: int, data: object) -> None:
-        if address != RETURN:
-            self._blocks[self._end, address, size] += 1
-            self._end = address + size
+class Machine(Protocol):
+    """A core with a program."""
 
     def write(self, symbol: str, content: bytes) -> None:
         """Puts `content` at the start of a variable."""
-        self._core.mem_write(self.image.symbols[symbol].address, content)
 
     def read(self, symbol: str) -> bytes:
         """The bytes of a variable."""
-        found = self.image.symbols[symbol]
-        return bytes(self._core.mem_read(found.address, found.size))
-
-    def code(self, address: int, size: int) -> bytes:
-        """Machine code as it lies in memory."""
-        return bytes(self._core.mem_read(address, size))
 
     def call(self, function: str) -> Call:
         """Calls a function without arguments and lets it run until it returns.
 
         Raises EdgeLstmError when the core faults, or when the function leaves less than a byte of its stack unused.
         """
-        entry = self.image.symbols[function].address
-        thumb = THUMB if self.target.architecture == "arm" else 0
-        self._core.mem_write(STACK_TOP - STACK, PAINT * STACK)
-        self._core.reg_write(self._stack_pointer, STACK_TOP)
-        self._core.reg_write(self._link, RETURN | thumb)
-        self._blocks, self._end = Counter(), entry
-        try:
-            self._core.emu_start(entry | thumb, RETURN)
-        except self._error as error:
-            at = self._core.reg_read(self._counter)
-            raise EdgeLstmError(f"{self.target.name}: {function} faults at address {at:#x}: {error}") from error
-        stack = bytes(self._core.mem_read(STACK_TOP - STACK, STACK))
-        used = len(stack.lstrip(PAINT))
-        if used == STACK:
-            raise EdgeLstmError(f"{self.target.name}: {function} uses more than {STACK} bytes of stack")
-        result = self._core.reg_read(self._result)
-        return Call(result - (1 << 32) if result >= 1 << 31 else result, self._blocks, used)
+
+    def close(self) -> None:
+        """Ends the emulator."""
+
+
+def start(target: Target, image: Image) -> Machine:
+    """A core of kind `target` with `image` in its memory. Raises EdgeLstmError, saying what to install, where its emulator is missing."""
+    if target.emulator == "unicorn":
+        from firmware_gen.emulation.unicorn_machine import UnicornMachine
+
+        return UnicornMachine(target, image)
+    if target.emulator == "qemu":
+        from firmware_gen.emulation.qemu_machine import QemuMachine
+
+        return QemuMachine(target, image)
+    from firmware_gen.emulation.simavr_machine import SimavrMachine
+
+    return SimavrMachine(target, image)
+
+
+def missing(target: Target) -> str | None:
+    """What has to be installed to emulate `target`, in a line; None if nothing."""
+    if target.emulator == "unicorn":
+        return packages.missing()
+    if target.emulator == "qemu":
+        from firmware_gen.emulation import qemu_machine
+
+        return qemu_machine.missing() or packages.missing()
+    from firmware_gen.emulation import simavr_machine
+
+    return simavr_machine.missing() or packages.missing()
+
+
+def used(stack: bytes, where: str) -> int:
+    """How many bytes at the end of a painted stack were written. where: function and target, for the error."""
+    deep = len(stack.lstrip(PAINT))
+    if deep == len(stack):
+        raise EdgeLstmError(f"{where} uses more than {len(stack)} bytes of stack")
+    return deep
+
+
+def signed(result: int) -> int:
+    """A 32-bit register as int32."""
+    return result - (1 << 32) if result >= 1 << 31 else result

@@ -44,12 +44,15 @@ def firmware(model: Model) -> dict[str, str]:
 def memory(model: Model, image: Image, stack: int) -> tuple[Flash, Ram]:
     """Flash and RAM of the program of `firmware`; stack: bytes, as the emulator saw it.
 
-    Constants that the compiler built into instructions are code; those that it left out as never read are nothing.
+    Constants that the compiler built into instructions are code; those that it left out as never read are nothing. On an AVR, tables
+    stand beside the code in flash, and what is not read from there takes RAM as well as the flash that it is copied from.
     """
-    weights = _weights(model)
-    kept = sum(symbol.size for name, symbol in image.symbols.items() if name in weights and symbol.section.startswith(".rodata"))
+    tables, weights = {table.name for table in model.tables.tables}, _weights(model)
+    beside_code = sum(symbol.size for name, symbol in image.symbols.items() if name in tables and symbol.section.startswith(".text"))
+    kept = sum(symbol.size for name, symbol in image.symbols.items() if name in weights and symbol.section.startswith((".rodata", ".text")))
     state = image.symbols[STATE].size
-    flash = Flash(image.section_bytes(".text"), kept, image.section_bytes(".rodata") - kept)
+    constants = image.section_bytes(".rodata", ".data") + beside_code
+    flash = Flash(image.section_bytes(".text") - beside_code, kept, constants - kept)
     return flash, Ram(state, image.section_bytes(".data", ".bss") - state, stack)
 
 

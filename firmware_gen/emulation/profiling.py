@@ -112,7 +112,8 @@ def _profile(
 ) -> Profile:  # fmt: skip
     recorded, costs = record(on, link(compiler, entries(model), optimization), model, raw)
     values, differing = _compare(expected, recorded)
-    flash, ram = memory(model, link(compiler, firmware(model), optimization), costs.stack)
+    bare = ("-nostartfiles",) if on.architecture == "avr" else ()  # what boots is not the header's
+    flash, ram = memory(model, link(compiler, firmware(model), optimization, *bare), costs.stack)
     step, normalize, sample, decide, reset = (
         _cost(counts) for counts in (costs.step, costs.normalize, costs.sample, costs.decide, costs.reset)
     )

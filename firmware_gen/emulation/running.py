@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from firmware_gen.emulation.counting import Count, Counting
+from firmware_gen.emulation.counting import Count
 from firmware_gen.emulation.image import TEMPLATES, Image
-from firmware_gen.emulation.machine import Machine
+from firmware_gen.emulation.machine import Machine, start
 from firmware_gen.emulation.targets import Target
 from firmware_gen.feed_forward import due_steps
 from firmware_gen.header import render_header
@@ -67,13 +67,17 @@ def record(target: Target, image: Image, model: Model, raw: npt.NDArray[np.int16
     Every sequence is run in parts, so that each can be counted: normalization, step, decision. The first one is run once more sample by
     sample, as firmware does, for what lies between the parts.
     """
-    return _Run(target, image, model).record(raw)
+    machine = start(target, image)
+    try:
+        return _Run(machine, model).record(raw)
+    finally:
+        machine.close()
 
 
 class _Run:
-    def __init__(self, target: Target, image: Image, model: Model):
-        self.machine, self.model = Machine(target, image), model
-        self.counting, self.counts = Counting(self.machine), Counts()
+    def __init__(self, machine: Machine, model: Model):
+        self.machine, self.model = machine, model
+        self.counts = Counts()
         self.every = model.network.read_out.kind == "every"
         self.x: list[npt.NDArray[np.int32]] = []
         self.traces: list[npt.NDArray[np.int32]] = []
@@ -141,7 +145,7 @@ class _Run:
     def _call(self, function: str, counted: list[Count] | None = None) -> int:
         call = self.machine.call(f"entry_{function}")
         if counted is not None:
-            counted.append(self.counting.count(call.blocks))
+            counted.append(call.count)
             self.counts.stack = max(self.counts.stack, call.stack)
         return call.result
 

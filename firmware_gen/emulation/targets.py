@@ -14,8 +14,9 @@ from firmware_gen.emulation.timing import CycleModel
 class Target:
     """One kind of core.
 
-    architecture: "arm" (Thumb) or "riscv"; gcc, zig: flags that make the compiler write for it; cpu: the model of the emulator,
-    a name in `unicorn.arm_const` or `unicorn.riscv_const`; timing: its cycle model.
+    architecture: "arm" (Thumb), "riscv" or "avr"; gcc, zig: flags that make the compiler write for it (zig empty: it cannot);
+    cpu: what the emulator calls it: a name in `unicorn.arm_const` or `unicorn.riscv_const`, a board of QEMU, a core of simavr;
+    timing: its cycle model; emulator: "unicorn", "qemu" or "simavr".
     """
 
     name: str
@@ -24,6 +25,7 @@ class Target:
     zig: tuple[str, ...]
     cpu: str
     timing: CycleModel
+    emulator: str = "unicorn"
 
 
 def _cortex(name: str, zig_cpu: str, cpu: str, model: CycleModel, fpu: str = "") -> Target:
@@ -42,9 +44,14 @@ TARGETS = (
     _cortex("cortex-m7", "cortex_m7+fp_armv8d16sp", "UC_CPU_ARM_CORTEX_M7", timing.CORTEX_M7, "fpv5-sp-d16"),
     _cortex("cortex-m33", "cortex_m33+fp_armv8d16sp", "UC_CPU_ARM_CORTEX_M33", timing.CORTEX_M33, "fpv5-sp-d16"),
     Target(
+        "cortex-m55", "arm", ("-mthumb", "-mcpu=cortex-m55", "-mfloat-abi=hard"),
+        ("-target", "thumb-freestanding-eabihf", "-mcpu=cortex_m55+mve_fp+fp_armv8d16sp"), "mps3-an547", timing.CORTEX_M55, "qemu",
+    ),
+    Target(
         "rv32imc", "riscv", ("-march=rv32imc", "-mabi=ilp32"), ("-target", "riscv32-freestanding-none", "-mcpu=generic_rv32+m+c"),
         "UC_CPU_RISCV32_ANY", timing.IBEX,
     ),
+    Target("atmega328p", "avr", ("-mmcu=atmega328p",), (), "atmega328p", timing.AVR, "simavr"),
 )  # fmt: skip
 BY_NAME: Mapping[str, Target] = {target.name: target for target in TARGETS}
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# What the models tell apart. "multiple": loads or stores of a register list; "pair": of two registers.
+# What the models tell apart. "multiple": loads or stores of a register list; "pair": of two registers; "loop": the end of a hardware loop;
+# "vector": arithmetic on vectors, "vector_memory", "gather": their loads and stores, from one place or from one place an element.
 KINDS = (
     "alu", "multiply", "multiply_add", "multiply_long", "multiply_add_long", "divide", "load", "store", "pair", "multiple", "jump", "call",
-    "conditional",
+    "conditional", "loop", "vector", "vector_memory", "gather",
 )  # fmt: skip
 
 
@@ -127,4 +128,17 @@ IBEX = CycleModel(
     }),
     refill=Cycles(1, 2, 2), returning=NOTHING, source="lowRISC Ibex documentation, pipeline details",
     uncertain="the configuration of the core: single-cycle multiplier and branch target unit (low), three-cycle multiplier and none (high)",
+)  # fmt: skip
+CORTEX_M55 = CycleModel(
+    _table({
+        "divide": _DIVIDE, "load": Cycles(1, 1, 2), "pair": Cycles(1, 2, 2), "multiple": exactly(1), "jump": _JUMP, "call": _JUMP,
+        "loop": Cycles(0, 0, 1), "vector": Cycles(1, 1.5, 2), "vector_memory": Cycles(1, 1.5, 2), "gather": Cycles(4, 8, 16),
+    }),
+    refill=_REFILL, returning=_REFILL, source="an assumption after the description of the pipeline of the Cortex-M55",
+    uncertain="a vector instruction takes two cycles, one of which may overlap with the next if that is of the other kind (memory, "
+    "arithmetic); how often it does, scalar pairs issued together and the cost of gathers are not modelled",
+)  # fmt: skip
+AVR = CycleModel(
+    _table({}), refill=NOTHING, returning=NOTHING, source="simavr, instruction by instruction after the data sheet",
+    uncertain="nothing: cycles are counted, and the core has neither cache nor wait states",
 )  # fmt: skip

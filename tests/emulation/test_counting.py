@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -12,15 +13,22 @@ from random_networks import random_integer
 
 from edge_lstm.errors import EdgeLstmError
 from firmware_gen.emulation import cross
-from firmware_gen.emulation.counting import Counting
 from firmware_gen.emulation.image import Image, link
-from firmware_gen.emulation.machine import FLASH, RAM, RETURN, STACK_TOP, Machine
+from firmware_gen.emulation.machine import Machine, missing
+from firmware_gen.emulation.machine import start as start_machine
+from firmware_gen.emulation.qemu_machine import RETURN as RETURN_OF_QEMU
+from firmware_gen.emulation.qemu_machine import STACK_TOP as STACK_TOP_OF_QEMU
+from firmware_gen.emulation.qemu_machine import QemuMachine
 from firmware_gen.emulation.running import entries
 from firmware_gen.emulation.targets import BY_NAME, Target
 from firmware_gen.emulation.timing import Cycles, exactly
+from firmware_gen.emulation.unicorn_machine import FLASH, RAM, RETURN, STACK_TOP
 from firmware_gen.model import build
 
 LOOPS = """
+#if defined(__AVR__)
+int main(void) { for (;;) { } }
+#endif
 #define NAKED(name) __attribute__((naked, used, section(".text.entry." #name))) void name(void)
 NAKED(loop) { __asm volatile(%(loop)s); }
 NAKED(nothing) { __asm volatile(%(nothing)s); }
@@ -42,6 +50,12 @@ BODIES = {
         "stack": r'"addi sp, sp, -16\n sw ra, 12(sp)\n lw a0, 12(sp)\n lw a1, 12(sp)\n mul a0, a0, a1\n addi sp, sp, 16\n ret\n"',
         "fault": r'"li a0, 0x0F000000\n lw a0, 0(a0)\n ret\n"',
     },
+    "avr": {
+        "loop": r'"ldi r24, 200\n 1: dec r24\n brne 1b\n ret\n"',
+        "nothing": r'"ret\n"',
+        "stack": r'"push r28\n push r29\n rcall 1f\n pop r29\n pop r28\n ret\n 1: ret\n"',
+        "fault": r'"ldi r30, 0\n ldi r31, 0x30\n ijmp\n"',  # to flash without a program
+    },
 }
 # The loop subtracts and branches 200 times, 199 times back: 1 + 200 * 2 + 1 instructions. By the tables, on a Cortex-M0+ a branch takes
 # 2 cycles if taken, 1 if not; on M3 and M4 1 + P with P = 1 to 3; on Ibex 2 or 3, and a jump 2.
@@ -51,6 +65,8 @@ LOOP = {
     "cortex-m4": Cycles(1 + 200 + 199 * 2 + 1 + 2, 1 + 200 + 199 * 3 + 1 + 3, 1 + 200 + 199 * 4 + 1 + 4),
     "cortex-m4f": Cycles(1 + 200 + 199 * 2 + 1 + 2, 1 + 200 + 199 * 3 + 1 + 3, 1 + 200 + 199 * 4 + 1 + 4),
     "cortex-m7": Cycles((1 + 200 + 199 * 2 + 1 + 2) / 2, 1 + 200 + 199 * 3 + 1 + 3, 1 + 200 + 199 * 4 + 1 + 4),
+    "cortex-m55": Cycles(1 + 200 + 199 * 2 + 1 + 2, 1 + 200 + 199 * 3 + 1 + 3, 1 + 200 + 199 * 4 + 1 + 4),
+    "atmega328p": exactly(1 + 200 + 199 * 2 + 1 + 4),  # of the data sheet: a branch 2 if taken, else 1; a return 4
     "cortex-m33": Cycles((1 + 200 + 199 * 2 + 1 + 2) * 0.8, 1 + 200 + 199 * 3 + 1 + 3, 1 + 200 + 199 * 4 + 1 + 4),
     "rv32imc": Cycles(1 + 200 + 199 * 2 + 1 + 2, 1 + 200 + 199 * 3 + 1 + 2, 1 + 200 + 199 * 3 + 1 + 2),
 }
@@ -60,6 +76,8 @@ STACK = {
     # push 1 + 3, load 2, load behind a load 1, store 1, load behind a store 1, pop 1 + 3 + P
     "cortex-m3": Cycles(4 + 2 + 1 + 1 + 1 + 5, 4 + 2 + 1 + 1 + 1 + 6, 4 + 2 + 1 + 1 + 1 + 7),
     "cortex-m4": Cycles(4 + 2 + 1 + 1 + 1 + 5, 4 + 2 + 1 + 1 + 1 + 6, 4 + 2 + 1 + 1 + 1 + 7),
+    # two words pushed by 2 a byte, a relative call 3, its return 4, two bytes popped by 2, the return 4
+    "atmega328p": exactly(4 + 3 + 4 + 4 + 4),
     # two additions, a store and two loads of 2, multiplication 1 or 3, jump 2
     "rv32imc": Cycles(2 + 6 + 1 + 2, 2 + 6 + 3 + 2, 2 + 6 + 3 + 2),
 }
@@ -73,23 +91,29 @@ def near(cycles: Cycles) -> tuple[object, ...]:
     return pytest.approx(cycles.low), pytest.approx(cycles.nominal), pytest.approx(cycles.high)
 
 
-def test_a_loop_of_known_length_and_the_stack_are_counted_to_the_instruction_and_the_cycle(any_target):
-    machine = Machine(any_target, loops(any_target))
-    counting = Counting(machine)
+@pytest.fixture
+def machine(any_target) -> Iterator[Machine]:
+    found = start_machine(any_target, loops(any_target))
+    yield found
+    found.close()
 
+
+def test_a_loop_of_known_length_and_the_stack_are_counted_to_the_instruction_and_the_cycle(any_target, machine):
     call = machine.call("loop")
-    count = counting.count(call.blocks)
+    count = call.count
     assert count.instructions == 402
-    assert count.kinds == {"alu": 201, "conditional": 200, "jump": 1}
+    if any_target.architecture != "avr":
+        assert count.kinds == {"alu": 201, "conditional": 200, "jump": 1}
     assert (count.cycles.low, count.cycles.nominal, count.cycles.high) == near(LOOP[any_target.name])
-    assert call.stack == 0
+    returns = 2 if any_target.architecture == "avr" else 0  # bytes of the return address, which other cores hold in a register
+    assert call.stack == returns
 
-    assert counting.count(machine.call("nothing").blocks).instructions == 1
+    assert machine.call("nothing").count.instructions == 1
 
     call = machine.call("stack")
-    count = counting.count(call.blocks)
-    assert count.instructions == (6 if any_target.architecture == "arm" else 7)
-    assert call.stack == (12 if any_target.architecture == "arm" else 4)
+    count = call.count
+    assert count.instructions == {"arm": 6, "riscv": 7, "avr": 7}[any_target.architecture]
+    assert call.stack == {"arm": 12, "riscv": 4, "avr": returns + 2 + 2}[any_target.architecture]
     if any_target.name in STACK:
         assert (count.cycles.low, count.cycles.nominal, count.cycles.high) == near(STACK[any_target.name])
 
@@ -145,24 +169,25 @@ def listing(target: Target, image: Image) -> dict[int, tuple[int, bool]]:
     return found
 
 
-def test_blocks_hold_the_instructions_that_are_seen_one_by_one(core):
+def test_blocks_hold_the_instructions_that_are_seen_one_by_one(hooked_core):
     rng = np.random.default_rng(1)
     network = random_integer(rng, "lstm", 4, 9, "threshold", read_out="last", steps=6)
-    image = link(cross.compiler(core), entries(build(network, "model")), "-O2")
+    image = link(cross.compiler(hooked_core), entries(build(network, "model")), "-O2")
     x = rng.integers(-40, 41, 4, np.int8).tobytes()
     functions = ["entry_reset", *["entry_step"] * 5, "entry_decide", "entry_push"]
-    machine = Machine(core, image)
+    machine = start_machine(hooked_core, image)
     machine.write("entry_x", x)
-    counting, known, totals = Counting(machine), listing(core, image), []
-    for function, seen in zip(functions, executed_one_by_one(core, image, functions, x), strict=True):
-        blocks = machine.call(function).blocks
+    known, totals = listing(hooked_core, image), []
+    for function, seen in zip(functions, executed_one_by_one(hooked_core, image, functions, x), strict=True):
+        call = machine.call(function)
+        blocks = call.blocks
         expected: Counter[int] = Counter()
         for (_, address, size), times in blocks.items():
             end = address + size
             while address < end:
                 expected[address] += times
                 address += known[address][0]
-        totals.append(counting.count(blocks).instructions)
+        totals.append(call.count.instructions)
         assert totals[-1] == expected.total()
         # The hook does not see an instruction that its condition skips; the core fetches it all the same, and it counts.
         skippable = {address for address in expected if known[address][1]}
@@ -170,6 +195,35 @@ def test_blocks_hold_the_instructions_that_are_seen_one_by_one(core):
         assert all(seen[address] <= expected[address] for address in skippable)
         assert len(skippable) < len(expected) / 2
     assert len(set(totals)) >= 4  # more than one number was compared
+
+
+@pytest.fixture
+def cortex_m55() -> Target:
+    target = BY_NAME["cortex-m55"]
+    if not cross.compilers(target) or missing(target):
+        pytest.skip(missing(target) or "no compiler")
+    return target
+
+
+@pytest.mark.parametrize("strategy", ["dense", "event"])
+def test_the_plugin_of_qemu_counts_what_single_steps_count(cortex_m55, strategy):
+    rng = np.random.default_rng(1)
+    network = random_integer(rng, "lstm", 3, 5, "threshold", read_out="last", steps=6)
+    machine = QemuMachine(cortex_m55, link(cross.compiler(cortex_m55), entries(build(network, "model", strategy)), "-O2"))
+    machine.write("entry_x", rng.integers(-40, 41, 3, np.int8).tobytes())
+    for function in ("entry_reset", "entry_step", "entry_step", "entry_decide"):
+        start_of_call = machine.image.symbols[function].address
+        before = machine.read("entry_state")
+        counted = machine.call(function).count.instructions
+        machine.write("entry_state", before)
+        core, steps = machine._core, 0
+        for register, value in {13: STACK_TOP_OF_QEMU, 14: RETURN_OF_QEMU | 1, 25: 1 << 24, 15: start_of_call}.items():
+            core.set_register(register, value)
+        while core.register(15) != RETURN_OF_QEMU:
+            core.ask("s")
+            steps += 1
+        assert counted == steps > 3
+    machine.close()
 
 
 def test_a_model_of_a_core_with_overlapping_loads_sees_the_instruction_before():
