@@ -31,7 +31,7 @@ def compilers(target: Target) -> tuple[Compiler, ...]:
     support = (FOLDER / "memory.c", *((FOLDER / "start_vectors.c",) if target.emulator == "qemu" else ()))
     path = next(filter(None, map(shutil.which, GCC[target.architecture])), None)
     if path is not None and target.architecture == "avr":
-        found.append(Compiler(f"gcc for {target.name}", (path, *target.gcc, *FLAGS, "-std=gnu99")))
+        found.append(Compiler(f"gcc for {target.name}", (path, *target.gcc, *FLAGS, "-std=gnu99", "-Werror=addr-space-convert")))
     elif path is not None:
         # libgcc holds what the core has no instruction for, such as the jump tables of Thumb-1; of the C library nothing is used.
         found.append(Compiler(f"gcc for {target.name}", (path, *target.gcc, *FLAGS, *BARE, "-nostartfiles", "-nolibc"), support=support))
