@@ -12,10 +12,10 @@ from edge_lstm.cli.console import as_json, console, line, table
 
 if TYPE_CHECKING:
     from edge_lstm.data import Dataset
+    from edge_lstm.engine.gate_activity import GateCourse
     from edge_lstm.fixed_point.integer_network import IntegerNetwork
     from edge_lstm.jobs.inputs import AnyNetwork
     from edge_lstm.network import Network
-    from edge_lstm.report.activity import GateCourse
 
 _PICTURE = "Picture"
 _SHADES = " ·░▒▓█"  # how many units of a gate are open: none ... all
@@ -84,7 +84,7 @@ def command(
             raise UsageError("--part, --continuous and --layer are for a --picture")
         recording, courses = _follow(network, dataset, recording)
     if json:
-        from edge_lstm.report.activity import activity
+        from edge_lstm.engine.gate_activity import activity
 
         layers = [vars(activity(one)) for one in courses]
         as_json({**facts, "recording": recording, "activity": layers} if courses else facts)
@@ -167,7 +167,7 @@ def _show(network: Network | IntegerNetwork, facts: dict[str, object]) -> None:
 
 def _draw(index: int, layer: GateCourse, recording: str) -> None:
     """One line a gate: each character is a few steps, the darker the more units are open."""
-    from edge_lstm.report.activity import activity
+    from edge_lstm.engine.gate_activity import activity
 
     found = activity(layer)
     line(f"\ngates of recurrent layer {index + 1} over the {found.steps} steps of {recording} (from no unit open to all: '{_SHADES}')")
@@ -179,3 +179,5 @@ def _draw(index: int, layer: GateCourse, recording: str) -> None:
         what = "open" if gate in layer.hard else "mean opening"
         line(f"  {gate} |{drawn}| {100 * found.open[gate]:.1f} % {what}")
     line(f"  output is 0: {100 * found.zero:.1f} %; as in the step before: {100 * found.unchanged:.1f} %")
+    if found.products_left is not None:
+        line(f"  products that zeros and closed gates leave over: {100 * found.products_left:.1f} %")

@@ -9,16 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edge_lstm.engine.gate_activity import activity
     from edge_lstm.engine.physical import counts, outputs
     from edge_lstm.engine.streaming import Stream
+    from edge_lstm.engine.streams import Streams
     from edge_lstm.engine.whole import run, run_normalized
 
-__all__ = ["Stream", "activity", "counts", "outputs", "run", "run_normalized"]
+__all__ = ["Stream", "Streams", "counts", "outputs", "run", "run_normalized"]
 
 _HOME = {
     "Stream": "streaming",
-    "activity": "gate_activity",
+    "Streams": "streams",
     "counts": "physical",
     "outputs": "physical",
     "run": "whole",

@@ -52,30 +52,33 @@ def apply(layer: SteppedLayer, v: Integers) -> Int64Array:
 
 
 class Stepped:
-    """A layer that is fed one step at a time. It keeps the steps that its next output still needs."""
+    """A layer that is fed one step at a time, for `count` sequences. It keeps the steps that its next outputs still need."""
 
-    def __init__(self, layer: SteppedLayer):
+    def __init__(self, layer: SteppedLayer, count: int):
         self.layer = layer
         self.span, self.stride, self.before = 1, 1, 0
         if isinstance(layer, IntegerConv1d):
             self.span, self.stride, self.before = layer.reach, layer.stride, layer.padding[0]
         elif isinstance(layer, IntegerPool):
             self.span, self.stride = layer.size, layer.stride
-        self.reset()
+        self.kept = np.zeros((count, self.span, layer.inputs), np.int64)
+        self.seen = np.full(count, self.before)
 
-    def reset(self) -> None:
-        self.kept = np.zeros((self.span, self.layer.inputs), np.int64)
-        self.seen = self.before
+    def reset(self, which: Int64Array | None) -> None:
+        chosen = slice(None) if which is None else which
+        self.kept[chosen] = 0
+        self.seen[chosen] = self.before
 
-    def feed(self, x: npt.NDArray[np.int8]) -> npt.NDArray[np.int8] | None:
-        """One step of the input; the output int8 [outputs], or None when no step of the output is due."""
-        self.kept = np.roll(self.kept, -1, 0)
-        self.kept[-1] = x
-        self.seen += 1
-        if self.seen < self.span or (self.seen - self.span) % self.stride:
-            return None
+    def feed(self, x: npt.NDArray[np.int8], which: Int64Array) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_]]:
+        """One step of the input [streams, inputs] for the streams `which`; the output int8 [due, outputs], and where one is due."""
+        kept = np.concatenate([self.kept[which, 1:], x[:, None]], 1)
+        self.kept[which] = kept
+        self.seen[which] += 1
+        seen = self.seen[which]
+        due = (seen >= self.span) & ((seen - self.span) % self.stride == 0)
+        kept = kept[due]
         if isinstance(self.layer, IntegerConv1d):  # the padding has been counted already
-            result = _convolved(self.layer, self.kept[:: self.layer.dilation].T.reshape(1, -1))
+            result = _convolved(self.layer, kept[:, :: self.layer.dilation].transpose(0, 2, 1).reshape(len(kept), self.layer.W[0].size))
         else:
-            result = apply(self.layer, self.kept[None])[:, 0]
-        return result[0].astype(np.int8)
+            result = apply(self.layer, kept)[:, 0]
+        return result.astype(np.int8), due

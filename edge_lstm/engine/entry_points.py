@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from edge_lstm.engine.layout import DENSE_SLOTS, LANES, LINE, STREAM_MODEL, STREAM_SAMPLES, STREAM_STEPS, STREAM_SUMS
 
+MANY = 32  # streams that step together, as many as the sequences of a block
 SIGNATURES = {
-    "run": "void(intp, intp, intp, intp, intp, intp, intp, intp, intp, intp, intp)",
+    "run": "void(intp, intp, intp, intp, intp, intp, intp, intp, intp, intp)",
     "step": "int64(int8[::1], intp)",
     "push": "int64(int16[::1], intp)",
     "sequence": "int64(int8[:, ::1], intp)",
-    "decide": "void(intp, intp)",
-    "snapshot": "void(intp, intp)",
+    "many": "int64(intp, int64, intp, intp, intp, intp)",
+    "decide": "void(intp, intp, intp)",
+    "snapshot": "void(intp, intp, intp)",
 }
 
 _CONSTANTS = f"""
-LANES, LINE, SIGNS = {LANES}, {LINE}, {int.from_bytes(bytes([128] * 8), "little", signed=True)}
+LANES, LINE, MANY, SIGNS = {LANES}, {LINE}, {MANY}, {int.from_bytes(bytes([128] * 8), "little", signed=True)}
 STREAM_STEPS, STREAM_SAMPLES, STREAM_MODEL, STREAM_SUMS = {STREAM_STEPS}, {STREAM_SAMPLES}, {STREAM_MODEL}, {STREAM_SUMS}
 {", ".join(f"DENSE_{name.upper()}" for name in DENSE_SLOTS)} = {", ".join(str(8 * k) for k in range(len(DENSE_SLOTS)))}
 DENSE_BYTES = {8 * len(DENSE_SLOTS)}
@@ -79,39 +81,51 @@ def read_out(model, record, output, steps, scores):
         store_i32(scores + 4 * k, load_i32(values + 4 * k))
 
 
-def run(model, x, first, last, steps, records, block, inputs, chunk, scores, table):
-    """Scores of the sequences first ... last - 1 of int8 x [batch, steps, channels], `block` records and `chunk` steps at a time.
+def run(model, sequences, first, last, records, block, inputs, chunk, scores, table):
+    """Scores of the sequences first ... last - 1, `block` records and `chunk` steps at a time; the longest sequences come first.
 
-    inputs: room for the inputs of that many steps and records, and a cache line each; what is read behind a step meets zero weights.
-    table: 0, or addresses of arrays for the states after every step.
+    sequences: int64 [sequence, 4]: address of its int8 inputs [steps, channels], number of steps, its row in `scores` (of its first
+    step where every step is read out), its first row in the arrays of `table`. inputs: room for the inputs of `chunk` steps for each
+    record, and a cache line each; what is read behind a step meets zero weights. table: 0, or addresses of arrays for the states after
+    every step.
     """
     channels, stride, outputs = load_i64(model + AT_CHANNELS), load_i64(model + AT_RECORD), load_i64(model + AT_OUTPUTS)
     initial, groups = model + load_i64(model + AT_INITIAL), load_i64(model + AT_GROUPS)
     input_stride = chunk * channels * SOURCE_BYTES + LINE
     while first < last:
         count = min(block, last - first)
+        at = sequences + 32 * first
         for s in range(count):
-            for at in range(0, stride, 8):
-                store_i64(records + s * stride + at, load_i64(initial + at))
+            for k in range(0, stride, 8):
+                store_i64(records + s * stride + k, load_i64(initial + k))
         output = records
-        for t in range(steps):
+        running = count
+        for t in range(load_i64(at + 8)):
+            while load_i64(at + 32 * (running - 1) + 8) == t:
+                running -= 1
+                if not EVERY:
+                    s = running
+                    read_out(model, records + s * stride, output + s * stride, t, scores + 4 * outputs * load_i64(at + 32 * s + 16))
             within = t % chunk
             if within == 0:
-                for s in range(count):
-                    take_inputs(x + ((first + s) * steps + t) * channels, min(chunk, steps - t) * channels, inputs + s * input_stride)
-            output = advance_block(model, records, count, stride, t & 1, inputs + within * channels * SOURCE_BYTES, input_stride)
+                for s in range(running):
+                    taken = min(chunk, load_i64(at + 32 * s + 8) - t) * channels
+                    take_inputs(load_i64(at + 32 * s) + t * channels, taken, inputs + s * input_stride)
+            output = advance_block(model, records, running, stride, t & 1, inputs + within * channels * SOURCE_BYTES, input_stride)
             if MEAN:
-                for s in range(count):
+                for s in range(running):
                     add_output(output + s * stride, records + s * stride + load_i64(model + AT_SUM), groups)
             if EVERY:
-                for s in range(count):
-                    read_out(model, records + s * stride, output + s * stride, 1, scores + 4 * outputs * ((first + s) * steps + t))
+                for s in range(running):
+                    row = load_i64(at + 32 * s + 16) + t
+                    read_out(model, records + s * stride, output + s * stride, 1, scores + 4 * outputs * row)
             if table != 0:
-                for s in range(count):
-                    trace_states(model, records + s * stride, t & 1, table, (first + s) * steps + t)
+                for s in range(running):
+                    trace_states(model, records + s * stride, t & 1, table, load_i64(at + 32 * s + 24) + t)
         if not EVERY:
-            for s in range(count):
-                read_out(model, records + s * stride, output + s * stride, steps, scores + 4 * outputs * (first + s))
+            for s in range(running):
+                steps, row = load_i64(at + 32 * s + 8), load_i64(at + 32 * s + 16)
+                read_out(model, records + s * stride, output + s * stride, steps, scores + 4 * outputs * row)
         first += count
 
 
@@ -139,14 +153,12 @@ def step(x, record):
     return advance_stream(model, record)
 
 
-def push(raw, record):
-    """One sample of raw counts; returns the steps made (1 when it completes a block), or -1 for a wrong number of channels."""
-    model = load_i64(record + STREAM_MODEL)
+@inlined
+def take_sample(model, raw, record):
+    """Adds one sample of int16 counts to the block of a stream. Returns 1 when the block is complete and its inputs are in place."""
     channels = load_i64(model + AT_CHANNELS)
-    if raw.shape[0] != channels:
-        return -1
     for k in range(channels):
-        store_i32(record + STREAM_SUMS + 4 * k, load_i32(record + STREAM_SUMS + 4 * k) + raw[k])
+        store_i32(record + STREAM_SUMS + 4 * k, load_i32(record + STREAM_SUMS + 4 * k) + load_i16(raw + 2 * k))
     samples = load_i64(record + STREAM_SAMPLES) + 1
     if samples < load_i64(model + AT_DECIMATION):
         store_i64(record + STREAM_SAMPLES, samples)
@@ -164,6 +176,16 @@ def push(raw, record):
         else:
             store_i16(to + 2 * k, value)
         store_i32(record + STREAM_SUMS + 4 * k, 0)
+    return 1
+
+
+def push(raw, record):
+    """One sample of raw counts; returns the steps made (1 when it completes a block), or -1 for a wrong number of channels."""
+    model = load_i64(record + STREAM_MODEL)
+    if raw.shape[0] != load_i64(model + AT_CHANNELS):
+        return -1
+    if take_sample(model, raw.ctypes.data, record) == 0:
+        return 0
     return advance_stream(model, record)
 
 
@@ -182,17 +204,87 @@ def sequence(x, record):
     return made
 
 
-def decide(record, scores):
-    """Scores of the steps that a stream has made so far."""
-    model = load_i64(record + STREAM_MODEL)
-    steps = load_i64(record + STREAM_STEPS)
-    read_out(model, record, record + output_at(model, steps & 1), steps, scores)
+@inlined
+def copy(at, size, to):
+    for k in range(0, size, 8):
+        store_i64(to + k, load_i64(at + k))
 
 
-def snapshot(record, table):
-    """The states of a stream as they are now, into the arrays that `table` lists."""
-    model = load_i64(record + STREAM_MODEL)
-    trace_states(model, record, 1 - (load_i64(record + STREAM_STEPS) & 1), table, 0)
+@njit(error_model="numpy")
+def advance_due(model, due, count, scratch):
+    """One step of the streams whose records are listed in `due`, their inputs in place; records that lie apart step in `scratch`.
+
+    Streams have made different numbers of steps, so both halves of the segments are left alike: any step may then begin with the first.
+    """
+    stride, groups = load_i64(model + AT_RECORD), load_i64(model + AT_GROUPS)
+    records = load_i64(due)
+    together = True
+    for s in range(1, count):
+        together &= load_i64(due + 8 * s) == records + s * stride
+    if not together:
+        records = scratch
+        for s in range(count):
+            copy(load_i64(due + 8 * s), stride, records + s * stride)
+    output = advance_block(model, records, count, stride, 0, records + load_i64(model + AT_INPUTS), stride)
+    for s in range(count):
+        record = records + s * stride
+        if MEAN:
+            add_output(output + s * stride, record + load_i64(model + AT_SUM), groups)
+        for k in range(len(SEGMENTS)):
+            segments, size = record + load_i64(model + SEGMENTS[k]), load_i64(model + HALVES[k])
+            copy(segments + size, size, segments)
+        store_i64(record + STREAM_STEPS, load_i64(record + STREAM_STEPS) + 1)
+        if not together:
+            copy(record, stride, load_i64(due + 8 * s))
+
+
+def many(values, raw, records, count, made, scratch):
+    """One step (int8 inputs) or, where raw is not 0, one sample (int16 counts) of `count` different streams; returns the steps made.
+
+    values: [count, channels]; records: int64 [count], the address of each; made: [count] bytes, set to 1 where a step was made;
+    scratch: room for MANY addresses and, from the next cache line on, as many records.
+    """
+    model = load_i64(load_i64(records) + STREAM_MODEL)
+    channels, waiting, total = load_i64(model + AT_CHANNELS), 0, 0
+    for k in range(count):
+        record = load_i64(records + 8 * k)
+        full = False
+        if MEAN:
+            full = load_i64(record + STREAM_STEPS) >= load_i64(model + AT_WINDOW)
+        due = 0
+        if raw != 0:
+            due = take_sample(model, values + 2 * k * channels, record)
+        else:
+            take_inputs(values + k * channels, channels, record + load_i64(model + AT_INPUTS))
+            due = 1
+        if due == 1 and not full:
+            store_i8(made + k, 1)
+            store_i64(scratch + 8 * waiting, record)
+            waiting += 1
+            total += 1
+        else:
+            store_i8(made + k, 0)
+        if waiting == MANY or (waiting > 0 and k == count - 1):
+            advance_due(model, scratch, waiting, scratch + 8 * MANY)
+            waiting = 0
+    return total
+
+
+def decide(records, count, scores):
+    """Scores [count, outputs] of the steps that the streams have made so far."""
+    model = load_i64(load_i64(records) + STREAM_MODEL)
+    for k in range(count):
+        record = load_i64(records + 8 * k)
+        steps = load_i64(record + STREAM_STEPS)
+        read_out(model, record, record + output_at(model, steps & 1), steps, scores + 4 * k * load_i64(model + AT_OUTPUTS))
+
+
+def snapshot(records, count, table):
+    """The states of the streams as they are now, into the arrays [count, padded units] that `table` lists."""
+    model = load_i64(load_i64(records) + STREAM_MODEL)
+    for k in range(count):
+        record = load_i64(records + 8 * k)
+        trace_states(model, record, 1 - (load_i64(record + STREAM_STEPS) & 1), table, k)
 '''
 
 ENTRY_POINTS = _CONSTANTS + _FUNCTIONS

@@ -77,37 +77,49 @@ def scale(values, places, constants, shift, half, x):
         x[k] = min(max((centred * constants[2, k] + half) >> shift, -127), 127)
 
 
-def whole(raw, x, decimation, program, numbers, places, constants, shift, half, sums, values, memory):
-    """x [batch, blocks, outputs] from counts raw [batch, samples, channels], each sequence from a reset."""
-    for sequence in range(x.shape[0]):
-        for block in range(x.shape[1]):
+def whole(raw, starts, x, to, blocks, decimation, program, numbers, places, constants, shift, half, sums, values, memory):
+    """x [rows, outputs] from counts raw [rows, channels], each sequence from a reset.
+
+    Sequence k has blocks[k] blocks of samples; they begin at row starts[k] of raw and go to x from row to[k] on.
+    """
+    for sequence in range(len(blocks)):
+        for block in range(blocks[sequence]):
             sums[:] = 0
-            for sample in range(block * decimation, (block + 1) * decimation):
-                for channel in range(raw.shape[2]):
-                    sums[channel] += raw[sequence, sample, channel]
+            first = starts[sequence] + block * decimation
+            for sample in range(first, first + decimation):
+                for channel in range(raw.shape[1]):
+                    sums[channel] += raw[sample, channel]
             step(program, numbers, sums, values, memory, block == 0)
-            scale(values, places, constants, shift, half, x[sequence, block])
+            scale(values, places, constants, shift, half, x[to[sequence] + block])
 
 
-def push(raw, x, decimation, program, numbers, places, constants, shift, half, sums, values, memory, counters):
-    """One sample of counts raw [channels]; 1 where it completed a block, whose inputs are then in x. counters: samples, blocks."""
-    if counters[0] == 0:
-        sums[:] = 0
-    for channel in range(raw.shape[0]):
-        sums[channel] += raw[channel]
-    counters[0] += 1
-    if counters[0] < decimation:
-        return 0
-    counters[0] = 0
-    step(program, numbers, sums, values, memory, counters[1] == 0)
-    counters[1] = 1
-    scale(values, places, constants, shift, half, x)
-    return 1
+def push(raw, which, x, due, decimation, program, numbers, places, constants, shift, half, all_sums, values, memories, counters):
+    """One sample of counts raw [streams, channels] for each stream of `which`; returns how many completed a block.
+
+    Their inputs are then in x [streams, outputs], one after the other, and due is True for them. counters: samples and blocks of each.
+    """
+    made = 0
+    for k in range(len(which)):
+        sums, memory, counter = all_sums[which[k]], memories[which[k]], counters[which[k]]
+        if counter[0] == 0:
+            sums[:] = 0
+        for channel in range(raw.shape[1]):
+            sums[channel] += raw[k, channel]
+        counter[0] += 1
+        due[k] = counter[0] == decimation
+        if due[k]:
+            counter[0] = 0
+            step(program, numbers, sums, values, memory, counter[1] == 0)
+            counter[1] = 1
+            scale(values, places, constants, shift, half, x[made])
+            made += 1
+    return made
 '''
-_TABLES = "int64, int64[:, ::1], int64[::1], int64[::1], int64[:, ::1], int64, int64, int64[::1], int64[::1], int64[::1]"
+_TABLES = "int64, int64[:, ::1], int64[::1], int64[::1], int64[:, ::1], int64, int64"
+_COUNTS = "Array(int16, 2, 'C', readonly=True)"
 _SIGNATURES = {
-    "whole": f"void(int16[:, :, ::1], int8[:, :, ::1], {_TABLES})",
-    "push": f"int64(int16[::1], int8[::1], {_TABLES}, int64[::1])",
+    "whole": f"void({_COUNTS}, int64[::1], int8[:, ::1], int64[::1], int64[::1], {_TABLES}, int64[::1], int64[::1], int64[::1])",
+    "push": f"int64({_COUNTS}, int64[::1], int8[:, ::1], boolean[::1], {_TABLES}, int64[:, ::1], int64[::1], int64[:, ::1], int64[:, ::1])",
 }
 
 
@@ -142,28 +154,35 @@ class FeatureTables:
         tables = (np.array(rows, np.int64), np.array(numbers, np.int64), np.array(places, np.int64), np.ascontiguousarray(scaling))
         return (front.decimation, *tables, front.shift, half(front.shift))
 
-    def scratch(self) -> tuple[Int64Array, Int64Array, Int64Array]:
-        """Block sums, values and memory."""
-        size = sum(self.features.widths)
-        return np.zeros(self.features.channels, np.int64), np.zeros(size, np.int64), np.zeros(size, np.int64)
+    @property
+    def size(self) -> int:
+        """Number of values of all operators."""
+        return sum(self.features.widths)
 
-    def whole(self, counts: npt.NDArray[np.int16], x: npt.NDArray[np.int8]) -> None:
-        """Fills x [batch, blocks, outputs] from counts [batch, samples, channels]."""
-        self.kernels["whole"](counts, x, *self.constants, *self.scratch())
+    def whole(
+        self, counts: npt.NDArray[np.int16], starts: Int64Array, x: npt.NDArray[np.int8], to: Int64Array, blocks: Int64Array
+    ) -> None:
+        """Fills x [rows, outputs] from counts [rows, channels]: blocks[k] blocks of sequence k, from row starts[k] to row to[k] on."""
+        scratch = (np.zeros(size, np.int64) for size in (self.features.channels, self.size, self.size))
+        self.kernels["whole"](counts, starts, x, to, blocks, *self.constants, *scratch)
 
 
-class FeatureStream:
-    """The front end of one stream. x: int8 [outputs], the inputs of the last block that `push` completed."""
+class FeatureStreams:
+    """The front ends of `count` streams."""
 
-    def __init__(self, tables: FeatureTables):
-        self.x = np.zeros(tables.front.outputs, np.int8)
-        self._counters = np.zeros(2, np.int64)
-        self._kernel = tables.kernels["push"]
-        self._arguments = (self.x, *tables.constants, *tables.scratch(), self._counters)
+    def __init__(self, tables: FeatureTables, count: int):
+        self._sums = np.zeros((count, tables.features.channels), np.int64)
+        self._memory = np.zeros((count, tables.size), np.int64)
+        self._counters = np.zeros((count, 2), np.int64)
+        self._values = np.zeros(tables.size, np.int64)
+        self._tables = tables
 
-    def reset(self) -> None:
-        self._counters[:] = 0
+    def reset(self, which: Int64Array | None) -> None:
+        self._counters[slice(None) if which is None else which] = 0
 
-    def push(self, raw: npt.NDArray[np.int16]) -> bool:
-        """One sample of counts [channels], checked; whether it completed a block."""
-        return bool(self._kernel(raw, *self._arguments))
+    def add(self, raw: npt.NDArray[np.int16], which: Int64Array) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_]]:
+        """One sample of counts [streams, channels], checked; inputs int8 [due, outputs] of the complete blocks, and whose they are."""
+        x, due = np.empty((len(which), self._tables.front.outputs), np.int8), np.empty(len(which), np.bool_)
+        state = self._sums, self._values, self._memory, self._counters
+        made = self._tables.kernels["push"](np.ascontiguousarray(raw), which, x, due, *self._tables.constants, *state)
+        return x[:made], due

@@ -1,7 +1,9 @@
-"""How much of a recurrent layer's work its threshold gates and its zeros leave over: counted by running, not estimated.
+"""What the gates do: how often each is open, which outputs are zero, which change, how much work is left; and the course of one sequence.
 
-Counting. One multiply-accumulate is one product of a row: a step of a layer has units * sum over rows (inputs of the row) of them. A
-product is left over when
+Read off the reference engine, operator by operator, so that nothing here recomputes the arithmetic.
+
+Work. One multiply-accumulate is one product of a row: a step of a layer has units * sum over rows (inputs of the row) of them. A product
+is left over when
 
     its column is not zero   the element of x, or of the vector that the row reads, differs from 0 at this step, and
     its row is needed        the row's value reaches a new state, a row or the output by a way on which every select is open.
@@ -11,150 +13,134 @@ So a candidate row is lazy exactly where its input gate is closed. The share lef
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_lstm.engine import reference
-from edge_lstm.engine.whole import run_normalized
-from edge_lstm.errors import EdgeLstmError
-from edge_lstm.fixed_point.integer_network import IntegerNetwork, IntegerRecurrent
+from edge_lstm.engine.gates import gate_operators
+from edge_lstm.fixed_point.integer_network import (
+    IntegerBidirectional,
+    IntegerConv1d,
+    IntegerNetwork,
+    IntegerPool,
+    IntegerReadOut,
+    IntegerRecurrent,
+    IntOp,
+)
 
-Int64Array = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
-CHUNK = 1 << 14  # steps that are looked at together: bounds the memory, changes no count
+Float64Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class LayerActivity:
-    """Activity of one recurrent layer over all sequences, steps and units.
+class GateCourse:
+    """The course of one recurrent layer over sequences.
 
-    open: threshold gate -> how often it is 1; constant: threshold gate -> number of units where it never changes;
-    nonzero: how often the output is not 0; changed: how often it differs from the step before (from the reset value at the first);
-    untouched: how often no state but the output moves; products_left: share of the multiply-accumulates left, see above;
-    dead: number of units whose output is always 0; units, steps: what was looked at, steps summed over the sequences.
+    gates: name -> opening [batch, time, units] in [0, 1] (0 or 1 for a threshold gate); hard: names of the threshold gates;
+    output: [batch, time, units] output of the layer, integers of an integer layer.
+    states: name -> [batch, time + 1, units] value before the first step and after every step, in the layer's own numbers;
+    scales: name -> real value of one unit of that state. products_left: share of the multiply-accumulates left, see above; None of floats.
+    """
+
+    gates: dict[str, Float64Array]
+    hard: tuple[str, ...]
+    output: npt.NDArray[np.number]
+    states: Mapping[str, npt.NDArray[np.number]] = field(default_factory=dict)
+    scales: Mapping[str, float] = field(default_factory=dict)
+    products_left: float | None = None
+
+
+@dataclass(frozen=True)
+class Activity:
+    """Fractions over all sequences, steps and units of one layer.
+
+    open: gate -> mean opening (for a threshold gate: how often it is open); constant: gate -> fraction of its units that never move.
+    zero: output is 0; unchanged: output equals that of the step before; products_left: as in the course; steps: number of steps looked at.
     """
 
     open: dict[str, float]
-    constant: dict[str, int]
-    nonzero: float
-    changed: float
-    untouched: float
-    products_left: float
-    dead: int
-    units: int
+    constant: dict[str, float]
+    hard: tuple[str, ...]
+    zero: float
+    unchanged: float
+    products_left: float | None
     steps: int
 
 
-def activity(network: IntegerNetwork, raw: npt.NDArray[np.integer]) -> tuple[LayerActivity, ...]:
-    """The activity of every recurrent layer, in order, for int16 counts raw: [batch, samples, channels], from reset states.
-
-    Raises EdgeLstmError as `engine.run` does, and for networks whose recurrent layers are not the first layers, one upon the other.
-    """
-    layers = [layer for layer in network.layers if isinstance(layer, IntegerRecurrent)]
-    if tuple(network.layers[: len(layers)]) != tuple(layers) or len(layers) != len(network.recurrent) or any(k.reverse for k in layers):
-        raise EdgeLstmError("activity is counted for stacked recurrent layers at the input; this network has others before or between")
-    v = reference.normalize(network.normalize, np.asarray(raw))
-    traces = run_normalized(network, v, states=True).states
-    found = []
-    for layer, trace in zip(layers, traces, strict=True):
-        counts = _Counts(layer)
-        per_chunk = max(1, CHUNK // v.shape[1])
-        outputs = []
-        for first in range(0, len(v), per_chunk):
-            part = slice(first, first + per_chunk)
-            outputs.append(counts.add(v[part], {state: values[part] for state, values in trace.items()}))
-        found.append(counts.result())
-        v = np.concatenate(outputs)
-    return tuple(found)
+def course(network: IntegerNetwork, raw: npt.NDArray[np.integer]) -> list[GateCourse]:
+    """The course of every recurrent layer for int16 counts raw: [batch, samples, channels], from reset states."""
+    return course_and_features(network, raw)[0]
 
 
-def threshold_gates(layer: IntegerRecurrent) -> dict[str, int]:
-    """Name -> operator of each value that is the sign of a row (with or without a peephole); named after the row.
+def course_and_features(network: IntegerNetwork, raw: npt.NDArray[np.integer]) -> tuple[list[GateCourse], npt.NDArray[np.int64]]:
+    """The courses, and what reaches the read-out: [batch, time, features]."""
+    v = reference.normalize(network.normalize, raw).astype(np.int64)
+    found: list[GateCourse] = []
+    for layer in network.layers:
+        if isinstance(layer, IntegerReadOut):
+            break
+        if isinstance(layer, IntegerRecurrent):
+            found.append(_layer_course(layer, v))
+            v = np.asarray(found[-1].output, np.int64)
+        elif isinstance(layer, IntegerBidirectional):
+            both = [_layer_course(layer.forward, v), _layer_course(layer.backward, v)]
+            found += both
+            v = np.concatenate([one.output for one in both], axis=2)
+        elif isinstance(layer, IntegerConv1d):
+            v = reference.convolve(layer, v)
+        elif isinstance(layer, IntegerPool):
+            v = reference.pool(layer, v)
+        else:
+            v = reference.dense(layer, v, 1)
+    return found, v
 
-    Where several signs are taken of one row (the two of a three-level gate, say), the later ones are numbered.
-    """
-    found: dict[str, int] = {}
+
+def _layer_course(layer: IntegerRecurrent, x: npt.NDArray[np.int64]) -> GateCourse:
+    operators = gate_operators(layer)
+    state = reference.initial_state(layer, len(x))
+    output = np.empty((*x.shape[:2], layer.units), np.int64)
+    gates = {gate: np.empty(output.shape) for gate in operators}
+    states = {name: [value] for name, value in state.items()}
+    left = products = 0
+    order = range(x.shape[1])
+    for t in reversed(order) if layer.reverse else order:
+        state, output[:, t], values = reference.step(layer, x[:, t], state)
+        for name, value in state.items():
+            states[name].append(value)
+        for gate, (operator, fully_open) in operators.items():
+            gates[gate][:, t] = values[operator] / fully_open
+        left += _products_left(layer, x[:, t], values)
+        products += len(x) * sum(layer.units * _width(layer, op) for op in layer.ops if op.code == "row")
+    hard = tuple(gate for gate in operators if layer.activations[gate] == "threshold")
+    return GateCourse(
+        gates,
+        hard,
+        output,
+        {name: in_order(values, layer.reverse) for name, values in states.items()},
+        {s.name: s.scale for s in layer.states},
+        left / products,
+    )
+
+
+def _width(layer: IntegerRecurrent, row: IntOp) -> int:
+    """Number of products of one unit of a row."""
+    return (layer.inputs if layer.rows[row.name].W is not None else 0) + layer.units * len(row.args)
+
+
+def _products_left(layer: IntegerRecurrent, x: npt.NDArray[np.int64], values: list[npt.NDArray[np.int64]]) -> int:
+    """Products of one step that are left over, for the value of every operator, [batch, units]."""
+    needed = _needed(layer, values)
+    left = 0
     for index, op in enumerate(layer.ops):
-        if op.code == "positive":
-            base = next(iter(_rows_behind(layer, op.args[0])), f"operator {index}")
-            names = [base, *(f"{base} {k}" for k in range(2, len(layer.ops)))]
-            found[next(name for name in names if name not in found)] = index
-    return found
+        if op.code == "row":
+            columns = sum((values[a] != 0).sum(1) for a in op.args) + ((x != 0).sum(1) if layer.rows[op.name].W is not None else 0)
+            left += int((needed[index].sum(1) * columns).sum())
+    return left
 
 
-def _rows_behind(layer: IntegerRecurrent, index: int) -> list[str]:
-    op = layer.ops[index]
-    return [op.name] if op.code == "row" else [name for a in op.args for name in _rows_behind(layer, a)]
-
-
-class _Counts:
-    def __init__(self, layer: IntegerRecurrent):
-        self.layer = layer
-        self.gates = threshold_gates(layer)
-        self.opened = {gate: np.zeros(layer.units, np.int64) for gate in self.gates}
-        self.outputs = np.zeros(layer.units, np.int64)
-        self.steps = self.changed = self.untouched = self.left = self.all = 0
-
-    def add(self, x: npt.NDArray[np.int8], trace: dict[str, npt.NDArray[np.int32]]) -> npt.NDArray[np.int8]:
-        """Counts the steps of x: [batch, time, inputs] with the states [batch, time, units] after each; returns the outputs."""
-        layer = self.layer
-        before = {state: _shifted(trace[state], start[:1]) for state, start in reference.initial_state(layer, 1).items()}
-        flat = {state: values.reshape(-1, layer.units) for state, values in before.items()}
-        inputs = x.reshape(-1, x.shape[2]).astype(np.int64)
-        after, output, values = reference.step(layer, inputs, flat)
-        self.steps += len(inputs)
-        for gate, index in self.gates.items():
-            self.opened[gate] += values[index].sum(0)
-        self.outputs += (output != 0).sum(0)
-        sequences = output.reshape(*x.shape[:2], layer.units)
-        self.changed += int((sequences != _shifted(sequences, self._first_output())).sum())
-        others = [state.name for state in layer.states if state.update != layer.output] or [state.name for state in layer.states]
-        self.untouched += int(np.all([after[state] == flat[state] for state in others], 0).sum())
-        self._count_products(inputs, values)
-        return sequences.astype(np.int8)
-
-    def _first_output(self) -> Int64Array:
-        """The output before the first step: the state that it renews, or 0 where it is no state."""
-        for state in self.layer.states:
-            if state.update == self.layer.output:
-                return state.initial.astype(np.int64)[None]
-        return np.zeros((1, self.layer.units), np.int64)
-
-    def _count_products(self, inputs: Int64Array, values: list[Int64Array]) -> None:
-        needed = _needed(self.layer, values)
-        columns = (inputs != 0).sum(1)
-        for index, op in enumerate(self.layer.ops):
-            if op.code == "row":
-                reads_input = self.layer.rows[op.name].W is not None
-                width = (self.layer.inputs if reads_input else 0) + self.layer.units * len(op.args)
-                nonzero = (columns if reads_input else 0) + sum((values[a] != 0).sum(1) for a in op.args)
-                self.all += len(inputs) * self.layer.units * width
-                self.left += int((needed[index].sum(1) * nonzero).sum())
-
-    def result(self) -> LayerActivity:
-        cells = self.steps * self.layer.units
-        return LayerActivity(
-            {gate: float(opened.sum() / cells) for gate, opened in self.opened.items()},
-            {gate: int(((opened == 0) | (opened == self.steps)).sum()) for gate, opened in self.opened.items()},
-            float(self.outputs.sum() / cells),
-            self.changed / cells,
-            self.untouched / cells,
-            self.left / self.all,
-            int((self.outputs == 0).sum()),
-            self.layer.units,
-            self.steps,
-        )
-
-
-def _shifted(values: npt.NDArray[np.integer], start: Int64Array) -> Int64Array:
-    """values [batch, time, units] one step later, beginning with start [1, units]."""
-    first = np.broadcast_to(start[:, None], (len(values), 1, values.shape[2]))
-    return np.concatenate([first, values[:, :-1]], 1).astype(np.int64)
-
-
-def _needed(layer: IntegerRecurrent, values: list[Int64Array]) -> list[Mask]:
+def _needed(layer: IntegerRecurrent, values: list[npt.NDArray[np.int64]]) -> list[npt.NDArray[np.bool_]]:
     """For each operator [steps, units] whether its value is needed: whether a way without a closed select leads to a result."""
     needed = [np.zeros(value.shape, np.bool_) for value in values]
     for index in {state.update for state in layer.states} | {layer.output} | {a for op in layer.ops if op.code == "row" for a in op.args}:
@@ -169,3 +155,23 @@ def _needed(layer: IntegerRecurrent, values: list[Int64Array]) -> list[Mask]:
             for a in op.args:
                 needed[a] |= needed[index]
     return needed
+
+
+def in_order(states: Sequence[npt.NDArray[np.number]], reverse: bool) -> npt.NDArray[np.number]:
+    """[batch, time + 1, units] from values in the order of the steps; a reversed layer's value before its first step stays first."""
+    return np.stack([states[0], *(reversed(states[1:]) if reverse else states[1:])], 1)
+
+
+def activity(layer: GateCourse) -> Activity:
+    """The fractions of one layer's course."""
+    constant = {gate: float((np.ptp(opening, axis=(0, 1)) == 0).mean()) for gate, opening in layer.gates.items()}
+    unchanged = float((layer.output[:, 1:] == layer.output[:, :-1]).mean()) if layer.output.shape[1] > 1 else 0.0
+    return Activity(
+        {gate: float(opening.mean()) for gate, opening in layer.gates.items()},
+        constant,
+        layer.hard,
+        float((layer.output == 0).mean()),
+        unchanged,
+        layer.products_left,
+        int(np.prod(layer.output.shape[:2])),
+    )

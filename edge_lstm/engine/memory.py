@@ -34,5 +34,5 @@ def _store(kind: types.Integer) -> Any:
     return intrinsic(typing)
 
 
-load_i8, load_i32, load_i64 = _load(types.int8), _load(types.int32), _load(types.int64)
+load_i8, load_i16, load_i32, load_i64 = _load(types.int8), _load(types.int16), _load(types.int32), _load(types.int64)
 store_i8, store_i16, store_i32, store_i64 = _store(types.int8), _store(types.int16), _store(types.int32), _store(types.int64)

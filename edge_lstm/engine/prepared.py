@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edge_lstm.engine.batch import Int64Array, first_rows
 from edge_lstm.engine.emit import source
 from edge_lstm.engine.kernel_cache import kernels
 from edge_lstm.engine.layout import LINE, Target
@@ -25,25 +26,29 @@ class Prepared:
         self.kernels = kernels(source(structure, target))
         self.packed: Packed = pack(stack, structure, target)
         self.address = self.packed.model.ctypes.data
+        self.layers = len(stack.recurrent)
         self.every_step = stack.read_out.kind == "every"
         self.outputs = stack.outputs
 
-    def run(self, x: npt.NDArray[np.int8], first: int, last: int, results: Results) -> None:
-        """Runs the sequences first ... last - 1 of x [batch, time, inputs], which is C-contiguous and checked by the caller."""
-        block = min(BLOCK, last - first)
-        records = aligned(block * len(self.packed.initial))
-        chunk = min(x.shape[1], max(1, INPUT_BYTES // x.shape[2]))
-        inputs = aligned(block * (chunk * x.shape[2] * self.target.source_bytes + LINE))
-        table = np.array([trace.ctypes.data for trace in results.traces or ()], np.int64)
-        traces = table.ctypes.data if results.traces is not None else 0
-        memory = records.ctypes.data, block, inputs.ctypes.data, chunk
-        self.kernels["run"](self.address, x.ctypes.data, first, last, x.shape[1], *memory, results.scores.ctypes.data, traces)
+    def run(self, x: npt.NDArray[np.int8], firsts: Int64Array, steps: Int64Array, states: bool) -> Results:
+        """Runs sequences of int8 x: [rows, inputs], C-contiguous: sequence k is steps[k] rows from row firsts[k] on, the longest first.
 
-    def results(self, batch: int, steps: int, states: bool) -> Results:
-        """Arrays for a run."""
-        shape = (batch, steps, self.outputs) if self.every_step else (batch, self.outputs)
-        traces = [np.empty((batch, steps, place.padded), np.int32) for place in self.packed.states] if states else None
-        return Results(np.empty(shape, np.int32), traces)
+        The caller has checked that all of them lie within x.
+        """
+        rows = first_rows(steps)
+        scores = np.empty((int(steps.sum()) if self.every_step else len(steps), self.outputs), np.int32)
+        traces = [np.empty((int(steps.sum()), place.padded), np.int32) for place in self.packed.states] if states else None
+        where = np.stack([x.ctypes.data + firsts * x.shape[1], steps, rows if self.every_step else np.arange(len(steps)), rows], 1)
+        block = min(BLOCK, len(steps))
+        records = aligned(block * len(self.packed.initial))
+        chunk = min(int(steps[0]), max(1, INPUT_BYTES // x.shape[1]))
+        inputs = aligned(block * (chunk * x.shape[1] * self.target.source_bytes + LINE))
+        table = np.array([trace.ctypes.data for trace in traces or ()], np.int64)
+        memory = records.ctypes.data, block, inputs.ctypes.data, chunk
+        self.kernels["run"](
+            self.address, where.ctypes.data, 0, len(steps), *memory, scores.ctypes.data, table.ctypes.data if traces is not None else 0
+        )
+        return Results(scores, traces)
 
     def named(self, arrays: list[npt.NDArray[np.int32]]) -> list[dict[str, npt.NDArray[np.int32]]]:
         """One dict per layer, state -> array [..., units], of arrays in the order in which kernels list the states."""
@@ -55,7 +60,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Results:
-    """What a run fills. scores: int32 [batch, (time,) outputs]; traces: int32 [batch, time, padded units] of every state, or None."""
+    """What a run leaves. scores: int32 [sequences, outputs], or [rows, outputs] of every step; traces: each state, [rows, padded units]."""
 
     scores: npt.NDArray[np.int32]
     traces: list[npt.NDArray[np.int32]] | None

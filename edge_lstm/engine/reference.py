@@ -5,11 +5,13 @@ All values are int64 here, so that a value that left 32 bits would be seen: `Ste
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edge_lstm.engine.gates import Gates, gate_operators, openings
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.features import Memory, block_sums, run_features
 from edge_lstm.fixed_point.integer_network import (
@@ -36,6 +38,11 @@ def normalize(front: Normalize, raw: npt.NDArray[np.integer], memory: Memory | N
     values = block_sums(raw, front.decimation)
     if front.features is not None:
         values, _ = run_features(front.features, values, memory)
+    return scaled(front, values)
+
+
+def scaled(front: Normalize, values: Int64Array) -> npt.NDArray[np.int8]:
+    """x: int8 [..., outputs] from the features, or from the sums of whole blocks where there are none."""
     return np.clip(rescale(values - front.offset, front.limit, front.multiplier, front.shift), -127, 127).astype(np.int8)
 
 
@@ -80,17 +87,30 @@ def dense(layer: IntegerDense, v: Int64Array, steps: int) -> Int64Array:
     return np.clip(rescale(accumulator, layer.limit, layer.multiplier, layer.shift), layer.low, layer.high)
 
 
-def recurrent(layer: IntegerRecurrent, v: Int64Array) -> tuple[Int64Array, dict[str, npt.NDArray[np.int32]]]:
-    """Outputs [batch, time, units] and the trace of each state [batch, time, units], in the order of the input."""
+@dataclass(frozen=True)
+class Course:
+    """What one recurrent layer did, in the order of the input: output and every state and gate, [batch, time, units]."""
+
+    output: Int64Array
+    states: dict[str, npt.NDArray[np.int32]]
+    gates: Gates
+
+
+def recurrent(layer: IntegerRecurrent, v: Int64Array, gates: bool) -> Course:
+    """The course of a layer over v: [batch, time, inputs]; of its gates, if asked for."""
     state = initial_state(layer, len(v))
-    outputs = np.empty((*v.shape[:2], layer.units), np.int64)
-    trace = {s.name: np.empty((*v.shape[:2], layer.units), np.int32) for s in layer.states}
+    operators = gate_operators(layer) if gates else {}
+    shape = (*v.shape[:2], layer.units)
+    states = {s.name: np.empty(shape, np.int32) for s in layer.states}
+    course = Course(np.empty(shape, np.int64), states, {gate: np.empty(shape, np.float32) for gate in operators})
     order = range(v.shape[1])
     for t in reversed(order) if layer.reverse else order:
-        state, outputs[:, t], _ = step(layer, v[:, t], state)
+        state, course.output[:, t], values = step(layer, v[:, t], state)
         for name, value in state.items():
-            trace[name][:, t] = value
-    return outputs, trace
+            course.states[name][:, t] = value
+        for gate, opening in openings(operators, values).items():
+            course.gates[gate][:, t] = opening
+    return course
 
 
 def convolve(layer: IntegerConv1d, v: Int64Array) -> Int64Array:
@@ -135,42 +155,91 @@ def read_out(layer: IntegerReadOut, v: Int64Array, backward: int) -> Int64Array:
 class Run:
     """What a run over whole sequences leaves.
 
-    scores: int32 [batch, outputs], or [batch, time, outputs] when every step is read out;
-    states: one dict per recurrent layer, state -> int32 [batch, time, units], filled on request.
+    scores: int32 [batch, outputs], or one row a step when every step is read out; states, gates: one dict per recurrent layer, state ->
+    int32 and gate -> float32 opening in [0, 1] (0 or 1 for a threshold gate), one row a step, filled on request.
+
+    What has one row a step is [batch, longest, ...], zero behind the end of shorter sequences; [sum of steps, ...], sequence after
+    sequence, where the sequences were given packed. steps: int64 [batch], how many steps of each sequence reached the read-out.
     """
 
     scores: npt.NDArray[np.int32]
     states: tuple[dict[str, npt.NDArray[np.int32]], ...] = ()
+    gates: tuple[Gates, ...] = ()
+    steps: Int64Array = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    @property
+    def labels(self) -> Int64Array:
+        """The class with the highest score, the first one on a tie: [batch], or one a step when every step is read out."""
+        return np.asarray(self.scores.argmax(-1), np.int64)
 
 
-def run(network: IntegerNetwork, raw: npt.NDArray[np.integer], *, states: bool = False) -> Run:
-    """Runs whole sequences of int16 counts raw: [batch, samples, channels] from reset states."""
-    return run_normalized(network, normalize(network.normalize, raw), states=states)
+def run(
+    network: IntegerNetwork, raw: npt.NDArray[np.integer], lengths: npt.ArrayLike | None = None, *,
+    states: bool = False, gates: bool = False,
+) -> Run:  # fmt: skip
+    """Runs whole sequences of int16 counts raw: [batch, samples, channels] from reset states.
+
+    lengths: [batch] samples of each sequence, the rest is padding; or of sequences that are packed in raw: [sum of lengths, channels].
+    """
+    if lengths is not None:
+        return _one_by_one(network, raw, np.asarray(lengths), states, gates)
+    return run_normalized(network, normalize(network.normalize, raw), states=states, gates=gates)
 
 
-def run_normalized(network: IntegerNetwork, x: npt.NDArray[np.int8], *, states: bool = False) -> Run:
+def _one_by_one(network: IntegerNetwork, raw: npt.NDArray[np.integer], lengths: npt.NDArray[np.integer], states: bool, gates: bool) -> Run:
+    """Every sequence by itself, the results padded or packed as the sequences were."""
+    ends = np.cumsum(lengths)
+    if raw.ndim == 2:
+        runs = [run(network, raw[end - length : end][None], states=states, gates=gates) for length, end in zip(lengths, ends, strict=True)]
+    else:
+        runs = [run(network, raw[k : k + 1, :length], states=states, gates=gates) for k, length in enumerate(lengths)]
+
+    def joined(arrays: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        if raw.ndim == 2:
+            return np.concatenate([array[0] for array in arrays])
+        longest = max(array.shape[1] for array in arrays)
+        return np.concatenate([np.pad(array, ((0, 0), (0, longest - array.shape[1]), (0, 0))) for array in arrays])
+
+    def layers(of_each: list[tuple[dict[str, npt.NDArray[Any]], ...]]) -> tuple[dict[str, npt.NDArray[Any]], ...]:
+        return tuple({name: joined([of[k][name] for of in of_each]) for name in layer} for k, layer in enumerate(of_each[0]))
+
+    scores = [one.scores for one in runs]
+    return Run(
+        joined(scores) if network.read_out.kind == "every" else np.concatenate(scores),
+        layers([one.states for one in runs]),
+        layers([one.gates for one in runs]),
+        np.concatenate([one.steps for one in runs]),
+    )
+
+
+def run_normalized(network: IntegerNetwork, x: npt.NDArray[np.int8], *, states: bool = False, gates: bool = False) -> Run:
     """The same for int8 x: [batch, time, channels] that is normalized already."""
     v: Int64Array = x.astype(np.int64)
-    steps, kept = 1, []
-    check_steps(network, x.shape[1])
+    times = 1
+    courses: list[Course] = []
+    made = check_steps(network, x.shape[1])
     for layer in network.layers:
         if isinstance(layer, IntegerRecurrent):
-            v, trace = recurrent(layer, v)
-            kept.append(trace)
+            courses.append(recurrent(layer, v, gates))
+            v = courses[-1].output
         elif isinstance(layer, IntegerBidirectional):
-            (ahead, trace), (back, back_trace) = recurrent(layer.forward, v), recurrent(layer.backward, v)
-            kept += [trace, back_trace]
-            v = np.concatenate([ahead, back], 2)
+            courses += [recurrent(layer.forward, v, gates), recurrent(layer.backward, v, gates)]
+            v = np.concatenate([course.output for course in courses[-2:]], 2)
         elif isinstance(layer, IntegerConv1d):
             v = convolve(layer, v)
         elif isinstance(layer, IntegerPool):
             v = pool(layer, v)
         elif isinstance(layer, IntegerReadOut):
-            steps = v.shape[1] if layer.kind == "mean" else 1
+            times = v.shape[1] if layer.kind == "mean" else 1
             v = read_out(layer, v, backward_units(network))
         else:
-            v, steps = dense(layer, v, steps), 1
-    return Run(v.astype(np.int32), tuple(kept) if states else ())
+            v, times = dense(layer, v, times), 1
+    return Run(
+        v.astype(np.int32),
+        tuple(course.states for course in courses) if states else (),
+        tuple(course.gates for course in courses) if gates else (),
+        np.full(len(x), made, np.int64),
+    )
 
 
 def check_steps(network: IntegerNetwork, steps: int) -> int:

@@ -53,6 +53,12 @@ class Stages:
         only = self.stages[0]
         return only.prepared if isinstance(only, StackStage) and len(self.stages) == 1 and not only.reverse else None
 
+    @property
+    def weights(self) -> int:
+        """Bytes of all stacks, roughly the number of multiply-accumulates of a step."""
+        ways = [way for stage in self.stages for way in ((stage.forward, stage.backward) if isinstance(stage, JoinedStage) else (stage,))]
+        return sum(way.prepared.packed.model.nbytes for way in ways if isinstance(way, StackStage))
+
 
 def _split(network: IntegerNetwork, target: Target) -> Stages:
     layers = list(network.layers)

@@ -1,80 +1,68 @@
-"""Whole sequences in batches: the same bits as `edge_lstm.engine.reference`, many times faster."""
+"""Whole sequences in batches: the same bits as `edge_lstm.engine.reference`, many times faster.
+
+Sequences are sorted by length, longest first, and cut into pieces; a thread takes a piece, normalizes its counts, and runs it. So what a
+run needs beside its results is a few megabytes for each thread, however large the input: that may be a memory-mapped file.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_lstm.engine import around, front, reference
-from edge_lstm.engine.prepared import Prepared, Results
+from edge_lstm.engine.batch import Batch, Int64Array, Steps, all_rows, checked, first_rows, pieces, together
+from edge_lstm.engine.gates import gate_operators
+from edge_lstm.engine.prepared import BLOCK, Prepared
 from edge_lstm.engine.reference import Run
+from edge_lstm.engine.replay import gates_of
 from edge_lstm.engine.stages import JoinedStage, StackStage, prepare
-from edge_lstm.errors import EdgeLstmError
-from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerNetwork, IntegerReadOut
+from edge_lstm.fixed_point.integer_network import (
+    IntegerBidirectional,
+    IntegerConv1d,
+    IntegerDense,
+    IntegerNetwork,
+    IntegerPool,
+    IntegerReadOut,
+    IntegerRecurrent,
+)
 
 ENOUGH_FOR_A_THREAD = 1 << 22  # multiply-accumulates, some tenths of a millisecond: below, starting a thread costs more than it saves
-ENOUGH_FOR_A_KERNEL = 1 << 15  # counts: below, NumPy normalizes them faster than a kernel is loaded from the disk
-States = list[dict[str, npt.NDArray[np.int32]]]
+MOST_BYTES = 1 << 21  # input of a part
+PARTS_OF_A_THREAD = 4  # so that a thread that is held up leaves its share to the others
+Layers = list[dict[str, npt.NDArray[Any]]]  # for each recurrent layer: state or gate -> [rows, units]
 
 
 def run(
-    network: IntegerNetwork, raw: npt.NDArray[np.integer], *, states: bool = False, kernel: str | None = None, threads: int | None = None
-) -> Run:
-    """Runs whole sequences of int16 counts raw: [batch, samples, channels] from reset states.
+    network: IntegerNetwork, raw: npt.ArrayLike, lengths: npt.ArrayLike | None = None, *,
+    states: bool = False, gates: bool = False, kernel: str | None = None, threads: int | None = None,
+) -> Run:  # fmt: skip
+    """Runs whole sequences of int16 counts from reset states; the result holds scores, labels, and states and gates if asked for.
 
-    states: keep the states after each step; kernel: name of a kernel instead of the machine's fastest; threads: how many at most (None:
-    as many as the process may use). Raises EdgeLstmError for another type or shape, and for sequences that do not fit the network.
+    raw: [batch, samples, channels]; with lengths [batch], samples of each sequence, what lies behind its end is ignored. Or, with lengths,
+    the sequences packed one after the other: [sum of lengths, channels]. Any strides and byte order; may be a memory-mapped file.
+    states, gates: keep the states after each step, and how open each gate was in it; kernel: name of a kernel instead of the machine's
+    fastest; threads: how many at most (None: as many as the process may use). Nothing of the result depends on the number of threads or
+    on what else is in the batch.
+
+    Raises EdgeLstmError for another type or shape, lengths that do not fit, and sequences that do not fit the network.
     """
-    raw = np.asarray(raw)
-    _check(raw, network.inputs, np.dtype(np.int16), "counts", "samples")
-    return run_normalized(network, _normalized(network, raw), states=states, kernel=kernel, threads=threads)
+    batch = checked(raw, lengths, network.inputs, np.int16, "counts", "samples")
+    return _Job(network, batch, True, states, gates, kernel).run(threads)
 
 
 def run_normalized(
-    network: IntegerNetwork, x: npt.NDArray[np.int8], *, states: bool = False, kernel: str | None = None, threads: int | None = None
-) -> Run:
-    """The same for int8 x: [batch, time, channels] that is normalized already."""
-    x = np.asarray(x)
-    if x.ndim == 3 and len(x):
-        reference.check_steps(network, x.shape[1])
-    _check(x, network.normalize.outputs, np.dtype(np.int8), "inputs", "time")
-    stages = prepare(network, kernel)
-    v: npt.NDArray[np.integer] = x
-    traces: States = []
-    times = 1
-    for stage in stages.stages:
-        if isinstance(stage, StackStage):
-            v = _through_stack(stage, v, states, traces, threads)
-        elif isinstance(stage, JoinedStage):
-            v = np.concatenate([_through_stack(way, v, states, traces, threads) for way in (stage.forward, stage.backward)], 2)
-        elif isinstance(stage, IntegerReadOut):
-            times = v.shape[1] if stage.kind == "mean" else 1
-            v = reference.read_out(stage, v.astype(np.int64), reference.backward_units(network))
-        elif isinstance(stage, IntegerDense):
-            v, times = around.dense(stage, v, times), 1
-        else:
-            v = around.apply(stage, v)
-    return Run(v.astype(np.int32), tuple(traces))
-
-
-def _normalized(network: IntegerNetwork, raw: npt.NDArray[np.integer]) -> npt.NDArray[np.int8]:
-    """`reference.normalize`; by its own kernel where there is enough to do."""
-    if raw.size < ENOUGH_FOR_A_KERNEL:
-        return reference.normalize(network.normalize, raw)
-    return front.normalize(network.normalize, np.asarray(raw, np.int16))
-
-
-def _check(values: npt.NDArray[np.generic], channels: int, wanted: np.dtype[np.generic], what: str, time: str) -> None:
-    if values.dtype != wanted:
-        raise EdgeLstmError(f"{what} have type {values.dtype}, expected {wanted}")
-    if values.ndim != 3 or values.shape[2] != channels:
-        raise EdgeLstmError(f"{what} have shape {values.shape}, expected [batch, {time}, {channels}]")
-    if 0 in values.shape:
-        raise EdgeLstmError(f"{what} of shape {values.shape} are empty")
+    network: IntegerNetwork, x: npt.ArrayLike, lengths: npt.ArrayLike | None = None, *,
+    states: bool = False, gates: bool = False, kernel: str | None = None, threads: int | None = None,
+) -> Run:  # fmt: skip
+    """The same for int8 x: [batch, time, inputs], or packed [sum of lengths, inputs], that is normalized already."""
+    batch = checked(x, lengths, network.normalize.outputs, np.int8, "inputs", "time")
+    return _Job(network, batch, False, states, gates, kernel).run(threads)
 
 
 def available_threads() -> int:
@@ -82,26 +70,162 @@ def available_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _through_stack(
-    stage: StackStage, v: npt.NDArray[np.integer], states: bool, traces: States, threads: int | None
-) -> npt.NDArray[np.int32]:
-    """Scores of a stack, [batch, (time,) outputs]; adds what its states were to `traces`. All in the order of the input."""
-    x = np.ascontiguousarray(v[:, ::-1] if stage.reverse else v, np.int8)
-    results = stage.prepared.results(x.shape[0], x.shape[1], states)
-    _in_threads(stage.prepared, x, results, threads)
-    if results.traces is not None:
-        traces += stage.prepared.named([trace[:, ::-1] for trace in results.traces] if stage.reverse else results.traces)
-    return results.scores[:, ::-1] if stage.reverse else results.scores
+@dataclass(frozen=True)
+class _Part:
+    """What some sequences leave, one after the other. scores: [sequences, outputs], or one row a step; states, gates: one row a step."""
+
+    scores: npt.NDArray[np.integer]
+    states: Layers
+    gates: Layers
 
 
-def _in_threads(prepared: Prepared, x: npt.NDArray[np.int8], results: Results, threads: int | None) -> None:
-    batch = len(x)
-    work = x.shape[1] * prepared.packed.model.nbytes * batch
-    count = min(threads or available_threads(), batch, max(1, work // ENOUGH_FOR_A_THREAD))
-    if count == 1:
-        prepared.run(x, 0, batch, results)
-        return
-    edges = [batch * k // count for k in range(count + 1)]
-    with ThreadPoolExecutor(count) as pool:
-        for done in [pool.submit(prepared.run, x, first, last, results) for first, last in pairwise(edges)]:
-            done.result()
+class _Job:
+    """One run of one batch."""
+
+    def __init__(self, network: IntegerNetwork, batch: Batch, raw: bool, states: bool, gates: bool, kernel: str | None):
+        self.network, self.batch, self.raw, self.states, self.gates = network, batch, raw, states, gates
+        self.steps = batch.lengths // network.normalize.decimation if raw else batch.lengths
+        made = {count: reference.check_steps(network, count) for count in np.unique(self.steps).tolist()}
+        self.made = Steps(np.array([made[count] for count in self.steps.tolist()], np.int64), batch.packed)
+        self.layer_steps = [Steps(steps, batch.packed) for steps in _steps_of_layers(network, self.steps)]
+        self.every_step = network.read_out.kind == "every"
+        self.stages = prepare(network, kernel)
+
+    def run(self, threads: int | None) -> Run:
+        room = self._room()
+        parts, count = self._parts(threads)
+        if count == 1:
+            for part in parts:
+                self._put(part, self._run(part), room)
+        else:
+            with ThreadPoolExecutor(count) as pool:
+                for done in [pool.submit(lambda part: self._put(part, self._run(part), room), part) for part in parts]:
+                    done.result()
+        scores = self.made.shaped(room.scores) if self.every_step else room.scores
+        return Run(np.asarray(scores, np.int32), self._shaped(room.states), self._shaped(room.gates), self.made.steps)
+
+    def _shaped(self, layers: Layers) -> tuple[dict[str, npt.NDArray[Any]], ...]:
+        """Results with one row a step as the caller gets them; `layers` is empty where they were not asked for."""
+        pairs = zip(self.layer_steps, layers, strict=False)
+        return tuple({name: steps.shaped(rows) for name, rows in layer.items()} for steps, layer in pairs)
+
+    def _parts(self, threads: int | None) -> tuple[list[Int64Array], int]:
+        """The sequences in parts, longest first, and the number of threads that share them."""
+        equal = bool((self.steps == self.steps[0]).all())
+        order = np.arange(len(self.steps)) if equal else np.argsort(-self.steps, kind="stable")
+        total = int(self.steps.sum())
+        count = min(threads or available_threads(), len(order), max(1, total * self.stages.weights // ENOUGH_FOR_A_THREAD))
+        most = MOST_BYTES // (self.batch.values.shape[-1] * (2 * self.network.normalize.decimation if self.raw else 1))
+        if count > 1:
+            most = min(most, -(-total // (PARTS_OF_A_THREAD * count)))
+        # What is not one kernel runs sequences of one length at a time.
+        alike = [order] if self.stages.whole is not None else np.split(order, np.flatnonzero(np.diff(self.steps[order])) + 1)
+        block = min(BLOCK, -(-len(order) // count))
+        return [part for group in alike for part in pieces(self.steps, group, most, block)], count
+
+    def _room(self) -> _Part:
+        """Where the results of all sequences go."""
+        if self.every_step:
+            scores = self.made.empty(self.network.outputs, np.int32)
+        else:
+            scores = np.empty((len(self.batch), self.network.outputs), np.int32)
+        states: Layers = []
+        gates: Layers = []
+        for layer, steps in zip(self.network.recurrent, self.layer_steps, strict=True):
+            if self.states:
+                states.append({state.name: steps.empty(layer.units, np.int32) for state in layer.states})
+            if self.gates:
+                gates.append({gate: steps.empty(layer.units, np.float32) for gate in gate_operators(layer)})
+        return _Part(scores, states, gates)
+
+    def _put(self, part: Int64Array, came: _Part, room: _Part) -> None:
+        room.scores[self.made.places(part) if self.every_step else part] = came.scores
+        for ours, theirs in ((room.states, came.states), (room.gates, came.gates)):
+            for steps, mine, found in zip(self.layer_steps, ours, theirs, strict=False):
+                places = steps.places(part)
+                for name, rows in mine.items():
+                    rows[places] = found[name]
+
+    def _run(self, part: Int64Array) -> _Part:
+        if self.raw:
+            x, firsts = front.normalize(self.network.normalize, self.batch, part)
+        else:
+            counts, firsts = self.batch.rows(part)
+            x = counts.astype(np.int8, copy=False)
+        trace = self.states or self.gates
+        course = _Part(x, [], [])
+        steps = self.steps[part]
+        if self.stages.whole is not None:
+            scores = self._stack(self.stages.whole, self.network.recurrent, x, firsts, steps, trace, course)
+            return _Part(scores, course.states, course.gates)
+        rows = x[firsts[0] : firsts[0] + len(part) * steps[0]] if together(firsts, steps) else x[all_rows(firsts, steps)]
+        v: npt.NDArray[np.integer] = rows.reshape(len(part), int(steps[0]), -1)
+        return _Part(self._chain(v, trace, course), course.states, course.gates)
+
+    def _stack(
+        self, prepared: Prepared, layers: Sequence[IntegerRecurrent], x: npt.NDArray[np.integer], firsts: Int64Array, steps: Int64Array,
+        trace: bool, course: _Part,
+    ) -> npt.NDArray[np.int32]:  # fmt: skip
+        """Scores of a stack for sequences that begin at rows `firsts` of x, longest first; adds its states and gates to `course`."""
+        inputs = np.ascontiguousarray(x, np.int8)
+        results = prepared.run(inputs, firsts, steps, trace)
+        if results.traces is None:
+            return results.scores
+        states = prepared.named(results.traces)
+        course.states.extend(states)
+        if self.gates:
+            v: npt.NDArray[np.integer] = x if together(firsts, steps) and firsts[0] == 0 else x[all_rows(firsts, steps)]
+            for layer, trace_of in zip(layers, states, strict=True):
+                v, gates = gates_of(layer, v, first_rows(steps), trace_of)
+                course.gates.append(gates)
+        return results.scores
+
+    def _chain(self, v: npt.NDArray[np.integer], trace: bool, course: _Part) -> npt.NDArray[np.integer]:
+        """Scores of a network of several stages for v: [batch, time, inputs], one row a step where every step is read out."""
+        times = 1
+        recurrent = list(self.network.recurrent)
+        for stage in self.stages.stages:
+            if isinstance(stage, StackStage):
+                v = self._way(stage, recurrent, v, trace, course)
+            elif isinstance(stage, JoinedStage):
+                v = np.concatenate([self._way(way, recurrent, v, trace, course) for way in (stage.forward, stage.backward)], 2)
+            elif isinstance(stage, IntegerReadOut):
+                times = v.shape[1] if stage.kind == "mean" else 1
+                v = reference.read_out(stage, v.astype(np.int64), reference.backward_units(self.network))
+            elif isinstance(stage, IntegerDense):
+                v, times = around.dense(stage, v, times), 1
+            else:
+                v = around.apply(stage, v)
+        return v.reshape(-1, v.shape[-1])
+
+    def _way(
+        self, stage: StackStage, recurrent: list[IntegerRecurrent], v: npt.NDArray[np.integer], trace: bool, course: _Part
+    ) -> npt.NDArray[np.int32]:
+        """Scores of a stack in a chain, in the order of its input; takes its layers off `recurrent`."""
+        layers = [recurrent.pop(0) for _ in range(stage.prepared.layers)]
+        batch, time = v.shape[:2]
+        steps, before = np.full(batch, time, np.int64), len(course.states)
+        ahead = v[:, ::-1] if stage.reverse else v
+        scores = self._stack(stage.prepared, layers, ahead.reshape(batch * time, -1), first_rows(steps), steps, trace, course)
+        if stage.reverse:
+            for found in (course.states, course.gates):
+                for layer in found[before:]:
+                    for name, rows in layer.items():
+                        layer[name] = rows.reshape(batch, time, -1)[:, ::-1].reshape(batch * time, -1)
+        if not stage.prepared.every_step:
+            return scores
+        shaped = scores.reshape(batch, time, -1)
+        return shaped[:, ::-1] if stage.reverse else shaped
+
+
+def _steps_of_layers(network: IntegerNetwork, steps: Int64Array) -> list[Int64Array]:
+    """For each recurrent layer the number of its steps in each sequence."""
+    found: list[Int64Array] = []
+    for layer in network.layers:
+        if isinstance(layer, IntegerConv1d):
+            steps = (steps + sum(layer.padding) - layer.reach) // layer.stride + 1
+        elif isinstance(layer, IntegerPool):
+            steps = (steps - layer.size) // layer.stride + 1
+        elif isinstance(layer, (IntegerRecurrent, IntegerBidirectional)):
+            found += [steps] * (2 if isinstance(layer, IntegerBidirectional) else 1)
+    return found

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from edge_lstm import data
+from edge_lstm.engine.gate_activity import GateCourse, activity, course
 from edge_lstm.errors import UsageError
 from edge_lstm.fixed_point.bounds import prove_network
 from edge_lstm.fixed_point.integer_network import IntegerNetwork, IntegerReadOut, IntegerRecurrent
@@ -16,7 +17,6 @@ from edge_lstm.jobs.memory import float_memory, memory
 from edge_lstm.jobs.networks import gates_text
 from edge_lstm.jobs.progress import Progress, silent
 from edge_lstm.network import Network
-from edge_lstm.report.activity import GateCourse, activity, course
 from edge_lstm.report.content import Accuracies, Confusion, Gates, Headline, Proof, Report, Variant
 from edge_lstm.report.metrics import accuracy, accuracy_by, confusion
 from edge_lstm.report.timing import versions

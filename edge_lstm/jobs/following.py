@@ -6,13 +6,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_lstm import data, float_inference
-from edge_lstm.engine import reference
+from edge_lstm.engine import gate_activity, reference
+from edge_lstm.engine.gate_activity import GateCourse
 from edge_lstm.errors import EdgeLstmError, UsageError
 from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerNetwork
 from edge_lstm.jobs import inputs
 from edge_lstm.network import Dense
-from edge_lstm.report import activity, float_course
-from edge_lstm.report.activity import GateCourse
+from edge_lstm.report import float_course
 from edge_lstm.report.holding import holding
 from edge_lstm.report.recording_course import Decisions, RecordingCourse, Signal
 
@@ -77,7 +77,7 @@ def _pieces(network: inputs.AnyNetwork, samples: Array, continuous: bool) -> lis
 def courses(network: inputs.AnyNetwork, x: Array) -> tuple[list[GateCourse], npt.NDArray[np.number]]:
     """The course of every recurrent layer for x as `inputs.model_input` gives it; and what reaches the read-out."""
     if isinstance(network, IntegerNetwork):
-        return activity.course_and_features(network, np.asarray(x, np.int16))
+        return gate_activity.course_and_features(network, np.asarray(x, np.int16))
     return float_course.course_and_features(network, x)
 
 

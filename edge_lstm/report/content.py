@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from edge_lstm.engine.gate_activity import Activity, GateCourse
 from edge_lstm.fixed_point.bounds import Bound
-from edge_lstm.report.activity import Activity, GateCourse
 from edge_lstm.report.metrics import Accuracy
 from edge_lstm.report.timing import Timing
 

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_lstm import float_inference
+from edge_lstm.engine.gate_activity import GateCourse, in_order
 from edge_lstm.network import Bidirectional, FloatArray, Network, ReadOut, Recurrent
-from edge_lstm.report.activity import GateCourse, in_order
 
 
 def course_and_features(network: Network, x: npt.NDArray[np.generic]) -> tuple[list[GateCourse], FloatArray]:

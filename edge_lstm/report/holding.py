@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edge_lstm.report.activity import GateCourse
+from edge_lstm.engine.gate_activity import GateCourse
 
 Mask = npt.NDArray[np.bool_]
 TOLERANCE = 0.01  # of the largest value that a unit reaches, per step, where a gate is soft

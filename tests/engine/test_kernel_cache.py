@@ -68,8 +68,8 @@ def check(network: IntegerNetwork, kernels: Kernels) -> None:
     prepared = copy(whole(network))
     prepared.kernels = kernels
     raw = random_counts(np.random.default_rng(2), network, 3, 6)
-    results = prepared.results(3, 6, False)
-    prepared.run(reference.normalize(network.normalize, raw), 0, 3, results)
+    x = reference.normalize(network.normalize, raw).reshape(18, -1)
+    results = prepared.run(x, 6 * np.arange(3), np.full(3, 6), False)
     np.testing.assert_array_equal(results.scores, reference.run(network, raw).scores)
 
 

@@ -12,7 +12,7 @@ from random_networks import random_network
 
 import firmware_gen.host
 from edge_lstm import engine, onnx_io
-from edge_lstm.engine import front, reference
+from edge_lstm.engine import batch, front, reference
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.features import FeatureOp
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
@@ -38,13 +38,17 @@ def inputs(seed: int, network: IntegerNetwork) -> list[np.ndarray]:
     return [broad_counts(rng, 3, 14 * decimation + decimation // 2, network.inputs, extremes=extremes) for extremes in (False, True)]
 
 
-def test_whole_sequences_give_the_same_bits(networks: list[IntegerNetwork]) -> None:
+def test_whole_sequences_give_the_same_bits(networks: list[IntegerNetwork], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "ENOUGH_FOR_A_KERNEL", 0)
     host = firmware_gen.host.HostModel.several(networks, compilers()[-1], ["-O1"])
     for number, (network, in_c) in enumerate(zip(networks, host, strict=True)):
         session = IntegerSession(network, states=True)
         for raw in inputs(number, network):
             expected = reference.run(network, raw, states=True)
-            assert np.array_equal(front.normalize(network.normalize, raw), reference.normalize(network.normalize, raw))
+            given = batch.checked(raw, None, network.inputs, np.int16, "counts", "samples")
+            x, _ = front.normalize(network.normalize, given, np.arange(len(raw)))
+            wanted = reference.normalize(network.normalize, raw)
+            assert np.array_equal(x.reshape(wanted.shape), wanted)
             for found in (engine.run(network, raw, states=True), in_c.run(raw, states=True), session.run(raw)):
                 assert np.array_equal(found.scores, expected.scores), number
                 for ours, theirs in zip(found.states, expected.states, strict=True):
@@ -82,6 +86,23 @@ def test_two_streams_of_one_network_share_nothing(networks: list[IntegerNetwork]
         for stream, sample in zip(streams, samples, strict=True):
             stream.push(sample)
     assert np.array_equal(np.stack([stream.scores for stream in streams]), reference.run(network, raw).scores)
+
+
+def test_many_streams_give_the_same_bits(networks: list[IntegerNetwork]) -> None:
+    rng = np.random.default_rng(8)
+    for number, network in enumerate(networks[::4]):
+        raw = inputs(number, network)[0]
+        many, single = engine.Streams(network, len(raw)), [engine.Stream(network) for _ in raw]
+        for turn, samples in enumerate(raw.swapaxes(0, 1)):
+            some = np.arange(len(raw)) if turn % 2 else np.sort(rng.permutation(len(raw))[:2])
+            made = many.push(samples[some], some)
+            assert made.tolist() == [single[k].push(samples[k]) for k in some]
+            if turn == len(raw[0]) // 2:
+                many.reset([1])
+                single[1].reset()
+        begun = np.flatnonzero(many.steps)
+        assert len(begun)
+        assert np.array_equal(many.scores(begun), [single[k].scores for k in begun])
 
 
 def test_a_model_file_keeps_its_front_end(networks: list[IntegerNetwork], tmp_path) -> None:

@@ -10,10 +10,10 @@ import pytest
 from random_networks import random_input, random_network
 
 from edge_lstm.cells import cell, family
+from edge_lstm.engine.gate_activity import GateCourse, course_and_features
 from edge_lstm.errors import EdgeLstmError, UsageError
 from edge_lstm.fixed_point.quantize import quantize
 from edge_lstm.report import float_course, memory_picture
-from edge_lstm.report.activity import GateCourse, course_and_features
 from edge_lstm.report.holding import LayerHolding, holding
 from edge_lstm.report.recording_course import Decisions, RecordingCourse, Signal
 

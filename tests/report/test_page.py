@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from random_networks import random_counts, random_integer
 
+from edge_lstm.engine.gate_activity import GateCourse, activity, course
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.bounds import prove_network
 from edge_lstm.report import content, page, plots
-from edge_lstm.report.activity import GateCourse, activity, course
 from edge_lstm.report.metrics import Accuracy, confusion
 from edge_lstm.report.timing import Timing
 
