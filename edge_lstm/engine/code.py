@@ -1,7 +1,7 @@
-"""Writing LLVM code in terms of the kernels: addresses, loops, and vectors of sixteen int32 lanes.
+"""Writing LLVM code in terms of the kernels: addresses, loops, vectors of sixteen int32 lanes, and vectors of 32 int16 words.
 
-Everything is target-independent, so the same kernel compiles for AVX-512, AVX2, SSE2 and NEON (LLVM splits the vectors to the machine's
-width), with two exceptions that only kernels for AVX-512 use: `dot_quads` (vpdpbusd of VNNI) and `lookup64` (vpermi2d).
+Most of it is target-independent (LLVM splits the vectors to the machine's width); what is not is named by `engine.instructions`, and
+`lookup64`, `lookup64_words` are for AVX-512.
 
 Additions and multiplications wrap modulo 2^32; the proofs of `fixed_point.bounds` say that results never do. Addresses are integers;
 callers guarantee that what they name is alive and large enough.
@@ -15,11 +15,13 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils
 
+from edge_lstm.engine.instructions import KERNELS, Instructions
 from edge_lstm.engine.layout import LANES
 
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 _LANES = ir.VectorType(_I32, LANES)
 _QUADS, _PAIRS, _PRODUCTS = ir.VectorType(_I8, 4 * LANES), ir.VectorType(_I16, 2 * LANES), ir.VectorType(_I32, 2 * LANES)
+_WORDS, _BITS16 = ir.VectorType(_I16, 2 * LANES), ir.Constant(_LANES, [0xFFFF] * LANES)
 _SOURCE_BYTES, _SOURCE_WORDS = ir.VectorType(_I8, LANES), ir.VectorType(_I16, LANES)
 _BYTE_BIAS = ir.Constant(_SOURCE_BYTES, [-128] * LANES)
 
@@ -34,8 +36,8 @@ def _indices(values: Sequence[int]) -> ir.Constant:
 class Code:
     """Appends instructions to a function under construction. Addresses and counts are int64, lanes are sixteen int32."""
 
-    def __init__(self, builder: ir.IRBuilder):
-        self.builder = builder
+    def __init__(self, builder: ir.IRBuilder, machine: Instructions = KERNELS["portable"]):
+        self.builder, self.machine = builder, machine
 
     # ---- scalars ----------------------------------------------------------------------------------------------------------
 
@@ -167,49 +169,54 @@ class Code:
         """a where the switch is not 0, else 0."""
         return self.builder.select(self.builder.icmp_signed("!=", switch, self.constant(0)), a, self.constant(0))
 
-    # ---- sources of rows: int8 values, kept as unsigned bytes (value + 128) for VNNI and as int16 otherwise -------------------
+    # ---- sources of rows: int8 values, kept as bytes (for VNNI unsigned, value + 128) or as int16 -----------------------------
 
-    def store_source(self, lanes: Value, address: Value, source_bytes: int) -> None:
-        if source_bytes == 1:
-            self.store(self.builder.xor(self.builder.trunc(lanes, _SOURCE_BYTES), _BYTE_BIAS), address)
+    def store_source(self, lanes: Value, address: Value) -> None:
+        if self.machine.source_bytes == 1:
+            self.store(self._biased(self.builder.trunc(lanes, _SOURCE_BYTES)), address)
         else:
             self.store(self.builder.trunc(lanes, _SOURCE_WORDS), address)
 
-    def source_lanes(self, address: Value, source_bytes: int) -> Value:
+    def source_lanes(self, address: Value) -> Value:
         """The values that `store_source` stored."""
-        if source_bytes == 1:
-            return self.builder.sext(self.builder.xor(self.load(_SOURCE_BYTES, address), _BYTE_BIAS), _LANES)
+        if self.machine.source_bytes == 1:
+            return self.builder.sext(self._biased(self.load(_SOURCE_BYTES, address)), _LANES)
         return self.builder.sext(self.load(_SOURCE_WORDS, address), _LANES)
+
+    def _biased(self, sources: Value) -> Value:
+        """To and from the form in which sources are kept."""
+        return self.builder.xor(sources, _BYTE_BIAS) if self.machine.offset else sources
 
     # ---- dot products: a tile is 64 bytes of weights, for 16 units times 4 (int8) or 2 (int16) sources ------------------------
 
-    def tile_weights(self, address: Value, source_bytes: int) -> Value:
-        return self.load(_QUADS if source_bytes == 1 else _PAIRS, address)
+    def tile_weights(self, address: Value) -> Value:
+        return self.load(_QUADS if self.machine.source_bytes == 1 else _PAIRS, address)
 
-    def tile_sources(self, address: Value, source_bytes: int) -> Value:
+    def tile_sources(self, address: Value) -> Value:
         """The 4 bytes of sources at an address, for all units."""
-        return self.builder.bitcast(self.splat_at(address), _QUADS if source_bytes == 1 else _PAIRS)
+        return self.builder.bitcast(self.splat_at(address), _QUADS if self.machine.source_bytes == 1 else _PAIRS)
 
-    def dot(self, accumulator: Value, sources: Value, weights: Value, source_bytes: int) -> Value:
-        return self.dot_quads(accumulator, sources, weights) if source_bytes == 1 else self.dot_pairs(accumulator, sources, weights)
+    def dot(self, accumulator: Value, sources: Value, weights: Value) -> Value:
+        """accumulator + sum of the four or two products of each lane: exact, wraps, never saturates."""
+        if self.machine.quads:
+            return self._per_register(self.machine.quads, [accumulator, sources, weights])
+        return self.builder.add(self._products_of_pairs(sources, weights), accumulator)
 
-    def dot_quads(self, accumulator: Value, sources: Value, weights: Value) -> Value:
-        """accumulator + sum of four products of an unsigned source byte and a signed weight byte: exact, wraps, never saturates."""
-        return self._call("llvm.x86.avx512.vpdpbusd.512", [accumulator, sources, weights])
-
-    def dot_pairs(self, accumulator: Value, sources: Value, weights: Value) -> Value:
-        """accumulator + sum of two products of int16: LLVM finds vpdpwssd, vpmaddwd or pmaddwd in it."""
-        b = self.builder
-        products = b.mul(b.sext(sources, _PRODUCTS), b.sext(weights, _PRODUCTS))
+    def _products_of_pairs(self, a: Value, b: Value) -> Value:
+        """Sum of two products of int16 in each lane. Without a name for it, LLVM finds vpdpwssd, vpmaddwd or pmaddwd."""
+        if self.machine.pairs:
+            return self._per_register(self.machine.pairs, [a, b], 1, _I32)
+        build = self.builder
+        products = build.mul(build.sext(a, _PRODUCTS), build.sext(b, _PRODUCTS))
         undefined = ir.Constant(_PRODUCTS, ir.Undefined)
-        even, odd = (b.shuffle_vector(products, undefined, _indices(range(first, 2 * LANES, 2))) for first in (0, 1))
-        return b.add(b.add(even, odd), accumulator)
+        even, odd = (build.shuffle_vector(products, undefined, _indices(range(first, 2 * LANES, 2))) for first in (0, 1))
+        return build.add(even, odd)
 
     # ---- tables -----------------------------------------------------------------------------------------------------------
 
     def line_of_pair(self, start: Value, pair: Value, factors: Value) -> Value:
         """start + low(pair) low(factors) + high(pair) high(factors), where low and high are the signed 16-bit halves of a lane."""
-        return self.dot_pairs(start, self.builder.bitcast(pair, _PAIRS), self.builder.bitcast(factors, _PAIRS))
+        return self.builder.add(self._products_of_pairs(self.builder.bitcast(pair, _PAIRS), self.builder.bitcast(factors, _PAIRS)), start)
 
     def lookup(self, table: Value, index: Value) -> Value:
         """table[index] of an int32 table at an address, for an index of either sign; sixteen loads."""
@@ -228,6 +235,88 @@ class Code:
         low, high = (self._call("llvm.x86.avx512.vpermi2var.d.512", [quarters[k], index, quarters[k + 1]]) for k in (0, 2))
         return self.builder.select(self.builder.icmp_signed("<", index, self.constant(0)), low, high)
 
-    def _call(self, name: str, arguments: Sequence[Value]) -> Value:
-        function = ir.FunctionType(_LANES, [a.type for a in arguments])
+    # ---- words: 32 int16, those of two sequences interleaved unit by unit ---------------------------------------------------
+
+    def words_of(self, even: Value, odd: Value | None) -> Value:
+        """The lanes of two sequences, which must fit 16 bits, as words; without a second sequence the odd words are anything."""
+        b = self.builder
+        if odd is None:
+            return b.bitcast(even, _WORDS)
+        return b.bitcast(b.or_(b.and_(even, _BITS16), b.shl(odd, self.constant(16))), _WORDS)
+
+    def upper_words(self, even: Value, odd: Value | None) -> Value:
+        """The upper halves of the lanes of two sequences as words."""
+        b = self.builder
+        low = b.lshr(even, self.constant(16))
+        return b.bitcast(low if odd is None else b.or_(low, b.and_(odd, ir.Constant(_LANES, [-65536] * LANES))), _WORDS)
+
+    def lanes_of(self, words: Value, odd: bool) -> Value:
+        """The lanes of one of the two sequences."""
+        b, sixteen = self.builder, self.constant(16)
+        lanes = b.bitcast(words, _LANES)
+        return b.ashr(lanes if odd else b.shl(lanes, sixteen), sixteen)
+
+    def low_bits_of(self, words: Value, odd: bool) -> Value:
+        """Lanes whose 16 lowest bits are those of one of the two sequences."""
+        lanes = self.builder.bitcast(words, _LANES)
+        return self.builder.lshr(lanes, self.constant(16)) if odd else lanes
+
+    def word(self, value: int) -> ir.Constant:
+        """The number in all words."""
+        return ir.Constant(_WORDS, [value] * (2 * LANES))
+
+    def words_at(self, address: Value) -> Value:
+        return self.load(_WORDS, address)
+
+    def add_saturating(self, a: Value, b: Value) -> Value:
+        return self._call("llvm.sadd.sat.v32i16", [a, b])
+
+    def subtract_saturating(self, a: Value, b: Value) -> Value:
+        return self._call("llvm.ssub.sat.v32i16", [a, b])
+
+    def multiply_high(self, a: Value, b: Value) -> Value:
+        """(a b) >> 16."""
+        high = self._per_register(self.machine.high, [a, b])
+        return self.builder.ashr(high, self.word(1)) if self.machine.doubled else high
+
+    def multiply_round(self, a: Value, b: Value) -> Value:
+        """(a b + 2^14) >> 15, where it fits 16 bits."""
+        return self._per_register(self.machine.rounded, [a, b])
+
+    def lookup64_words(self, halves: Sequence[Value], index: Value) -> Value:
+        """The word of a table of 64 in two AVX-512 registers, for the six lowest bits of each index (vpermi2w)."""
+        return self._call("llvm.x86.avx512.vpermi2var.hi.512", [halves[0], index, halves[1]])
+
+    def knots_and_steps(self, table: Value, index: Value, odd: bool) -> tuple[Value, Value]:
+        """Words of both halves of the entries (step below, knot above) of an int32 table at an address; sixteen loads a sequence."""
+        even = self.lookup(table, self.lanes_of(index, odd=False))
+        other = self.lookup(table, self.lanes_of(index, odd=True)) if odd else None
+        return self.upper_words(even, other), self.words_of(even, other)
+
+    def _per_register(self, name: str, arguments: Sequence[Value], shrink: int = 0, element: Any = None) -> Value:
+        """An intrinsic that works on registers narrower than a vector, on all of them; the result joined.
+
+        Its type is that of the first argument, or has `element` and half as many of them for each `shrink`.
+        """
+        pieces = 512 // self.machine.bits
+        results = []
+        for piece in range(pieces):
+            parts = [self._part(argument, piece, pieces) for argument in arguments]
+            first = parts[0].type
+            result = ir.VectorType(element or first.element, first.count >> shrink)
+            results.append(self._call(name, parts, result))
+        while len(results) > 1:
+            results = [self._joined(a, b) for a, b in zip(results[::2], results[1::2], strict=True)]
+        return results[0]
+
+    def _part(self, vector: Value, piece: int, pieces: int) -> Value:
+        size = vector.type.count // pieces
+        undefined = ir.Constant(vector.type, ir.Undefined)
+        return vector if pieces == 1 else self.builder.shuffle_vector(vector, undefined, _indices(range(piece * size, (piece + 1) * size)))
+
+    def _joined(self, a: Value, b: Value) -> Value:
+        return self.builder.shuffle_vector(a, b, _indices(range(2 * a.type.count)))
+
+    def _call(self, name: str, arguments: Sequence[Value], result: Any = None) -> Value:
+        function = ir.FunctionType(result or arguments[0].type, [a.type for a in arguments])
         return self.builder.call(cgutils.get_or_insert_function(self.builder.module, function, name), list(arguments))

@@ -35,6 +35,8 @@ def source(structure: Structure, target: Target) -> str:
             *(f"AT_{name.upper()} = {structure.slot(name)}" for name in NETWORK_SLOTS),
             *(f"{name} = {_slots(structure, slot)}" for name, slot in (("SEGMENTS", "segments"), ("HALVES", "half_bytes"))),
             f"SOURCE_BYTES = {target.source_bytes}",
+            f"SIGNS = {int.from_bytes(bytes([target.instructions.offset] * 8), 'little', signed=True)}",
+            f"SIGN = {target.instructions.offset}",
             f"BYTES, MEAN, EVERY = {target.source_bytes == 1}, {structure.read_out == 'mean'}, {structure.read_out == 'every'}",
             ENTRY_POINTS,
         ]
@@ -48,5 +50,9 @@ def _slots(structure: Structure, name: str) -> tuple[int, ...]:
 
 def _layer_text(layer: LayerStructure) -> str:
     """One line for each operator, phase and so on, without the numbers that come from the model."""
-    ops = tuple(op if op.code == "complement" else replace(op, numbers=()) for op in layer.plan.ops)
+    ops = tuple(op if _keeps_numbers(layer, k) else replace(op, numbers=()) for k, op in enumerate(layer.plan.ops))
     return repr(replace(layer, plan=replace(layer.plan, ops=ops)))
+
+
+def _keeps_numbers(layer: LayerStructure, index: int) -> bool:
+    return layer.plan.ops[index].code == "complement" or layer.narrow.get(index, "upper") != "upper"

@@ -1,6 +1,6 @@
 '''The functions of a generated module: input, read-out, dense layers, and the entry points that Python calls.
 
-It is text, since each structure compiles it anew around its own `advance`, with the constants AT_..., BYTES, MEAN and EVERY that
+It is text, since each structure compiles it anew around its own `advance`, with the constants AT_..., SIGNS, BYTES, MEAN and EVERY that
 `edge_lstm.engine.emit` puts before it. `SIGNATURES` lists the entry points. All addresses are made by Python code of this package; the
 arrays that users give are typed by Numba, and their length is checked in the function.
 '''
@@ -21,7 +21,7 @@ SIGNATURES = {
 }
 
 _CONSTANTS = f"""
-LANES, LINE, MANY, SIGNS = {LANES}, {LINE}, {MANY}, {int.from_bytes(bytes([128] * 8), "little", signed=True)}
+LANES, LINE, MANY = {LANES}, {LINE}, {MANY}
 STREAM_STEPS, STREAM_SAMPLES, STREAM_MODEL, STREAM_SUMS = {STREAM_STEPS}, {STREAM_SAMPLES}, {STREAM_MODEL}, {STREAM_SUMS}
 {", ".join(f"DENSE_{name.upper()}" for name in DENSE_SLOTS)} = {", ".join(str(8 * k) for k in range(len(DENSE_SLOTS)))}
 DENSE_BYTES = {8 * len(DENSE_SLOTS)}
@@ -42,7 +42,7 @@ def take_inputs(x, count, to):
             store_i64(to + at, load_i64(x + at) ^ SIGNS)
             at += 8
         while at < count:
-            store_i8(to + at, load_i8(x + at) ^ 0x80)
+            store_i8(to + at, load_i8(x + at) ^ SIGN)
             at += 1
     else:
         for at in range(count):
@@ -172,7 +172,7 @@ def take_sample(model, raw, record):
         scaled = (centred * load_i32(multipliers + 4 * k) + load_i32(shift + 4)) >> load_i32(shift)
         value = min(max(scaled, -127), 127)
         if BYTES:
-            store_i8(to + k, value ^ 0x80)
+            store_i8(to + k, value ^ SIGN)
         else:
             store_i16(to + 2 * k, value)
         store_i32(record + STREAM_SUMS + 4 * k, 0)

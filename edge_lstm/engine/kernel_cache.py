@@ -51,7 +51,7 @@ def _foundation() -> bytes:
     """What compiled kernels depend on besides their own text."""
     here = Path(__file__).parent
     versions = (platform.python_version(), np.__version__, numba.__version__, llvmlite.__version__)
-    modules = ("code.py", "tiles.py", "sweeps.py", "memory.py", "layout.py")
+    modules = ("code.py", "tiles.py", "narrow_tiles.py", "sweeps.py", "memory.py", "layout.py", "instructions.py")
     return repr(versions).encode() + b"".join((here / name).read_bytes() for name in modules)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edge_lstm.engine.instructions import KERNELS, Instructions
 from edge_lstm.engine.plan import LayerPlan
 
 LINE = 64  # bytes of a cache line, and of sixteen int32
@@ -35,22 +36,30 @@ STREAM_STEPS, STREAM_SAMPLES, STREAM_MODEL, STREAM_SUMS = 0, 8, 16, 24
 class Target:
     """What a kernel is generated for.
 
-    name: "vnni" or "portable"; accumulators: vectors of sixteen int32 that the machine keeps in registers beside weights and sources;
-    permutes: whether curves of 64 segments are looked up in registers.
+    name: of the kernel, a key of `instructions.KERNELS`;
+    accumulators: vectors of sixteen int32 that the machine keeps in registers beside weights and sources.
     """
 
     name: str
     accumulators: int
-    permutes: bool
+
+    @property
+    def instructions(self) -> Instructions:
+        return KERNELS[self.name]
 
     @property
     def source_bytes(self) -> int:
-        """Bytes of one value that rows read: unsigned bytes (value + 128) for VNNI, int16 otherwise."""
-        return 1 if self.name == "vnni" else 2
+        """Bytes of one value that rows read: bytes, or int16."""
+        return self.instructions.source_bytes
 
     @property
     def tile_sources(self) -> int:
         return 4 // self.source_bytes
+
+    @property
+    def narrows(self) -> bool:
+        """Whether 16-bit lanes pay: where products of them are one instruction."""
+        return bool(self.instructions.rounded)
 
     def sequences(self, rows: int) -> int:
         """How many sequences share one load of the weights of `rows` rows."""
@@ -70,13 +79,15 @@ class LayerStructure:
     """All of a recurrent layer that its kernel depends on.
 
     plan: the schedule; curves: the structure of each table; within: interpolations and clips whose argument never leaves their range;
-    bare: rows whose accumulator is left without its bias, since all that read it take the bias into their own constants.
+    bare: rows whose accumulator is left without its bias, since all that read it take the bias into their own constants;
+    narrow: operators in lanes of 16 bits -> their form, see `engine.narrow`; their numbers are part of the structure.
     """
 
     plan: LayerPlan
     curves: dict[str, Curve]
     within: tuple[int, ...]
     bare: tuple[int, ...]
+    narrow: dict[int, str]
 
     @property
     def rows(self) -> tuple[int, ...]:
@@ -99,10 +110,15 @@ class LayerStructure:
     def number_names(self) -> tuple[str, ...]:
         """Numbers common to all units: input shifts of rows, then the numbers of each operator with the rounding term of each shift."""
         shifts = tuple(f"input_shift {self.plan.ops[index].name}" for index in self.rows)
-        return shifts + tuple(f"{index} {what}" for index, op in enumerate(self.plan.ops) for what in NUMBERS.get(op.code, ()))
+        wide = [(index, op.code) for index, op in enumerate(self.plan.ops) if index not in self.narrow]
+        return shifts + tuple(f"{index} {what}" for index, code in wide for what in NUMBERS.get(code, ()))
+
+    def table_form(self, name: str) -> str | None:
+        """The form of the curves that read a table, None for 32 bits."""
+        return next((self.narrow.get(k) for k, op in enumerate(self.plan.ops) if op.code == "interpolate" and op.name == name), None)
 
 
-# Numbers of each operator that the kernel reads from the model. `complement` is missing: its number is part of the structure.
+# Numbers of each operator that the kernel reads from the model. Those of complements and of operators in 16 bits are part of the structure.
 NUMBERS: dict[str, tuple[str, ...]] = {
     "offset": ("offset",),
     "clip": ("low", "high"),
@@ -112,7 +128,6 @@ NUMBERS: dict[str, tuple[str, ...]] = {
     "raise": ("shift",),
     "interpolate": ("low", "high", "segment_shift", "segment_mask", "segment_one", "shift", "half"),
 }
-
 
 @dataclass(frozen=True)
 class Structure:

@@ -16,12 +16,14 @@ from edge_lstm.engine.layout import (
     DENSE_SLOTS,
     LANES,
     LINE,
+    PERMUTED_SEGMENTS,
     STREAM_SUMS,
     LayerStructure,
     Structure,
     Target,
     padded,
 )
+from edge_lstm.engine.narrow import narrow_forms
 from edge_lstm.engine.plan import Phase, plan
 from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerReadOut, IntegerRecurrent, Normalize
 from edge_lstm.fixed_point.operators import VALUE, half
@@ -78,13 +80,14 @@ def aligned(size: int) -> Bytes:
     return raw[start : start + size]
 
 
-def structure_of(stack: Stack) -> Structure:
-    """What the kernels of `stack` depend on."""
+def structure_of(stack: Stack, target: Target) -> Structure:
+    """What the kernels of `stack` for `target` depend on."""
     layers = []
     for layer in stack.recurrent:
         schedule = plan(layer)
         curves = {name: curve_of(layer, name) for name in schedule.tables}
-        layers.append(LayerStructure(schedule, curves, within_range(layer, schedule), bare_rows(layer, schedule)))
+        narrow = narrow_forms(layer, schedule) if target.narrows else {}
+        layers.append(LayerStructure(schedule, curves, within_range(layer, schedule), bare_rows(layer, schedule), narrow))
     return Structure(tuple(layers), stack.read_out.kind)
 
 
@@ -219,41 +222,52 @@ class _LayerPacker:
         for index in self.structure.rows:
             row = self.layer.rows[self.plan.ops[index].name]
             bias = row.bias.astype(np.int64)
-            if self.target.source_bytes == 1:  # sources are stored with 128 added
-                if row.W is not None:
-                    bias = bias - (128 * row.W.astype(np.int64).sum(1) << row.input_shift)
-                for matrix in row.R:
-                    bias = bias - 128 * matrix.astype(np.int64).sum(1)
+            added = self.target.instructions.offset  # to every source
+            if row.W is not None:
+                bias = bias - (added * row.W.astype(np.int64).sum(1) << row.input_shift)
+            for matrix in row.R:
+                bias = bias - added * matrix.astype(np.int64).sum(1)
             biases[index] = bias
             values |= {f"bias {row.name}": bias, f"threshold {row.name}": -bias}
         for name in self.plan.vectors:
             values[f"vector {name}"] = self.layer.vectors[name].astype(np.int64)
-        for op in self.plan.ops:
+        for index, op in enumerate(self.plan.ops):
             if op.code == "rescale":
                 # Of an accumulator without its bias b: clip(a + b, low, high) m + half = clip(a, low - b, high - b) m + (b m + half).
                 b = biases[op.args[0]] if op.args[0] in self.structure.bare else np.zeros(self.layer.units, np.int64)
                 low, high = self.limits[op.name]
                 multiplier = self.layer.vectors[f"{op.name}.multiplier"].astype(np.int64)
-                values |= {f"{op.name}.low": low - b, f"{op.name}.high": high - b, f"{op.name}.multiplier": multiplier}
-                values[f"{op.name}.half"] = b * multiplier + half(op.numbers[0])  # modulo 2^32, as the product with it
+                raised = 16 - op.numbers[0] if index in self.structure.narrow else 0  # the result is then the high half of a lane
+                values |= {f"{op.name}.low": low - b, f"{op.name}.high": high - b, f"{op.name}.multiplier": multiplier << raised}
+                values[f"{op.name}.half"] = (b * multiplier + half(op.numbers[0])) << raised  # modulo 2^32, as the product with it
         names = self.structure.constant_names
         packed = np.zeros((len(names), self.padded), np.int32)
         for k, name in enumerate(names):
             packed[k, : self.layer.units] = values[name].astype(np.int32)
         return np.ascontiguousarray(packed.reshape(len(names), self.groups, LANES).transpose(1, 0, 2))
 
-    def table(self, name: str) -> Int32Array:
-        """Paired: high half knot, low half difference to the next. Otherwise all knots, then all differences."""
-        curve = self.structure.curves[name]
+    def table(self, name: str) -> npt.NDArray[np.generic]:
+        """Paired: high half knot, low half difference to the next. Otherwise all knots, then all differences.
+
+        For curves in 16 bits that are looked up in registers, knots and differences are int16, those for values of 0 and more first.
+        """
+        curve, form = self.structure.curves[name], self.structure.table_form(name)
         knots = self.layer.tables[name].astype(np.int64)
         steps = knots[1:] - knots[:-1]
-        if curve.paired:
+        if form == "floor":
+            out = next(op.numbers[1] for op in self.plan.ops if op.code == "interpolate" and op.name == name)
+            knots, steps = knots + half(out), 2 * steps
+        if form and self.target.instructions.permutes and curve.segments == PERMUTED_SEGMENTS:
+            return np.stack([np.roll(values, PERMUTED_SEGMENTS // 2) for values in (knots[:-1], steps)]).astype(np.int16)
+        if curve.paired or form:
             return ((knots[:-1] << 16) | (steps & 0xFFFF)).astype(np.int32)
         return np.concatenate([knots[:-1], steps]).astype(np.int32)
 
     def numbers(self) -> dict[str, int]:
         values = {f"input_shift {row.name}": row.input_shift for row in self.layer.rows.values()}
         for index, op in enumerate(self.plan.ops):
+            if index in self.structure.narrow:
+                continue
             if op.code == "offset":
                 values[f"{index} offset"] = op.numbers[0]
             elif op.code == "clip":
@@ -288,7 +302,7 @@ class _LayerPacker:
             wide = np.zeros(self.padded, np.int64)
             if segment.source >= 0 and segment.at_end is not None:
                 wide[: self.layer.units] = self._from_states(segment.source, start)
-            stored = (wide + 128).astype(np.uint8) if self.target.source_bytes == 1 else wide.astype(np.int16)
+            stored = (wide + self.target.instructions.offset).astype(np.uint8 if self.target.source_bytes == 1 else np.int16)
             placed.append((record + j * self.segment_bytes, stored))
         return placed
 

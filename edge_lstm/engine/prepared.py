@@ -21,7 +21,7 @@ class Prepared:
     """A packed stack and its kernels. Nothing in it changes: threads and streams share one."""
 
     def __init__(self, stack: Stack, target: Target):
-        structure = structure_of(stack)
+        structure = structure_of(stack, target)
         self.target = target
         self.kernels = kernels(source(structure, target))
         self.packed: Packed = pack(stack, structure, target)

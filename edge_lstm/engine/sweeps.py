@@ -104,7 +104,7 @@ def advance(structure: Structure, target: Target, block: bool) -> Any:
             inputs, input_stride = code.plus(records, stack.output(layer, code.minus(1, parity))), stride
         return inputs
 
-    return _intrinsic(7, emit)
+    return _intrinsic(7, emit, target)
 
 
 def output_place(structure: Structure, target: Target) -> Any:
@@ -113,7 +113,7 @@ def output_place(structure: Structure, target: Target) -> Any:
     def emit(code: Code, model: Value, parity: Value) -> Value:
         return _Stack(code, structure, target, model).output(len(structure.layers) - 1, parity)
 
-    return _intrinsic(2, emit)
+    return _intrinsic(2, emit, target)
 
 
 def source_to_int32(target: Target, add: bool) -> Any:
@@ -121,14 +121,14 @@ def source_to_int32(target: Target, add: bool) -> Any:
 
     def emit(code: Code, source: Value, values: Value, groups: Value) -> None:
         def body(group: Value, _: list[Value]) -> list[Value]:
-            lanes = code.source_lanes(code.plus(source, code.times(group, LANES * target.source_bytes)), target.source_bytes)
+            lanes = code.source_lanes(code.plus(source, code.times(group, LANES * target.source_bytes)))
             at = code.plus(values, code.times(group, LINE))
             code.store(code.add(code.lanes_at(at), lanes) if add else lanes, at)
             return []
 
         code.loop(groups, [], body)
 
-    return _intrinsic(3, emit)
+    return _intrinsic(3, emit, target)
 
 
 def trace(structure: Structure, target: Target) -> Any:
@@ -153,7 +153,7 @@ def trace(structure: Structure, target: Target) -> Any:
                     segment = code.times(stack.slot(f"{k}.segment_bytes"), layer.plan.in_segment[name])
                     _copy(code, code.plus(following, segment), LANES * target.source_bytes, to, groups, target.source_bytes)
 
-    return _intrinsic(5, emit)
+    return _intrinsic(5, emit, target)
 
 
 def _copy(code: Code, at: Value, step: int, to: Value, groups: Value, source_bytes: int) -> None:
@@ -161,7 +161,7 @@ def _copy(code: Code, at: Value, step: int, to: Value, groups: Value, source_byt
 
     def body(group: Value, _: list[Value]) -> list[Value]:
         address = code.plus(at, code.times(group, step))
-        lanes = code.source_lanes(address, source_bytes) if source_bytes else code.lanes_at(address)
+        lanes = code.source_lanes(address) if source_bytes else code.lanes_at(address)
         code.store(lanes, code.plus(to, code.times(group, LINE)))
         return []
 
@@ -181,13 +181,14 @@ def _add_products(code: Code, weights: Value, values: Value, inputs: Value, sums
     code.loop(groups, [weights], group_body)
 
 
-def _intrinsic(arity: int, emit: Emit) -> Any:
+def _intrinsic(arity: int, emit: Emit, target: Target | None = None) -> Any:
     """An intrinsic of int64 arguments that returns an int64, 0 where `emit` gives nothing."""
+    machine = (target.instructions,) if target else ()
 
     def typed(*arguments: Any) -> Any:
         def code(context: Any, builder: ir.IRBuilder, signature: Any, values: Sequence[Value]) -> Value:
             wide = [context.cast(builder, value, given, types.intp) for value, given in zip(values, signature.args, strict=True)]
-            produced = emit(Code(builder), *wide)
+            produced = emit(Code(builder, *machine), *wide)
             return Code.integer(0) if produced is None else produced
 
         return types.intp(*arguments), code

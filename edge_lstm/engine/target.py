@@ -8,10 +8,11 @@ from functools import cache
 import llvmlite.binding as llvm
 from numba.core import config
 
+from edge_lstm.engine.instructions import KERNELS
 from edge_lstm.engine.layout import Target
 from edge_lstm.errors import EdgeLstmError
 
-NAMES = ("vnni", "portable")
+NAMES = tuple(KERNELS)
 
 
 @cache
@@ -25,25 +26,39 @@ def _features() -> frozenset[str]:
     return frozenset(name for name, present in llvm.get_host_cpu_features().items() if present)
 
 
+def _missing(name: str) -> frozenset[str]:
+    """Features that a kernel needs and this processor lacks. The 256-bit form of VNNI belongs to AVX-512 as well."""
+    features = set(_features())
+    if {"avx512vnni", "avx512vl"} <= features:
+        features.add("avxvnni")
+    return KERNELS[name].needs - features
+
+
+def fastest() -> str:
+    """The name of the fastest kernel that this machine runs."""
+    return next(kernel for kernel in KERNELS if not _missing(kernel))
+
+
 def choose(name: str | None = None) -> Target:
     """The kernel called `name`, or the fastest that this machine runs; `EDGE_LSTM_KERNEL` names one for the whole process.
 
     Raises EdgeLstmError for an unknown name, and for a kernel that this machine cannot run.
     """
-    wanted = name or os.environ.get("EDGE_LSTM_KERNEL") or None
-    features = _features()
-    has_vnni = {"avx512f", "avx512bw", "avx512vl", "avx512vnni"} <= features
-    if wanted not in (None, *NAMES):
-        raise EdgeLstmError(f"unknown kernel {wanted!r}: choose one of {', '.join(NAMES)}")
-    if wanted == "vnni" and not has_vnni:
-        raise EdgeLstmError("the kernel 'vnni' needs a processor with AVX-512 VNNI; use 'portable'")
-    wide = "avx512f" in features
-    return Target(wanted or ("vnni" if has_vnni else "portable"), accumulators=16 if wide else 4, permutes=wide)
+    wanted = name or os.environ.get("EDGE_LSTM_KERNEL") or fastest()
+    if wanted not in KERNELS:
+        raise EdgeLstmError(f"unknown kernel {wanted!r}: choose one of {', '.join(KERNELS)}")
+    if missing := _missing(wanted):
+        raise EdgeLstmError(f"the kernel {wanted!r} needs a processor with {' and '.join(sorted(missing))}; use 'portable'")
+    wide = "avx512f" in _features() and KERNELS[wanted].bits == 512  # 32 registers of sixteen lanes, otherwise 16 of eight or 32 of four
+    return Target(wanted, accumulators=16 if wide else 4)
 
 
 def why(target: Target) -> str:
-    """One line that says what `target` uses."""
-    if target.name == "vnni":
-        return "vnni: int8 dot products of AVX-512 VNNI, four sources per lane and instruction"
-    width = "AVX-512" if target.permutes else "AVX2, SSE2 or NEON"
-    return f"portable: int16 dot products as LLVM finds them here ({width}), two sources per lane and instruction"
+    """One line that says what `target` uses, and why no faster kernel was taken."""
+    faster = {name: _missing(name) for name in list(KERNELS)[: list(KERNELS).index(target.name)]}
+    text = f"{target.name}: {target.instructions.words}"
+    if not faster:
+        return f"{text}; the fastest of {len(KERNELS)} kernels"
+    if any(not missing for missing in faster.values()):
+        return f"{text}; named by the caller, the fastest here is {fastest()}"
+    return f"{text}; the faster ones need " + ", ".join(f"{' and '.join(sorted(missing))} ({name})" for name, missing in faster.items())

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from edge_lstm.engine.code import Code, Value
 from edge_lstm.engine.layout import LANES, LINE, PERMUTED_SEGMENTS, LayerStructure, Structure, Target
+from edge_lstm.engine.narrow_tiles import Narrow, Values
 from edge_lstm.engine.plan import Phase
 from edge_lstm.fixed_point.integer_network import IntOp
 
@@ -68,9 +69,10 @@ class Tile:
         self.layer: LayerStructure = structure.layers[index]
         self.plan = self.layer.plan
         self.is_last = phase is self.plan.phases[-1]
+        self.loaded: dict[str, Value] = {}  # what one tile has loaded
 
     def emit(self, places: Places, sequences: int) -> None:
-        self.loaded: dict[str, Value] = {}
+        self.loaded = {}
         self._units(places, sequences, self._dot_products(places, sequences))
 
     # ---- dot products -----------------------------------------------------------------------------------------------------
@@ -85,11 +87,11 @@ class Tile:
         for one in [p for p in passes if p.segment is None]:
             weights = self._pass(one.rows, accumulators, weights, places.inputs, places.input_stride, places.input_tiles)
         for row, name in enumerate(names):
-            bias = code.constant(0) if self.phase.rows[row] in self.layer.bare else self._constant(places, f"bias {name}")
+            bias = code.constant(0) if self.phase.rows[row] in self.layer.bare else self.constant(places, f"bias {name}")
             for s in range(sequences):
                 start = accumulators[row][s]
                 if row in fed:
-                    start = code.shift_left(start, self._number(places, f"input_shift {name}"))
+                    start = code.shift_left(start, self.number(places, f"input_shift {name}"))
                 accumulators[row][s] = code.add(start, bias) if self.phase.rows[row] not in self.layer.bare else start
         for one in [p for p in passes if p.segment is not None]:
             sources = code.plus(places.segments, code.times(places.segment_bytes, one.segment or 0))
@@ -106,7 +108,7 @@ class Tile:
         tiles: Value,
     ) -> Value:
         """Adds the products with one source vector to the accumulators of `rows`; returns the address behind the weights."""
-        code, width = self.code, self.target.source_bytes
+        code = self.code
         sequences = len(accumulators[0])
         starts = [sources]
         for _ in range(sequences - 1):
@@ -114,12 +116,12 @@ class Tile:
 
         def body(tile: Value, carried: list[Value]) -> list[Value]:
             address, sums = carried[0], carried[1:]
-            loaded = [code.tile_weights(code.plus(address, LINE * k), width) for k in range(len(rows))]
+            loaded = [code.tile_weights(code.plus(address, LINE * k)) for k in range(len(rows))]
             offset = code.times(tile, 4)
             added = []
             for s in range(sequences):
-                values = code.tile_sources(code.plus(starts[s], offset), width)
-                added += [code.dot(sums[s * len(rows) + k], values, loaded[k], width) for k in range(len(rows))]
+                values = code.tile_sources(code.plus(starts[s], offset))
+                added += [code.dot(sums[s * len(rows) + k], values, loaded[k]) for k in range(len(rows))]
             return [code.plus(address, LINE * len(rows)), *added]
 
         flat = [accumulators[row][s] for s in range(sequences) for row, _ in rows]
@@ -131,13 +133,13 @@ class Tile:
 
     # ---- the dataflow of the units ------------------------------------------------------------------------------------------
 
-    def _number(self, places: Places, name: str) -> Value:
+    def number(self, places: Places, name: str) -> Value:
         """A number of the model in all lanes, loaded once for all sequences."""
         if name not in self.loaded:
             self.loaded[name] = self.code.splat_at(self.code.plus(places.model, self.structure.number(f"{self.index}.{name}")))
         return self.loaded[name]
 
-    def _constant(self, places: Places, name: str) -> Value:
+    def constant(self, places: Places, name: str) -> Value:
         """A constant of the group, loaded once for all sequences."""
         if name not in self.loaded:
             self.loaded[name] = self.code.lanes_at(self.code.plus(places.constants, LINE * self.layer.constant_names.index(name)))
@@ -145,7 +147,7 @@ class Tile:
 
     def _units(self, places: Places, sequences: int, accumulators: list[list[Value]]) -> None:
         """Operator by operator, each for all sequences: they share the constants, and fill each other's waiting times."""
-        code, width = self.code, self.target.source_bytes
+        code = self.code
         shifts = [code.times(places.stride, s) for s in range(sequences)]
 
         def unit(name: str, s: int) -> Value:
@@ -155,55 +157,67 @@ class Tile:
             return code.plus(start, shifts[s], code.times(places.segment_bytes, segment))
 
         every = range(sequences)
-        values: dict[int, list[Value]] = dict(zip(self.phase.rows, accumulators, strict=True))
+        values = Values(code, sequences)
+        for index, row in zip(self.phase.rows, accumulators, strict=True):
+            values.keep(index, row)
         for index in self.phase.loads:
-            values[index] = [code.lanes_at(unit(f"spill {index}", s)) for s in every]
+            values.keep(index, [code.lanes_at(unit(f"spill {index}", s)) for s in every])
         for index in self.phase.ops:
             op = self.plan.ops[index]
             if op.code == "state":
-                values[index] = [code.lanes_at(unit(f"state {op.name}", s)) for s in every]
+                values.keep(index, [code.lanes_at(unit(f"state {op.name}", s)) for s in every])
             elif op.code == "vector":
-                values[index] = [self._constant(places, f"vector {op.name}")] * sequences
+                values.keep(index, [self.constant(places, f"vector {op.name}")] * sequences)
+            elif index in self.layer.narrow:
+                values.keep_words(index, Narrow(self, places, index, op).words(values))
             else:
-                values[index] = [self._operator(places, index, op, [values[a][s] for a in op.args]) for s in every]
+                values.keep(index, [self._operator(places, index, op, [values.lanes(a)[s] for a in op.args]) for s in every])
         for s in every:
             for index in self.phase.spills:
-                code.store(values[index][s], unit(f"spill {index}", s))
+                code.store(values.lanes(index)[s], unit(f"spill {index}", s))
             for index, k in self.phase.computed:
-                code.store_source(values[index][s], source(places.current, k, s), width)
+                code.store_source(values.low_bits(index)[s], source(places.current, k, s))
             if self.is_last:
                 for name in self.plan.stored:
-                    code.store(values[self.plan.updates[name]][s], unit(f"state {name}", s))
+                    code.store(values.lanes(self.plan.updates[name])[s], unit(f"state {name}", s))
                 for k, segment in enumerate(self.plan.segments):
                     if segment.at_end is not None:
-                        code.store_source(values[segment.at_end][s], source(places.following, k, s), width)
+                        code.store_source(values.low_bits(segment.at_end)[s], source(places.following, k, s))
 
     def _operator(self, places: Places, index: int, op: IntOp, arguments: list[Value]) -> Value:
         code = self.code
 
         def place(what: str) -> Value:
             if op.code == "rescale" and what != "shift":
-                return self._constant(places, f"{op.name}.{what}")
-            return self._number(places, f"{index} {what}")
+                return self.constant(places, f"{op.name}.{what}")
+            return self.number(places, f"{index} {what}")
 
         if op.code == "complement":  # its number is part of the structure: LLVM then sees through the complement of a threshold
             return code.subtract(code.constant(op.numbers[0]), arguments[0])
         if op.code == "positive" and op.args[0] in self.layer.bare:
-            return code.greater(arguments[0], self._constant(places, f"threshold {self.plan.ops[op.args[0]].name}"))
+            return code.greater(arguments[0], self.constant(places, f"threshold {self.plan.ops[op.args[0]].name}"))
         if op.code == "clip" and index in self.layer.within:
             return arguments[0]
         if op.code == "interpolate":
             return self._interpolate(places, index, op, arguments[0], place)
         return _OPERATORS[op.code](code, arguments, place)
 
+    def table_start(self, places: Places, name: str) -> Value:
+        slot = self.structure.slot(f"{self.index}.table {name}")
+        return self.code.plus(places.model, self.code.load64(self.code.plus(places.model, slot)))
+
+    def table_middle(self, places: Places, name: str, segments: int, part: int) -> Value:
+        """Address of the entry for value 0 in a table of int32 (in its second half for part 1)."""
+        key = f"table {name} {part}"
+        if key not in self.loaded:
+            self.loaded[key] = self.code.plus(self.table_start(places, name), 2 * segments + 4 * segments * part)
+        return self.loaded[key]
+
     def _table(self, places: Places, name: str, segments: int, part: int) -> Callable[[Value], Value]:
         """Lookup in the middle of a table (of its second half for part 1), loaded once for all sequences where it fits registers."""
         code, key = self.code, f"table {name} {part}"
-        if key not in self.loaded:
-            start = code.plus(places.model, code.load64(code.plus(places.model, self.structure.slot(f"{self.index}.table {name}"))))
-            self.loaded[key] = code.plus(start, 2 * segments + 4 * segments * part)
-        middle = self.loaded[key]
-        if not (self.target.permutes and segments == PERMUTED_SEGMENTS):
+        middle = self.table_middle(places, name, segments, part)
+        if not (self.target.instructions.permutes and segments == PERMUTED_SEGMENTS):
             return lambda segment: code.lookup(middle, segment)
         quarters = []
         for k in (-2, -1, 0, 1):
