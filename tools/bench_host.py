@@ -263,12 +263,12 @@ def peak(repeats: int = 200_000) -> float:
 
     def typing(typing_context: object, count: types.Integer, seed: types.Integer) -> object:
         def emit(context: object, builder: object, signature: object, values: list[object]) -> object:
-            code = Code(builder)
-            sources = code.tile_sources(values[1], width)
-            weights = [code.tile_weights(code.plus(values[1], 64 * k), width) for k in range(2)]
+            code = Code(builder, target.choose().instructions)
+            sources = code.tile_sources(values[1])
+            weights = [code.tile_weights(code.plus(values[1], 64 * k)) for k in range(2)]
 
             def body(_: object, sums: list[object]) -> list[object]:
-                return [code.dot(total, sources, weights[k % 2], width) for k, total in enumerate(sums)]
+                return [code.dot(total, sources, weights[k % 2]) for k, total in enumerate(sums)]
 
             sums = code.loop(values[0], [code.lanes_at(values[1])] * 16, body)
             total = sums[0]
