@@ -5,7 +5,7 @@ Everything else in a kernel is target-independent; LLVM splits its vectors of si
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -42,30 +42,32 @@ class Instructions:
         return 128 if self.quads and self.biased else 0
 
 
-_AVX512 = {"high": "llvm.x86.avx512.pmulh.w.512", "rounded": "llvm.x86.avx512.pmul.hr.sw.512", "permutes": True}
-_AVX2 = {"bits": 256, "high": "llvm.x86.avx2.pmulh.w", "rounded": "llvm.x86.avx2.pmul.hr.sw"}
-_WIDE = frozenset({"avx512f", "avx512bw", "avx512vl"})
+_NONE = Instructions(frozenset(), "int16 dot products as LLVM finds them for this processor")
+_AVX512 = replace(
+    _NONE, needs=frozenset({"avx512f", "avx512bw", "avx512vl"}), words="int16 dot products of AVX-512, 32 products an instruction",
+    pairs="llvm.x86.avx512.pmaddw.d.512", high="llvm.x86.avx512.pmulh.w.512", rounded="llvm.x86.avx512.pmul.hr.sw.512", permutes=True,
+)  # fmt: skip
+_AVX2 = replace(
+    _NONE, needs=frozenset({"avx2"}), words="int16 dot products of AVX2, 16 products an instruction", bits=256,
+    pairs="llvm.x86.avx2.pmadd.wd", high="llvm.x86.avx2.pmulh.w", rounded="llvm.x86.avx2.pmul.hr.sw",
+)  # fmt: skip
 
 # The fastest first.
 KERNELS: dict[str, Instructions] = {
-    "vnni": Instructions(
-        _WIDE | {"avx512vnni"}, "int8 dot products of AVX-512 VNNI, 64 products an instruction",
-        quads="llvm.x86.avx512.vpdpbusd.512", **_AVX512,
+    "vnni": replace(
+        _AVX512, needs=_AVX512.needs | {"avx512vnni"}, words="int8 dot products of AVX-512 VNNI, 64 products an instruction",
+        quads="llvm.x86.avx512.vpdpbusd.512",
     ),
-    "avx512": Instructions(
-        _WIDE, "int16 dot products of AVX-512, 32 products an instruction", pairs="llvm.x86.avx512.pmaddw.d.512", **_AVX512
+    "avx512": _AVX512,
+    "avxvnni": replace(
+        _AVX2, needs=_AVX2.needs | {"avxvnni"}, words="int8 dot products of AVX-VNNI, 32 products an instruction",
+        quads="llvm.x86.avx512.vpdpbusd.256",
     ),
-    "avxvnni": Instructions(
-        frozenset({"avx2", "avxvnni"}), "int8 dot products of AVX-VNNI, 32 products an instruction",
-        quads="llvm.x86.avx512.vpdpbusd.256", **_AVX2,
-    ),
-    "avx2": Instructions(
-        frozenset({"avx2"}), "int16 dot products of AVX2, 16 products an instruction", pairs="llvm.x86.avx2.pmadd.wd", **_AVX2
-    ),
+    "avx2": _AVX2,
     "neon": Instructions(
         frozenset({"neon", "dotprod"}), "int8 dot products of NEON, 16 products an instruction", 128,
         quads="llvm.aarch64.neon.sdot.v4i32.v16i8", biased=False,
         high="llvm.aarch64.neon.sqdmulh.v8i16", rounded="llvm.aarch64.neon.sqrdmulh.v8i16", doubled=True,
     ),
-    "portable": Instructions(frozenset(), "int16 dot products as LLVM finds them for this processor"),
+    "portable": _NONE,
 }  # fmt: skip
