@@ -145,7 +145,7 @@ def test_two_streams_share_nothing_and_a_network_is_not_kept_alive() -> None:
 
 
 def test_an_unknown_kernel_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(EdgeLstmError, match="unknown kernel 'fast': choose one of vnni, portable"):
+    with pytest.raises(EdgeLstmError, match="unknown kernel 'fast': choose one of vnni, avx512"):
         engine.run(network(), np.zeros((1, 20, 3), np.int16), kernel="fast")
     monkeypatch.setenv("EDGE_LSTM_KERNEL", "portable")
     assert target.choose().name == "portable"
