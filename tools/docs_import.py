@@ -13,7 +13,7 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
-from edge_lstm.onnx_io import read, read_activations, read_keras_layers, read_unrolled, read_walk
+from edge_lstm.onnx_io import read, read_activations, read_keras_layers, read_loop, read_unrolled, read_walk
 from edge_lstm.onnx_io.read_node import Operator
 
 TESTS = Path(__file__).resolve().parents[1] / "tests" / "onnx_io"
@@ -82,6 +82,7 @@ def imports(render: Callable[..., str]) -> dict[str, str]:
             common_keras=common_keras[len(common) :],
             ignored=read_keras_layers.IGNORED,
             unrolled=list(read_unrolled.STEP_OPERATORS),
+            loop=[reason for reason in reasons_of(read_loop.read_loop, read_loop.counted) if reason not in common],
             patterns=tested(),
         )
     }

@@ -11,7 +11,7 @@ import onnx
 if TYPE_CHECKING:
     from edge_lstm.onnx_io.read_unrolled import Unrolled
 from edge_lstm.onnx_io.read_refusals import Refusal
-from edge_lstm.onnx_io.read_values import Axis, IntegerInput, Labels, Readable, Refused, Signal, Value, describe
+from edge_lstm.onnx_io.read_values import Axis, Condition, IntegerInput, Labels, Readable, Refused, Signal, StepNumber, Value, describe
 
 
 @dataclass
@@ -79,6 +79,8 @@ class Node:
             raise Refusal(value.reason)
         if isinstance(value, IntegerInput):
             raise Refusal(f"reads input {value.name}, which is no tensor of floats")
+        if isinstance(value, (StepNumber, Condition)):
+            raise Refusal("computes with the number of a loop's step in a way that is not read")
         if isinstance(value, Labels):
             raise Refusal("computes on behind an ArgMax; an ArgMax must be the last layer")
         return value

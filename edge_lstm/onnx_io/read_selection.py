@@ -14,6 +14,7 @@ from edge_lstm.onnx_io.read_refusals import Refusal
 from edge_lstm.onnx_io.read_shapes import with_axes
 from edge_lstm.onnx_io.read_sizes import Size, Symbolic
 from edge_lstm.onnx_io.read_values import (
+    Condition,
     Constant,
     IntegerInput,
     Joined,
@@ -21,6 +22,7 @@ from edge_lstm.onnx_io.read_values import (
     Readable,
     Refused,
     Signal,
+    StepNumber,
     Value,
     concrete,
     constant,
@@ -122,7 +124,7 @@ def _slice(node: Node) -> Value:
         raise Refusal(f"has {len(starts)} starts, {len(ends)} ends, {len(axes)} axes and steps {list(steps)}, which do not fit together")
     for axis, start, end, step in zip((resolve_axis(a, len(shape)) for a in axes), starts, ends, steps, strict=True):
         part = _sliced(node, value, axis, start, end, step)
-        if isinstance(part, (Refused, IntegerInput, Labels)):
+        if isinstance(part, (Refused, IntegerInput, Labels, StepNumber, Condition)):
             return part
         value = part
     return value

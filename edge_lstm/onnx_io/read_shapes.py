@@ -227,6 +227,17 @@ def _constant_of_shape(node: Node) -> Value:
     return repeated(constant(fill.reshape(())), sizes(node.value(0), "the shape"))
 
 
+def _less(node: Node) -> Value:
+    """Whether a constant is below a size of the input: known when no positive size can change the answer."""
+    left, right = (sizes(node.value(k), "a compared value") for k in (0, 1))
+    if len(left) == len(right) == 1:
+        difference = right[0] - left[0]
+        least = difference.smallest if isinstance(difference, Symbolic) else difference
+        if least is not None and least > 0:
+            return Constant(np.array(True), ())
+    raise Refusal("compares sizes of the input; the answer depends on the input")
+
+
 def _dropout(node: Node) -> Value:
     training = node.input(2)
     if training is not None and bool(concrete(training, "training_mode").any()):
@@ -238,6 +249,7 @@ SHAPE_OPERATORS: dict[str, Operator] = {
     "Shape": operator(_shape, "start", "end"),
     "Size": operator(_size),
     "Identity": operator(_identity),
+    "Less": operator(_less),
     "Dropout": operator(_dropout, "ratio", "seed"),
     "Cast": operator(_cast, "to", "saturate", "round_mode"),
     "Transpose": operator(_transpose, "perm"),

@@ -69,6 +69,11 @@ class Symbolic:
     def __rfloordiv__(self, other: object) -> Size:
         raise Refusal(f"the size {other} // ({self}) depends on the input")
 
+    @property
+    def smallest(self) -> int | None:
+        """The value when every unknown size is 1, which no other sizes can fall below; None where a term is subtracted."""
+        return sum(factor for _, factor in self.terms) if all(factor > 0 or not names for names, factor in self.terms) else None
+
     def __str__(self) -> str:
         products = ["*".join(([str(factor)] if factor != 1 or not names else []) + list(names)) for names, factor in self.terms]
         return " + ".join(products)

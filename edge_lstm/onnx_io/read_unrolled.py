@@ -47,7 +47,7 @@ class Unrolled:
             raise Refusal(f"takes step {step} of {describe(signal)}")
         roles.bind(signal.source, "time", time[0])
         roles.bind(signal.source, "features", features[0])
-        base, matrix, bias = _base(signal, width)
+        base, matrix, bias = split_off_linear(signal, width)
         inputs = self.vectors.input((base.source, *(id(layer) for layer in base.layers)), step % steps, matrix.shape[1])
         self.bases[next(iter(inputs.linear))] = (base, step % steps)
         vector = self.vectors.add(self.vectors.product(inputs, matrix), Vector(width, {}, {(): bias} if bias.any() else {}))
@@ -67,7 +67,7 @@ class Unrolled:
             below = found[0][0]
         else:
             below = self.sequence([self._inside(number) for number in rolled.inputs], roles)
-        after = add_recurrent(below, _single_precision(rolled.layer))
+        after = add_recurrent(below, single_precision(rolled.layer))
         return with_axes(after, _resized(after, roles, rolled.layer.units))
 
     def _inside(self, number: int) -> Vector:
@@ -108,7 +108,7 @@ class Unrolled:
         return with_axes(self.final(step.vector, step.steps, roles), step.axes)
 
 
-def _base(signal: Signal, width: int) -> tuple[Signal, Float64Array, Float64Array]:
+def split_off_linear(signal: Signal, width: int) -> tuple[Signal, Float64Array, Float64Array]:
     """The sequence without the linear layers at its end, and what those do: matrix and bias."""
     matrix, bias = np.eye(width), np.zeros(width)
     if signal.scale is not None and signal.offset is not None:
@@ -128,7 +128,9 @@ def _resized(signal: Signal, roles: Roles, size: int) -> tuple[tuple[Axis, ...],
     return tuple(tuple(Axis(name, size) if axis.name == name else axis for axis in axes) for axes in signal.axes)
 
 
-def _single_precision(layer: Recurrent) -> Recurrent:
+def single_precision(layer: Recurrent) -> Recurrent:
+    """The layer with weights in float32, which the formulas have computed in float64."""
+
     def row(weights: RowWeights) -> RowWeights:
         W = None if weights.W is None else weights.W.astype(np.float32)
         return RowWeights(W, tuple(R.astype(np.float32) for R in weights.R), weights.b.astype(np.float32))

@@ -148,8 +148,22 @@ class Labels:
     scores: Signal
 
 
+@dataclass(frozen=True)
+class StepNumber:
+    """Inside a loop: the number of the step, 0 for the first one, plus `start`."""
+
+    start: int
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Inside a loop, whether it goes on: the number of the step plus `start` is below `bound`, for each pair (start, bound)."""
+
+    bounds: tuple[tuple[int, Size], ...]
+
+
 Readable = Constant | Signal | Joined | Quantized
-Value = Readable | Refused | IntegerInput | Labels
+Value = Readable | Refused | IntegerInput | Labels | StepNumber | Condition
 
 
 def constant(array: object) -> Constant:
@@ -182,6 +196,8 @@ def describe(value: Value) -> str:
         return "a value that cannot be read"
     if isinstance(value, Labels):
         return "class numbers"
+    if isinstance(value, (StepNumber, Condition)):
+        return "the number of a loop's step"
     kind = {Joined: "several signals side by side", Quantized: "quantized values"}.get(type(value), "a signal")
     return f"{kind} of shape {shape_text(value.shape)}"
 

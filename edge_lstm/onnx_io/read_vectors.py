@@ -89,6 +89,10 @@ class Vectors:
         """The input of a step as a vector."""
         return Vector(width, {self._number(("input", name, step), Atom(step)): np.eye(width)})
 
+    def unknown(self, name: tuple[object, ...], step: int, width: int) -> Vector:
+        """A vector of step `step` of which nothing is known: one symbol."""
+        return self.state(self._number(("unknown", name, step), Atom(step)), width)
+
     def symbol(self, v: Vector) -> int:
         """The vector as one symbol."""
         if not v.linear and len(v.terms) == 1:
@@ -121,9 +125,10 @@ class Vectors:
         return _cleaned(a.width, linear, terms)
 
     def scale(self, v: Vector, factor: Float64Array | float) -> Vector:
-        """Elementwise product with constants."""
+        """Elementwise product with constants. A product of 1 but for the rounding of float32, as 6 * (1 / 6), is 1."""
         numbers = np.broadcast_to(np.asarray(factor, np.float64), (v.width,))
-        return _cleaned(v.width, {s: numbers[:, None] * m for s, m in v.linear.items()}, {k: numbers * a for k, a in v.terms.items()})
+        terms = {k: _near_one(numbers * a) if k else numbers * a for k, a in v.terms.items()}
+        return _cleaned(v.width, {s: numbers[:, None] * m for s, m in v.linear.items()}, terms)
 
     def multiply(self, a: Vector, b: Vector) -> Vector:
         """Elementwise product, multiplied out."""
@@ -200,6 +205,10 @@ class Vectors:
 def _check(a: Vector, b: Vector) -> None:
     if a.width != b.width:
         raise Refusal(f"combines vectors of {a.width} and {b.width}")
+
+
+def _near_one(factor: Float64Array) -> Float64Array:
+    return np.where(np.abs(np.abs(factor) - 1) < 2.0**-23, np.sign(factor), factor)
 
 
 def _cleaned(width: int, linear: Mapping[int, Float64Array], terms: Mapping[Monomial, Float64Array]) -> Vector:

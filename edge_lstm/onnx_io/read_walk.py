@@ -11,6 +11,7 @@ import onnx
 
 from edge_lstm.onnx_io.read_convolution import CONVOLUTION_OPERATORS
 from edge_lstm.onnx_io.read_folding import fold, is_foldable
+from edge_lstm.onnx_io.read_loop import counted, read_loop
 from edge_lstm.onnx_io.read_node import Node, Operator, Roles, label
 from edge_lstm.onnx_io.read_quantized import QUANTIZED_OPERATORS
 from edge_lstm.onnx_io.read_recurrent import RECURRENT_OPERATORS
@@ -19,7 +20,20 @@ from edge_lstm.onnx_io.read_selection import SELECTION_OPERATORS
 from edge_lstm.onnx_io.read_shapes import SHAPE_OPERATORS
 from edge_lstm.onnx_io.read_tail import TAIL_OPERATORS
 from edge_lstm.onnx_io.read_unrolled import STEP_OPERATORS, Unrolled
-from edge_lstm.onnx_io.read_values import Constant, IntegerInput, Labels, Refused, Signal, Step, Value, concrete, constant, holds_states
+from edge_lstm.onnx_io.read_values import (
+    Condition,
+    Constant,
+    IntegerInput,
+    Labels,
+    Refused,
+    Signal,
+    Step,
+    StepNumber,
+    Value,
+    concrete,
+    constant,
+    holds_states,
+)
 
 OPERATORS: dict[str, Operator] = {
     **SHAPE_OPERATORS,
@@ -32,13 +46,13 @@ OPERATORS: dict[str, Operator] = {
 
 # What to do about operators that people meet often.
 HINTS = {
-    "Loop": "tf2onnx writes a Loop for cells that it does not know: use a standard LSTM or GRU(reset_after=True), or read the .keras file",
     "Scan": "write the recurrence as LSTM, GRU or RNN",
     "If": "only a branch that is known beforehand can be read",
     "LogSoftmax": "leave it out, or use Softmax: the class is the same",
     "LayerNormalization": "it needs a division in each step; use BatchNormalization, which vanishes into the weights",
     "Einsum": "write it as MatMul",
 }
+_LOOPS = "read are loops through all steps of one sequence whose body is a step of an LSTM, GRU or RNN"
 OUTSIDE = "leave it out of the model, or read the graph only from a value on or up to one (--from, --to)"
 # Casting class numbers, or arranging them otherwise, changes nothing about the class.
 _ARRANGING = {"Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape", "Flatten"}
@@ -75,6 +89,9 @@ class Walk:
             return
         missing = f"{label(proto)} reads {{}}, which nothing gives"
         inputs = tuple(self.values.get(name, Refused(missing.format(name))) if name else None for name in proto.input)
+        if proto.op_type == "Loop" and proto.domain in ("", "ai.onnx"):
+            self._loop(proto, inputs)
+            return
         try:
             outputs = self._read(proto, inputs)
         except Refusal as refusal:
@@ -93,6 +110,8 @@ class Walk:
             return fold(proto, inputs, self.opset)
         name = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
         reader = OPERATORS.get(name)
+        if any(isinstance(value, (StepNumber, Condition)) for value in inputs) and not self._told(inputs):
+            return (counted(name, proto, inputs, self.unrolled, self.roles),)
         if reader is None:
             self._told(inputs)
             raise Refusal(f"operator {name} is not supported: {HINTS.get(proto.op_type, OUTSIDE)}")
@@ -129,6 +148,26 @@ class Walk:
         for value in refused:
             self.refuse(value.reason)
         return bool(refused)
+
+    def _loop(self, proto: onnx.NodeProto, inputs: tuple[Value | None, ...]) -> None:
+        """A Loop whose body is one step of a recurrent layer is that layer."""
+        body = attributes_of(proto)["body"]
+        told = len(self.reasons)
+
+        def inside(given: Mapping[str, Value]) -> Mapping[str, Value]:
+            values = {**self.values, **initializers(body), **given}
+            walk = Walk(self.opset, values, self.roles, self.unrolled, self.reasons)
+            walk.run(body, tuple(output.name for output in body.output))
+            if len(self.reasons) > told:
+                raise Refusal
+            return walk.values
+
+        try:
+            outputs = read_loop(proto, body, inputs, inside, self.values, self.unrolled, self.roles)
+        except Refusal as refusal:
+            self.refuse(f"{label(proto)}: {refusal}; {_LOOPS}" if str(refusal) else "")
+            outputs = (Refused(),) * len(proto.output)
+        self.values.update(zip(proto.output, outputs, strict=False))
 
     def _branch(self, proto: onnx.NodeProto) -> None:
         """An If whose condition is known is the branch it takes."""
