@@ -9,6 +9,7 @@ import typer
 
 from edge_lstm.cli import options
 from edge_lstm.cli.console import as_json, line
+from edge_lstm.errors import UsageError
 
 if TYPE_CHECKING:
     from edge_lstm.fixed_point.integer_network import IntegerNetwork
@@ -38,6 +39,10 @@ def command(
         bool, typer.Option("--self-test", help="Write a C program, too, that runs test vectors and compares every bit.")
     ] = False,
     vectors: Annotated[int, typer.Option(min=1, help="Number of test vectors of the self-test: half random, half extremes.")] = 8,
+    package: Annotated[
+        str | None,
+        typer.Option(help="Write the folder as a package: arduino, platformio, zephyr, cmake or cmsis-pack.", show_default=False),
+    ] = None,
     strategy: Annotated[
         str | None,
         typer.Option(help="How rows are summed: rows, dense, event or delta (default: chosen for each layer).", show_default=False),
@@ -54,7 +59,8 @@ def command(
 ) -> None:
     """Write an integer model as one C header, for C99 and C++: no float, no division, no heap, no other file needed.
 
-    Strategies and targets change how fast it runs where, never a bit of what it computes.
+    Strategies and targets change how fast it runs where, never a bit of what it computes. With --package the folder is what the tools of
+    that ecosystem take, with an example.
 
     Example: [bold]edge-lstm codegen model.int.onnx -o firmware/ --name watch --self-test[/bold]
     """
@@ -62,11 +68,17 @@ def command(
     from edge_lstm.jobs.memory import memory
     from edge_lstm.jobs.networks import load_integer
     from edge_lstm.jobs.verification import STEPS_WITHOUT_WINDOW, random_counts
+    from firmware_gen import packaging
 
+    if package is not None and self_test:
+        raise UsageError("--self-test goes with a plain header, not with --package; write the header once more without a package")
     network = load_integer(model)
     counts = random_counts(network, vectors, network.read_out.window or STEPS_WITHOUT_WINDOW, seed=0) if self_test else None
     activity = None if recordings is None else measured(network, recordings)
-    paths = firmware_gen.write(network, output, self_test=counts, prefix=name, strategy=strategy, target=target, activity=activity)
+    if package is None:
+        paths = firmware_gen.write(network, output, self_test=counts, prefix=name, strategy=strategy, target=target, activity=activity)
+    else:
+        paths = packaging.write(network, output, package, prefix=name, strategy=strategy, target=target, activity=activity)
     takes = memory(network, strategy=strategy, target=target, activity=activity)
     if json:
         as_json({"files": paths, "bytes": dict(takes.parts), "how": takes.how})

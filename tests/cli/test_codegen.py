@@ -27,3 +27,21 @@ def test_what_does_not_exist_is_refused_and_nothing_is_written(files: Files, edg
     assert came.status == 2
     assert message in came.error
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("package", ["arduino", "cmsis-pack"])
+def test_a_package_is_written_under_its_name(files: Files, edge_lstm, tmp_path, package) -> None:
+    came = edge_lstm("codegen", files.hard_int, "-o", tmp_path / "new", "--name", "toy", "--package", package, "--json")
+    assert came.status == 0, came.error
+    assert came.json["files"][0].endswith("/toy.h")
+    assert (tmp_path / "new" / ("library.properties" if package == "arduino" else "edge-lstm.toy.pdsc")).is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [(("--package", "mbed"), "no package 'mbed'"), (("--package", "cmake", "--self-test"), "--self-test goes with")]
+)
+def test_a_package_that_does_not_exist_or_cannot_be_is_refused(files: Files, edge_lstm, tmp_path, options, message) -> None:
+    came = edge_lstm("codegen", files.hard_int, "-o", tmp_path / "new", *options)
+    assert came.status == 2
+    assert message in came.error
+    assert not (tmp_path / "new").exists()
