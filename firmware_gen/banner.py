@@ -158,7 +158,8 @@ def _costs(model: Model) -> list[str]:
     lazy = [f"{text.infix.replace('_', ' ')}{row}" for text in model.layers for row in text.lazy_rows]
     return [
         f"flash      {tables} bytes of constants, plus the code (1 to 2 KB on most targets)",
-        f"RAM        {model.state_bytes} bytes of state per sequence; on the stack local arrays of at most {model.stack_bytes} bytes",
+        f"RAM        {model.state_bytes} bytes of state per sequence; on the stack local arrays of at most {model.stack_bytes} bytes,",
+        f"           with registers and return addresses at most {model.stack_bound} bytes (-O1 or higher, without interrupts)",
         f"time       at most {step} multiply-accumulates per step, and {decision} per decision",
         *([f"           skipped where a gate is closed: row{'s' if len(lazy) > 1 else ''} {', '.join(lazy)}"] if lazy else []),
     ]

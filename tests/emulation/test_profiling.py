@@ -49,6 +49,7 @@ def test_every_bit_is_that_of_the_reference(core):
         strategy = STRATEGIES[number % len(STRATEGIES)]
         found = emulation.profile(network, raw, core, strategy=strategy)
         assert (found.differing, found.strategy) == (0, strategy), f"{what} on {core.name}"
+        assert found.ram.stack <= build(network, "model", strategy).stack_bound, what
         units = sum(layer.units * len(layer.states) for layer in network.recurrent)
         assert found.values >= raw[..., 0].size // network.normalize.decimation * network.inputs + units, what
 
