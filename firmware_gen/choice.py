@@ -6,7 +6,7 @@ constants are instructions of the generated kernels, counted in an emulator.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edge_lstm.errors import UsageError
@@ -24,8 +24,9 @@ WORTH_ITS_MEMORY = 0.9  # delta keeps all sums in RAM: it has to save a tenth, b
 class Instructions:
     """Instructions of the kernels on one kind of core.
 
-    column, listed: a column of 8 weights, of all columns or of a list; block: around the columns of a block; gather, list, compare: of one
-    element, when all are gathered, non-zero ones listed, or changed ones; dot, dot_listed: one weight of a row behind a gate.
+    column, listed: a column of 8 weights, of those added always or of a list; block: around the columns of a block; gather, list, compare:
+    of one element, when all are gathered, non-zero ones listed, or changed ones; dot, dot_listed, dot_values: one weight of a row behind
+    a gate, byte by byte, along a list, or times what was gathered.
     """
 
     column: float
@@ -36,24 +37,28 @@ class Instructions:
     compare: float
     dot: float
     dot_listed: float
+    dot_values: float
 
 
-HALF_WORDS = Instructions(8.5, 13.5, 42, 5, 7, 9, 5, 8)
-THUMB_2 = Instructions(18, 20, 25, 5, 7, 9, 6, 9)
+HALF_WORDS = Instructions(8.5, 13.5, 40, 6, 6, 7, 2.7, 8, 2.2)
+THUMB_2 = Instructions(18, 20, 32, 6, 6, 9, 6, 9, 5)
 TARGETS: Mapping[str, Instructions] = {
-    "cortex-m0plus": Instructions(28, 29, 50, 8, 9, 12, 9, 11),
+    "cortex-m0plus": Instructions(28, 29, 62, 9, 8, 12, 9, 11, 7),
     "cortex-m3": THUMB_2, "cortex-m4": HALF_WORDS, "cortex-m4f": HALF_WORDS, "cortex-m7": HALF_WORDS, "cortex-m33": HALF_WORDS,
     "cortex-m55": HALF_WORDS,
-    "rv32imc": Instructions(25, 28, 20, 6, 7, 10, 7, 9), "atmega328p": Instructions(84, 92, 200, 15, 22, 30, 20, 28),
+    "rv32imc": Instructions(25, 28, 30, 6, 7, 10, 7, 9, 6), "atmega328p": Instructions(84, 92, 260, 15, 22, 30, 20, 28, 20),
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The strategy of one layer. why: for the banner, empty where somebody named it."""
+    """The strategy of one layer. why: for the banner, empty where somebody named it; lists_x: whether it is meant for the input too;
+    lists_lazy: whether rows behind a gate read lists too, of what is not zero, or all they read."""
 
     strategy: str
     why: tuple[str, ...] = ()
+    lists_x: bool = False
+    lists_lazy: bool = True
 
 
 def choose(layer: IntegerRecurrent, strategy: str | None, target: str | None = None, activity: LayerActivity | None = None) -> Choice:
@@ -61,12 +66,12 @@ def choose(layer: IntegerRecurrent, strategy: str | None, target: str | None = N
 
     activity: None to assume one. Raises UsageError for a strategy or a target that does not exist.
     """
+    if target is not None and target not in TARGETS:
+        raise UsageError(f"no cost model for the target {target!r}; choose one of {', '.join(TARGETS)}")
     if strategy is not None:
         if strategy not in STRATEGIES:
             raise UsageError(f"there is no strategy {strategy!r}; choose one of {', '.join(STRATEGIES)}")
-        return Choice(strategy)
-    if target is not None and target not in TARGETS:
-        raise UsageError(f"no cost model for the target {target!r}; choose one of {', '.join(TARGETS)}")
+        return Choice(strategy, (), *_lists(layer, strategy, activity or assumed(layer), (target,) if target else tuple(TARGETS)))
     on = (target,) if target is not None else tuple(TARGETS)
     found = activity or assumed(layer)
     costs = {name: {s: cost(layer, s, found, TARGETS[name]) for s in CHOSEN_FROM} for name in on}
@@ -74,7 +79,21 @@ def choose(layer: IntegerRecurrent, strategy: str | None, target: str | None = N
     best = min(("dense", "event"), key=total.__getitem__)
     if found.steps and total["delta"] < WORTH_ITS_MEMORY * total[best]:
         best = "delta"
-    return Choice(best, _reasons(best, total, costs, target, found))
+    return Choice(best, _reasons(best, total, costs, target, found), *_lists(layer, best, found, on))
+
+
+def _lists(layer: IntegerRecurrent, strategy: str, activity: LayerActivity, on: Sequence[str]) -> tuple[bool, bool]:
+    """What else is best listed, besides the states that rows without a gate read: x, and states for rows behind gates. Sensor inputs are
+    hardly ever zero or unchanged, and a sum along a list costs more an element than one over all of them."""
+    return min(_variants(strategy), key=lambda lists: sum(_cost(layer, strategy, lists, activity, TARGETS[name]) for name in on))
+
+
+def _variants(strategy: str) -> tuple[tuple[bool, bool], ...]:
+    if strategy == "event":
+        return (False, True), (True, True)
+    if strategy == "delta":
+        return (False, True), (False, False), (True, True), (True, False)
+    return ((False, False),)
 
 
 def _reasons(
@@ -100,18 +119,23 @@ def _range(fractions: list[float]) -> str:
 
 def cost(layer: IntegerRecurrent, strategy: str, activity: LayerActivity, of: Instructions) -> float:
     """Instructions of the sums of one step, for the rows that can go by columns; the others cost the same under all strategies."""
+    return min(_cost(layer, strategy, lists, activity, of) for lists in _variants(strategy))
+
+
+def _cost(layer: IntegerRecurrent, strategy: str, lists: tuple[bool, bool], activity: LayerActivity, of: Instructions) -> float:
     flow = simplify(layer)
     order = schedule(flow)
     total = 0.0
-    for group in plan_columns(flow, order, strategy).groups:
+    for group in plan_columns(flow, order, strategy, *lists).groups:
         total += _sums(layer, group, strategy, activity, of)
-        for index in group.listed:
+        for index in group.lazy:
             often = min(activity.open.get(flow.layer.ops[select].args[0], 1.0) for select in order.lazy[index])
             row = layer.rows[flow.ops[index].name]
-            own = of.dot * layer.inputs if reads(row.W) else 0.0
-            states = sum(layer.units * _nonzero(activity, source) for source in group.sources)
-            each = of.dot * len(group.sources) * layer.units if strategy == "dense" else of.dot_listed * states
-            total += layer.units * often * (own + each)
+            own = (of.dot if group.lists_x else of.dot_values) * layer.inputs if reads(row.W) else 0.0
+            states = len(group.sources) * layer.units * (of.dot if group.lists_sources else of.dot_values)
+            if group.lists_lazy:
+                states = of.dot_listed * sum(layer.units * _nonzero(activity, source) for source in group.sources)
+            total += layer.units * often * (own + states)
     return total
 
 
@@ -120,12 +144,11 @@ def _nonzero(activity: LayerActivity, source: int) -> float:
 
 
 def _sums(layer: IntegerRecurrent, group: Group, strategy: str, activity: LayerActivity, of: Instructions) -> float:
-    elements = group.columns(layer.inputs, layer.units)
-    vectors = [(layer.units, activity.vectors.get(source)) for source in group.sources]
-    vectors += [(layer.inputs, activity.x)] if group.reads_x else []
-    nonzero = sum(n * (v.nonzero if v else 1.0) for n, v in vectors)
-    changed = sum(n * (v.changed if v else 1.0) for n, v in vectors)
+    vectors = [(layer.units, activity.vectors.get(source)) for source in group.sources if group.lists_sources]
+    vectors += [(layer.inputs, activity.x)] if group.lists_x else []
+    kept = strategy == "delta"
+    active = sum(n * ((v.changed if kept else v.nonzero) if v else 1.0) for n, v in vectors)
+    paired, listed = group.paired(layer.inputs, layer.units), group.listed(layer.inputs, layer.units)
     blocks = -(-layer.units // BLOCK) * len(group.rows)
-    added = {"dense": elements * of.column, "event": nonzero * of.listed, "delta": changed * of.listed}[strategy]
-    gathered = elements * {"dense": of.gather, "event": of.list, "delta": of.compare}[strategy]
-    return blocks * (of.block + added) + gathered
+    added = of.block + paired * of.column + active * of.listed
+    return blocks * added + paired * of.gather + listed * (of.compare if kept else of.list)

@@ -1,18 +1,21 @@
-"""The C of rows by columns: lists of the elements that count, accumulators of a block of units, what persists of them."""
+"""The C of rows by columns: what is gathered of the vectors, accumulators of a block of units, what persists of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from firmware_gen.columns import BLOCK, Group, Plan, blocks, padded_units, reads, recurrent_weights
 from firmware_gen.expressions import SUM, Expression, LayerNames
 from firmware_gen.simplify import Dataflow
+from firmware_gen.tables import Part
 
 ENTRY_BYTES = 4
 LIST_END = 3  # entries behind a list: its end, what fills up a pair, and what is read with the end
+QUAD = 4  # weights of a row behind a gate that are read as one word
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class ColumnText:
     """The parts of a layer's function that rows by columns need.
 
     locals: declarations; bytes: what these take on the stack; before, first: pass -> lines in front of its loop over the blocks, and at
-    the start of each block; value: row -> the accumulator of unit u; persistent: fields of the struct.
+    the start of each block; value: row -> the accumulator of unit u; persistent: fields of the struct; kinds: parts of the header's
+    arithmetic that they call.
     """
 
     locals: tuple[str, ...]
@@ -44,6 +48,7 @@ class ColumnText:
     first: Mapping[int, tuple[str, ...]]
     value: Mapping[int, Expression]
     persistent: tuple[Persistent, ...]
+    kinds: frozenset[str]
 
 
 def column_text(
@@ -55,13 +60,14 @@ def column_text(
         writer.add(group, "" if len(plan.groups) == 1 else str(k + 1))
     before = {p: tuple(lines) for p, lines in writer.before.items()}
     first = {p: tuple(lines) for p, lines in writer.first.items()}
-    return ColumnText(tuple(writer.locals), writer.bytes, before, first, writer.value, tuple(writer.persistent))
+    return ColumnText(
+        tuple(writer.locals), writer.bytes, before, first, writer.value, tuple(writer.persistent), frozenset(writer.kinds)
+    )  # fmt: skip
 
 
 class _Writer:
     def __init__(self, flow: Dataflow, strategy: str, names: LayerNames, number: str, vector: Callable[[int], str]):
         self.flow, self.strategy, self.names, self.number, self.vector = flow, strategy, names, number, vector
-        self.delta = strategy == "delta"
         self.p, self.P = names.tables.prefix, f"{names.tables.prefix.upper()}_{names.infix.upper()}"
         self.units, self.inputs = flow.layer.units, flow.layer.inputs
         self.locals: list[str] = []
@@ -70,143 +76,168 @@ class _Writer:
         self.first: dict[int, list[str]] = {}
         self.value: dict[int, Expression] = {}
         self.persistent: list[Persistent] = []
+        self.kinds: set[str] = set()
 
     def add(self, group: Group, which: str) -> None:
         """The C of one group. which: its number, empty for the only one."""
-        if self.strategy == "dense":
-            self._gather(group, which)
-        else:
-            self._list_all(group, which)
-
-    def _gather(self, group: Group, which: str) -> None:
-        """All vectors, one behind the other in 16 bits."""
-        values, lines = f"values{which}", self.before.setdefault(group.pass_, [])
-        length = self._length(group)
-        columns = group.columns(self.inputs, self.units)
-        for k, source in enumerate(group.sources):
-            lines.append(f"{self.p}_gather(&{values}[{self._place(k)}], {self.vector(source)}, {self.P}UNITS, 0);")
-        if group.reads_x:
-            lines.append(f"{self.p}_gather(&{values}[{self._place(len(group.sources))}], x, {self.P}INPUTS, {group.shift});")
-        pairs = f"({length} + 1) / 2" if columns % 2 else f"({length}) / 2"
-        if columns % 2:
-            lines.append(f"{values}[{length}] = 0;")
-        lines.append(f"const int32_t excess{which} = {self.p}_excess({values}, {length});")
-        self._local(f"int16_t {values}[{length}{' + 1' if columns % 2 else ''}] {self.p.upper()}_ALIGNED;", 2 * (columns + columns % 2))
-        self._sums(group, which, f"add_all({{}}, {values}, excess{which}, {pairs.replace(' / 2', ' >> 1')}, {{}})")
-        for index in group.listed:
-            self._row_behind_gate(index, group, f"dot_values({{}}, {values}, {self._states(group)})")
-
-    def _list_all(self, group: Group, which: str) -> None:
-        listed, end = f"columns{which}", f"end{which}"
-        columns, length = group.columns(self.inputs, self.units), self._length(group)
+        listed, paired = group.listed(self.inputs, self.units), group.paired(self.inputs, self.units)
         lines = self.before.setdefault(group.pass_, [])
-        nonzero, nonzero_end = listed, f"states_end{which}"
-        if group.listed and self.delta:
-            nonzero, nonzero_end = f"nonzero{which}", f"nonzero_end{which}"
-            self._local(f"{self.p}_column {nonzero}[{self._states(group)}];", len(group.sources) * self.units * ENTRY_BYTES)
+        self._local(f"int32_t total{which} = 0;", 4)
+        if listed:
+            self._list_all(group, which, listed, lines)
+        if paired:
+            self._gather(group, which, paired, lines)
+        lines.append(f"const int32_t excess{which} = {self.p.upper()}_EXCESS(total{which});")
+        self._sums(group, which, listed, paired)
+        for index in group.lazy:
+            self._row_behind_gate(index, group, which)
+
+    # ---- what is gathered of the vectors ------------------------------------------------------------------------------------
+
+    def _gather(self, group: Group, which: str, paired: int, lines: list[str]) -> None:
+        """All elements, one behind the other in 16 bits."""
+        self.kinds.add("gather")
+        values, length = f"values{which}", _up(paired, QUAD)
+        self._local(f"int16_t {values}[{length}] {self.p.upper()}_ALIGNED;", 2 * length)
+        place = 0
+        if not group.lists_sources:
+            for source in group.sources:
+                lines.append(f"{self.p}_gather(&{values}[{place}], {self.vector(source)}, {self.P}UNITS, 0, &total{which});")
+                place += self.units
+        if group.reads_x and not group.lists_x:
+            lines.append(f"{self.p}_gather(&{values}[{place}], x, {self.P}INPUTS, {group.shift}, &total{which});")
+        lines.extend(f"{values}[{k}] = 0;" for k in range(paired, length))
+
+    def _list_all(self, group: Group, which: str, listed: int, lines: list[str]) -> None:
+        """The elements that count, one entry each."""
+        self.kinds.add("lists")
+        columns, end = f"columns{which}", f"end{which}"
+        self._local(f"{self.p}_column {columns}[{listed} + {LIST_END}];", (listed + LIST_END) * ENTRY_BYTES)
+        self._local(f"{self.p}_column *{end} = {columns};", 0)
+        nonzero, nonzero_end = self._nonzero(which)
+        second = group.lists_lazy and self.strategy == "delta"
+        if second:
+            self._local(f"{self.p}_column {nonzero}[{len(group.sources) * self.units}];", len(group.sources) * self.units * ENTRY_BYTES)
             self._local(f"{self.p}_column *{nonzero_end} = {nonzero};", 0)
-        for k in range(len(group.sources)):
-            self._list(lines, group, which, k, f"&{nonzero_end}" if group.listed else "0")
-        if group.listed and not self.delta:
+        for k, source in enumerate(group.sources if group.lists_sources else ()):
+            where = f"{self.P}UNITS, {BLOCK * k * self.units}, 0"
+            self._list(lines, which, self.vector(source), where, f"&{nonzero_end}" if second else "0")
+        if group.lists_lazy and not second:
             lines.append(f"const {self.p}_column *const {nonzero_end} = {end};")
-        if group.reads_x:
-            self._list_x(lines, group, which)
+        if group.reads_x and group.lists_x:
+            self._list(lines, which, "x", f"{self.P}INPUTS, {BLOCK * (listed - self.inputs)}, {group.shift}", "0")
         lines.append(f"{self.p}_end_list({end});")
-        lines.append(f"const int32_t excess{which} = {self.p}_excess_of_list({listed});")
-        self._local(f"{self.p}_column {listed}[{length} + {LIST_END}];", (columns + LIST_END) * ENTRY_BYTES)
-        self._local(f"{self.p}_column *{end} = {listed};", 0)
-        self._sums(group, which, f"add_columns({{}}, {listed}, excess{which}, {length}, {{}})")
-        for index in group.listed:
-            self._row_behind_gate(index, group, f"dot_listed({{}}, {nonzero}, {nonzero_end})")
+
+    def _list(self, lines: list[str], which: str, vector: str, where: str, nonzero: str) -> None:
+        """Lists one vector. where: its length, the offset of its first column, and its shift."""
+        end, plain = f"end{which}", vector.removeprefix("state->")
+        if self.strategy != "delta":
+            lines.append(f"{end} = {self.p}_list({end}, {vector}, {where}, &total{which});")
+            return
+        self.kinds.add("changes")
+        name, length = self._seen(which, plain), self.inputs if vector == "x" else self.units
+        macro = f"{self.P}{'INPUTS' if vector == 'x' else 'UNITS'}"
+        self.persistent.append(Persistent("int8_t", name, (length,), (macro,), f"{plain} as the sums have it"))
+        lines.append(f"{end} = {self.p}_list_changes({end}, {vector}, state->{name}, {where}, &total{which}, {nonzero});")
+
+    def _seen(self, which: str, plain: str) -> str:
+        """The field that holds a vector as the sums have it."""
+        return f"seen{which}_{plain}{self.number}"
+
+    def _nonzero(self, which: str) -> tuple[str, str]:
+        """The list of the states that are not zero, and its end."""
+        return (f"nonzero{which}", f"nonzero_end{which}") if self.strategy == "delta" else (f"columns{which}", f"states_end{which}")
 
     def _local(self, declaration: str, size: int) -> None:
         self.locals.append(declaration)
         self.bytes += size
 
-    def _plain(self, source: int) -> str:
-        return self.vector(source).removeprefix("state->")
+    # ---- sums ---------------------------------------------------------------------------------------------------------------
 
-    def _length(self, group: Group) -> str:
-        parts = [self._states(group)] if group.sources else []
-        return " + ".join([*parts, *([f"{self.P}INPUTS"] if group.reads_x else [])])
-
-    def _states(self, group: Group) -> str:
-        return self._place(len(group.sources))
-
-    def _place(self, k: int) -> str:
-        return "0" if k == 0 else f"{self.P}UNITS" if k == 1 else f"{k} * {self.P}UNITS"
-
-    def _offset(self, k: int) -> str:
-        return "0" if k == 0 else f"{BLOCK * k} * {self.P}UNITS"
-
-    def _list(self, lines: list[str], group: Group, which: str, k: int, nonzero: str) -> None:
-        """Lists one source."""
-        end, source = f"end{which}", group.sources[k]
-        vector, where = self.vector(source), f"{self.P}UNITS, {self._offset(k)}, 0"
-        if not self.delta:
-            lines.append(f"{end} = {self.p}_list({end}, {vector}, {where});")
-            return
-        name = f"seen{which}_{self._plain(source)}{self.number}"
-        self.persistent.append(Persistent("int8_t", name, (self.units,), (f"{self.P}UNITS",), f"{self._plain(source)} as the sums have it"))
-        lines.append(f"{end} = {self.p}_list_changes({end}, {vector}, state->{name}, {where}, {nonzero});")
-
-    def _list_x(self, lines: list[str], group: Group, which: str) -> None:
-        end, where = f"end{which}", f"{self.P}INPUTS, {self._offset(len(group.sources))}, {group.shift}"
-        if not self.delta:
-            lines.append(f"{end} = {self.p}_list({end}, x, {where});")
-            return
-        name = f"seen{which}_x{self.number}"
-        self.persistent.append(Persistent("int8_t", name, (self.inputs,), (f"{self.P}INPUTS",), "x as the sums have it"))
-        lines.append(f"{end} = {self.p}_list_changes({end}, x, state->{name}, {where}, 0);")
-
-    def _sums(self, group: Group, which: str, call: str) -> None:
-        """The sums of all rows of a group: of all units at once where they are kept, else of one block of units at a time.
-
-        call: of the kernel, with places for (sums, start, weights) and the number of blocks.
-        """
+    def _sums(self, group: Group, which: str, listed: int, paired: int) -> None:
+        """The sums of all rows of a group, of one block of units at a time."""
         rows = [self.flow.layer.rows[self.flow.ops[index].name] for index in group.rows]
-        weights = np.stack([blocks(self.flow, index, group) for index in group.rows])  # [rows, blocks, columns, 8]
-        if self.strategy == "dense" and weights.shape[2] % 2:
-            weights = np.pad(weights, ((0, 0), (0, 0), (0, 1), (0, 0)))  # columns go in pairs
-        width = 2 * BLOCK if self.strategy == "dense" else BLOCK
-        bias = np.stack([padded_units(row.bias).reshape(-1, BLOCK) for row in rows])  # [rows, blocks, 8]
-        many = f"s {', '.join(row.name for row in rows)}" if len(rows) > 1 else f" {rows[0].name}"
-        infix, sums = self.names.infix, f"sums{which}"
-        if self.delta:
+        weights = [_side_by_side(*blocks(self.flow, index, group)) for index in group.rows]
+        by_block = np.stack(weights, axis=1)  # [blocks, rows, bytes of a block]
+        bias = np.stack([padded_units(row.bias).reshape(-1, BLOCK) for row in rows], axis=1).astype(np.int32)  # [blocks, rows, 8]
+        count, pairs, many = len(by_block), _up(paired, 2) // 2, _rows(row.name for row in rows)
+        parts = (Part("COLUMN", BLOCK, listed), Part("PAIR", 2 * BLOCK, pairs))
+        tables, infix = self.names.tables, self.names.infix
+        table = tables.add_parts(
+            f"{infix}columns{which}_W", by_block.reshape(count * len(rows), -1),
+            f"[blocks of {BLOCK} units][rows][columns of {BLOCK}] weights by columns of row{many}", parts,
+        )  # fmt: skip
+        start = tables.add_parts(
+            f"{infix}columns{which}_b", bias.reshape(count, -1), f"[blocks of {BLOCK} units][rows][{BLOCK}] bias of row{many}",
+            (Part("START", 2, bias[0].size // 2),), "int32_t",
+        )  # fmt: skip
+        sums, block = f"sums{which}", "first >> 3"
+        kernel, at, kind = "add_columns", f"{start}[{block}]", "added"
+        if self.strategy == "delta" and listed:
             field = f"{sums}_{self.number}" if self.number else sums
-            comment = f"[rows][blocks of {BLOCK} units][columns][{BLOCK}] weights by columns of row{many}"
-            table = self.names.tables.add_columns(f"{infix}columns{which}_W", weights.reshape(len(rows), -1, width), comment)
-            start = self.names.add((f"columns{which}_b",), bias.reshape(len(rows), -1), f"[rows][units] bias of row{many}", "int32_t")
-            shape, of = (len(rows), bias.shape[1] * BLOCK), (str(len(rows)), f"{self.P}PADDED")
-            meaning = f"row{many} with what was seen last"
-            self.persistent.append(Persistent("int32_t", field, shape, of, meaning, f"{start}[t][k]"))
-            kept = f"state->{field}[0]"
-            self.before[group.pass_].append(f"{self.p}_{call.format(f'{kept}, {kept}, {table}[0]', bias.size // BLOCK)};")
-            self.value |= {index: Expression(f"state->{field}[{k}][u]") for k, index in enumerate(group.rows)}
-            return
-        comment = f"[blocks of {BLOCK} units][rows][columns][{BLOCK}] weights by columns of row{many}"
-        weights_by_block = weights.transpose(1, 0, 2, 3).reshape(bias.shape[1], -1, width)
-        table = self.names.tables.add_columns(f"{infix}columns{which}_W", weights_by_block, comment)
-        by_block = bias.transpose(1, 0, 2).reshape(bias.shape[1], -1)
-        start = self.names.add((f"columns{which}_b",), by_block, f"[blocks of {BLOCK} units][rows][{BLOCK}] bias of row{many}", "int32_t")
+            meaning = f"row{many} without what is added always; as the target keeps them"
+            shape, lengths = (count, bias[0].size), (f"{self.P}BLOCKS", str(bias[0].size))
+            self.persistent.append(Persistent("int32_t", field, shape, lengths, meaning, f"{start}[t][k]"))
+            kernel, at, kind = "add_changes", f"state->{field}[{block}]", "kept"
+        lists = f"columns{which}" if listed else f"{self.p}_nothing"
+        self.kinds |= {kind} if listed else {kind, "nothing"}
+        values = f"values{which}, &values{which}[{2 * pairs}]" if paired else "0, 0"
         self._local(f"int32_t {sums}[{len(rows)}][{BLOCK}];", 4 * BLOCK * len(rows))
-        where = "first >> 3"
-        places = f"{sums}[0], {start}[{where}], {table}[{where}]"
-        self.first.setdefault(group.pass_, []).append(f"{self.p}_{call.format(places, len(rows))};")
-        self.value |= {index: Expression(f"{sums}[{k}][u - first]") for k, index in enumerate(group.rows)}
+        first = self.first.setdefault(group.pass_, [])
+        weights_at = f"{table}[({block}) * {len(rows)}]" if len(rows) > 1 else f"{table}[{block}]"
+        first.append(f"{self.p}_{kernel}({sums}[0], {at}, {weights_at}, {lists}, {values}, {BLOCK * listed}, {len(rows)});")
+        self.value |= {index: Expression(f"{sums}[{k}][u - first] - excess{which}", SUM) for k, index in enumerate(group.rows)}
 
-    def _row_behind_gate(self, index: int, group: Group, dot: str) -> None:
-        """A row of one unit at a time. dot: of its weights, with a place for them, and what was gathered."""
+    def _row_behind_gate(self, index: int, group: Group, which: str) -> None:
+        """A row of one unit at a time, out of what was gathered."""
         row, terms = self.flow.layer.rows[self.flow.ops[index].name], []
         if row.bias.any():
             terms.append(f"{self.names.add((f'{row.name}_b',), row.bias, f'[units] bias of row {row.name}')}[u]")
-        if row.W is not None and reads(row.W):
+        joined = recurrent_weights(self.flow, index, group.sources).astype(np.int8)
+        shape = "[units][units]" if len(group.sources) == 1 else f"[units][{len(group.sources)} * units]"
+        sources = ", ".join(self.vector(source).removeprefix("state->") for source in group.sources)
+        with_x = row.W is not None and reads(row.W)
+        gathered = with_x and group.reads_x and not group.lists_x and row.input_shift == group.shift
+        if gathered or not group.lists_sources:
+            parts, what = [], []
+            if not group.lists_sources:
+                parts, what = [joined], [sources]
+            if group.reads_x and not group.lists_x:
+                parts.append(row.W if gathered and row.W is not None else np.zeros((self.units, self.inputs), np.int8))
+                what.append("x")
+            values = np.concatenate(parts, axis=1)
+            values = np.pad(values, ((0, 0), (0, -values.shape[1] % QUAD)))
+            name = f"{row.name}_{'W' if group.lists_sources else 'R'}"
+            comment = f"[units][{values.shape[1]}] weights of {', '.join(what)} in row {row.name}"
+            table = self.names.tables.add_parts(self.names.infix + name, values, comment, (Part("QUAD", QUAD, values.shape[1] // QUAD),))
+            terms.append(f"{self.p}_dot_values({table}[u], values{which}, {values.shape[1]})")
+            self.kinds.add("dot_values")
+        if row.W is not None and with_x and not gathered:
             W = self.names.add((f"{row.name}_W",), row.W, f"[units][inputs] weights of x in row {row.name}")
             raised = f" * {2**row.input_shift}" if row.input_shift else ""
             terms.append(f"{self.p}_dot({W}[u], x, {self.P}INPUTS){raised}")
-        joined = recurrent_weights(self.flow, index, group.sources).astype(np.int8)
-        shape = "[units][units]" if len(group.sources) == 1 else f"[units][{len(group.sources)} * units]"
-        sources = ", ".join(map(self._plain, group.sources))
-        R = self.names.add((f"{row.name}_R",), joined, f"{shape} weights of {sources} in row {row.name}")
-        terms.append(f"{self.p}_{dot.format(f'{R}[u]')}")
+        if group.lists_lazy:
+            R = self.names.add((f"{row.name}_R",), joined, f"{shape} weights of {sources} in row {row.name}")
+            terms.append(f"{self.p}_dot_listed({R}[u], {', '.join(self._nonzero(which))})")
+            self.kinds.add("dot_listed")
+        elif group.lists_sources:
+            for k, source in enumerate(group.sources):
+                part, plain = joined[:, k * self.units : (k + 1) * self.units], self.vector(source).removeprefix("state->")
+                R = self.names.add((f"{row.name}_R{k + 1 if k else ''}",), part, f"[units][units] weights of {plain} in row {row.name}")
+                # What the sums have seen is the vector itself, and stays as it is while new values replace the old ones.
+                terms.append(f"{self.p}_dot({R}[u], state->{self._seen(which, plain)}, {self.P}UNITS)")
         self.value[index] = Expression(" + ".join(terms), SUM)
+
+
+def _up(length: int, multiple: int) -> int:
+    return -(-length // multiple) * multiple
+
+
+def _side_by_side(listed: npt.NDArray[np.int8], paired: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+    """[blocks, all bytes of a block] of the two parts of it."""
+    return np.concatenate([listed.reshape(len(listed), -1), paired.reshape(len(paired), -1)], axis=1)
+
+
+def _rows(names: Iterable[str]) -> str:
+    listed = list(names)
+    return f"s {', '.join(listed)}" if len(listed) > 1 else f" {listed[0]}"

@@ -8,8 +8,9 @@ An accumulator is a sum over columns of weights, each times one element of what 
     delta   the accumulator is kept from step to step; the columns whose element changed since are added, times the change. Integers do
             not drift: the sum is exact for ever, whatever vector it is of
 
-Rows that read the same vectors are a `Group`, for which these are gathered once. Rows that are needed only behind an open gate stay row
-by row. All strategies add the same terms, in another order, so that all bits are the same.
+Columns that are added always go in pairs, without a list; sensor inputs x, which are hardly ever zero or unchanged, go so under every
+strategy unless their activity says otherwise. Rows that read the same vectors are a `Group`, for which these are gathered once. Rows that
+are needed only behind an open gate stay row by row. All strategies add the same terms, in another order, so that all bits are the same.
 """
 
 from __future__ import annotations
@@ -34,20 +35,33 @@ LARGEST_SUM = 2**23 - 1
 class Group:
     """Rows of one pass that read the same vectors.
 
-    rows: operators that are summed column by column; listed: operators behind a gate, which read what was gathered one unit at a time;
-    sources: operators that hold the vectors, in this order; reads_x, shift: whether x stands behind them, and its factor 2^shift.
+    rows: operators that are summed column by column; lazy: operators behind a gate, which read what was gathered one unit at a time;
+    sources: operators that hold the vectors, in this order; reads_x, shift: whether x stands behind them, and its factor 2^shift;
+    lists_sources, lists_x: whether their columns are listed where they count, or added always, in pairs; lists_lazy: whether the rows
+    behind a gate read a list of what is not zero.
     """
 
     pass_: int
     rows: tuple[int, ...]
-    listed: tuple[int, ...]
+    lazy: tuple[int, ...]
     sources: tuple[int, ...]
     reads_x: bool
     shift: int
+    lists_sources: bool
+    lists_x: bool
+    lists_lazy: bool
 
     def columns(self, inputs: int, units: int) -> int:
         """Length of the vectors, one behind the other."""
-        return len(self.sources) * units + self.reads_x * inputs
+        return self.listed(inputs, units) + self.paired(inputs, units)
+
+    def listed(self, inputs: int, units: int) -> int:
+        """Number of columns that are listed."""
+        return self.lists_sources * len(self.sources) * units + (self.reads_x and self.lists_x) * inputs
+
+    def paired(self, inputs: int, units: int) -> int:
+        """Number of columns that are added always."""
+        return (not self.lists_sources) * len(self.sources) * units + (self.reads_x and not self.lists_x) * inputs
 
 
 @dataclass(frozen=True)
@@ -58,8 +72,9 @@ class Plan:
     dense: dict[str, str]
 
 
-def plan_columns(flow: Dataflow, schedule: Schedule, strategy: str) -> Plan:
-    """The groups of a layer under a strategy."""
+def plan_columns(flow: Dataflow, schedule: Schedule, strategy: str, lists_x: bool = False, lists_lazy: bool = True) -> Plan:
+    """The groups of a layer under a strategy. lists_x: whether the strategy is meant for the input as well as for states; lists_lazy:
+    whether rows behind a gate read the states that are not zero, or all (the sums are the same)."""
     rows = [index for index, op in flow.ops.items() if op.code == "row"]
     if strategy == "rows":
         return Plan((), {})
@@ -77,13 +92,15 @@ def plan_columns(flow: Dataflow, schedule: Schedule, strategy: str) -> Plan:
     groups = []
     claimed: set[int] = set()
     for (p, sources, reads_x, shift), indices in members.items():
-        listed = [
+        lazy = [
             k for k in rows
             if schedule.lazy[k] and k not in claimed and schedule.pass_of[k] == p and sources and _sources(flow, k) == sources
             and flow.ops[k].name not in dense
         ]  # fmt: skip
-        claimed.update(listed)
-        groups.append(Group(p, tuple(indices), tuple(listed), sources, reads_x, shift))
+        claimed.update(lazy)
+        lists = strategy != "dense"
+        how = lists and bool(sources), lists and lists_x and reads_x, lists and lists_lazy and bool(lazy)
+        groups.append(Group(p, tuple(indices), tuple(lazy), sources, reads_x, shift, *how))
     for index in rows:
         if schedule.lazy[index] and index not in claimed and flow.ops[index].name not in dense:
             dense[flow.ops[index].name] = "it is needed only where its gate is open, and no other row reads the same vectors"
@@ -125,7 +142,7 @@ def _unfit(flow: Dataflow, index: int, row: IntegerRow, strategy: str) -> str:
     sources, units, inputs = _sources(flow, index), flow.layer.units, flow.layer.inputs
     changes = 2 if strategy == "delta" else 1  # a change is at most twice as large as a value
     weights = recurrent_weights(flow, index, sources)
-    reach = 127 * np.abs(weights).sum(1)
+    reach = 127 * np.abs(weights).sum(1) + np.abs(row.bias.astype(np.int64))
     if row.W is not None:
         reach = reach + ((127 * np.abs(row.W.astype(np.int64)).sum(1)) << row.input_shift)
     if not sources and not reads(row.W):
@@ -136,19 +153,25 @@ def _unfit(flow: Dataflow, index: int, row: IntegerRow, strategy: str) -> str:
         return f"it has more than {LARGEST_OFFSET // BLOCK} columns"
     if (changes * 127) << row.input_shift > LARGEST_VALUE:
         return "its inputs leave 16 bits once they are shifted"
-    if changes * int(reach.max(initial=0)) > LARGEST_SUM:
+    if int(reach.max(initial=0)) > LARGEST_SUM:
         return "its sums may need more than 24 bits"
     return ""
 
 
-def blocks(flow: Dataflow, index: int, group: Group) -> npt.NDArray[np.int8]:
-    """[blocks of units, columns, 8]: the weights of a row, columns in the order of the list; units that do not exist weigh 0."""
-    row = flow.layer.rows[flow.ops[index].name]
+def blocks(flow: Dataflow, index: int, group: Group) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int8]]:
+    """The weights of a row as (listed columns [blocks of units, columns, 8], pairs of the others [blocks of units, pairs, 16]).
+
+    Columns stand in the order of the sources, x behind them; units that do not exist and what fills up a last pair weigh 0.
+    """
+    row, inputs, units = flow.layer.rows[flow.ops[index].name], flow.layer.inputs, flow.layer.units
     weights = recurrent_weights(flow, index, group.sources)
     if group.reads_x and row.W is not None:
         weights = np.concatenate([weights, row.W.astype(np.int64)], axis=1)
     padded = padded_units(weights)
-    return np.ascontiguousarray(padded.reshape(-1, BLOCK, weights.shape[1]).transpose(0, 2, 1)).astype(np.int8)
+    columns = padded.reshape(-1, BLOCK, weights.shape[1]).transpose(0, 2, 1).astype(np.int8)
+    listed, paired = np.split(columns, [group.listed(inputs, units)], axis=1)
+    paired = np.pad(paired, ((0, 0), (0, paired.shape[1] % 2), (0, 0)))
+    return np.ascontiguousarray(listed), paired.reshape(len(paired), -1, 2 * BLOCK)
 
 
 def padded_units(values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:

@@ -41,25 +41,16 @@ def header(
 def render_header(model: Model) -> str:
     """The header of a network whose C text is made already."""
     network = model.network
+    column_kinds = {kind for text in model.layers if text.column_plan.groups for kind in text.columns.kinds}
+    seldom = any(f"{model.prefix}_seldom(u)" in line for text in model.layers for part in text.passes for line in part.body)
     return TEMPLATES.get_template("header.h.j2").render(
         model=model, network=network, p=model.prefix, P=model.prefix.upper(), banner=banner(model),
         sum_type=signed_type(-127 * max(network.read_out.window, 1), 127 * max(network.read_out.window, 1)),
         has_curves=any(op.code == "interpolate" for text in model.layers for op in text.flow.ops.values()),
-        column_kinds=_column_kinds(model), layer_title=_layer_title, activation_lines=_activation_lines, function_of=function_of,
+        column_kinds=column_kinds, seldom=seldom,
+        layer_title=_layer_title, activation_lines=_activation_lines, function_of=function_of,
         reset_lines=_reset_lines(model), step_lines=_step_lines(model), scores_lines=_scores_lines(model),
     )  # fmt: skip
-
-
-def _column_kinds(model: Model) -> set[str]:
-    """What the header needs of rows by columns: strategies in use, and what rows behind gates read."""
-    used = [text for text in model.layers if text.column_plan.groups]
-    kinds = {text.strategy for text in used}
-    for text in used:
-        if text.strategy != "dense":
-            kinds.add("lists")
-        if any(group.listed for group in text.column_plan.groups):
-            kinds.add("values" if text.strategy == "dense" else "listed")
-    return kinds
 
 
 def function_of(text: LayerText) -> str:

@@ -62,9 +62,9 @@ class LayerText:
         return sum(BYTES[kind] for kind, _ in self.arrays) * self.units + self.columns.bytes
 
     @property
-    def padded(self) -> int:
-        """Number of units up to a whole block."""
-        return -(-self.units // BLOCK) * BLOCK
+    def blocks(self) -> int:
+        """Number of blocks of units."""
+        return -(-self.units // BLOCK)
 
     @property
     def units(self) -> int:

@@ -25,19 +25,7 @@ INDENT = "    "
 PARTICIPLE = {
     "select": "gated_", "complement": "one_minus_", "shift": "rounded_", "rescale": "scaled_", "clip": "clipped_", "raise": "raised_",
 }  # fmt: skip
-RESERVED = {
-    "u",
-    "x",
-    "y",
-    "state",
-    "first",
-    "columns",
-    "end",
-    "excess",
-    "nonzero",
-    "sums",
-    "values",
-}  # names that the generated function has already
+RESERVED = {"u", "v", "x", "y", "state", "first", "columns", "end", "excess", "nonzero", "sums", "total", "values"}  # taken in the function
 RESERVED_FIELDS = {"sum", "block", "samples", "steps", "output"}  # and that the struct has
 
 
@@ -63,8 +51,10 @@ class _Writer:
         self.fields = {s.name: (f"int{s.bits}_t", _field_name(s.name, self.number)) for s in layer.states}
         self.view = self._view()
         self.flow: Dataflow = simplify(layer, with_output=self.view is None)
-        self.column_plan: Plan = plan_columns(self.flow, schedule(self.flow), choice.strategy)
-        by_columns = frozenset(index for group in self.column_plan.groups for index in (*group.rows, *group.listed))
+        self.column_plan: Plan = plan_columns(
+            self.flow, schedule(self.flow), choice.strategy, choice.lists_x, choice.lists_lazy
+        )  # fmt: skip
+        by_columns = frozenset(index for group in self.column_plan.groups for index in (*group.rows, *group.lazy))
         self.plan: Schedule = schedule(self.flow, by_columns)
         self.names = LayerNames(layer, tables, infix, self._row_of)
         self.statements = self._statements()
@@ -235,7 +225,7 @@ class _Writer:
             if not self._in_pass(index, p) or self.plan.lazy[index] != path:
                 continue
             name = self.local[index]
-            inner = list(self._block(p, (*path, index), indent + INDENT)) if op.code == "select" else []
+            inner = self._behind_gate(index, p, path, indent + INDENT) if op.code == "select" else []
             if inner and index in self.absorbed:
                 continue
             if index in self.absorbed.values():
@@ -256,6 +246,15 @@ class _Writer:
                 line = f"{indent}const int32_t {name} = {as_number(self._expression(index)).text};"
                 yield line if len(line) <= WIDTH or op.code != "row" else line.replace(" + ", f"\n{indent}{INDENT * 2}+ ")
 
+    def _behind_gate(self, select: int, p: int, path: Path, indent: str) -> list[str]:
+        """The statements that are needed only where a select is open. Where a row is among them, the compiler is kept from stepping
+        through all tables along with the units: an address is worked out where it is needed, as that is seldom."""
+        lines = list(self._block(p, (*path, select), indent))
+        rows = [index for index, op in self.flow.ops.items() if op.code == "row" and index in self.statements]
+        if not path and any(self.plan.lazy[index][:1] == (select,) and self.plan.pass_of[index] == p for index in rows):
+            lines = [f"{indent}const uint_fast16_t v = {self.tables.prefix}_seldom(u);", *(re.sub(r"\[u\]", "[v]", line) for line in lines)]
+        return lines
+
     def _clip_where_open(self, clip: int, p: int, path: Path, indent: str) -> Iterator[str]:
         select = next(s for s, c in self.absorbed.items() if c == clip)
         (total,) = self.flow.args[clip]
@@ -265,7 +264,7 @@ class _Writer:
         name = self.local[clip]
         yield f"{indent}int32_t {name} = {as_number(self._value(other)).text};"
         yield f"{indent}if ({condition(gate)}) {{"
-        yield from self._block(p, (*path, select), indent + INDENT)
+        yield from self._behind_gate(select, p, path, indent + INDENT)
         added = as_number(value).within(PRODUCT)
         if len(added) > LONGEST_OPERAND:
             yield f"{indent}{INDENT}const int32_t {self.local[select]} = {added};"

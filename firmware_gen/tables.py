@@ -11,6 +11,7 @@ import numpy.typing as npt
 from firmware_gen.names import identifier
 
 WIDTH = 118
+BY_COLUMNS = ("COLUMN", "PAIR")  # macros that store weights in a type of the target's own
 BYTES = {"int8_t": 1, "int16_t": 2, "int32_t": 4, "uint8_t": 1, "uint16_t": 2, "uint32_t": 4}
 
 
@@ -26,16 +27,30 @@ def unsigned_type(high: int) -> str:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A stretch of a row of a table that goes through a macro, which stores it as the target wants it.
+
+    macro: its name behind the prefix; width: values of one call; calls: how many there are in a row.
+    """
+
+    macro: str
+    width: int
+    calls: int
+
+
+@dataclass(frozen=True)
 class Table:
-    """One `static const` array. comment: what it holds, with its shape; columns: its last axis goes through the macro that stores 8 weights
-    as the target wants them; prefix: starts the names of that macro and its type, and of the word for flash; empty: it lies in RAM."""
+    """One `static const` array. comment: what it holds, with its shape; parts: what its rows consist of, where the target decides how
+    they are stored; prefix: starts the names of macros and the word for flash, empty: it lies in RAM; declared: type in C, where it is
+    not `type`."""
 
     name: str
     type: str
     values: npt.NDArray[np.integer]
     comment: str
-    columns: bool = False
+    parts: tuple[Part, ...] = ()
     prefix: str = ""
+    declared: str = ""
 
     @property
     def bytes(self) -> int:
@@ -43,27 +58,26 @@ class Table:
 
     @property
     def declaration(self) -> str:
-        if self.columns:
-            return self._declaration_of_columns()
         shape = "".join(f"[{n}]" for n in self.values.shape)
-        return f"static const {self._flash}{self.type} {self.name}{shape} = {braces(self.values)};"
+        if not self.parts:
+            return f"static const {self._flash}{self.type} {self.name}{shape} = {braces(self.values)};"
+        rows = ["    {\n" + ",\n".join(self._lines(row)) + "\n    }" for row in self.values]
+        head = f"static const {self._flash}{self.declared or self.type} {self.name}{shape} {self.prefix.upper()}_ALIGNED"
+        return f"{head} = {{\n" + ",\n".join(rows) + "\n};"
 
     @property
     def _flash(self) -> str:
         return f"{self.prefix.upper()}_FLASH " if self.prefix else ""
 
-    def _declaration_of_columns(self) -> str:
-        count, columns, width = self.values.shape
-        macro = f"{self.prefix.upper()}_{'COLUMN' if width == 8 else 'PAIR'}"
-        text = []
-        for block in self.values:
-            words = [f"{macro}({', '.join(str(int(v)) for v in column)})" for column in block]
-            per_line = max((WIDTH - 8) // (max(map(len, words)) + 2), 1)
-            lines = [", ".join(words[k : k + per_line]) for k in range(0, len(words), per_line)]
-            text.append("    {\n        " + ",\n        ".join(lines) + "\n    }")
-        shape = f"[{count}][{columns * width}]"
-        start = f"static const {self._flash}{self.prefix}_weight {self.name}{shape} {self.prefix.upper()}_ALIGNED"
-        return f"{start} = {{\n" + ",\n".join(text) + "\n};"
+    def _lines(self, row: npt.NDArray[np.integer]) -> list[str]:
+        lines, first = [], 0
+        for part in self.parts:
+            calls = row[first : first + part.width * part.calls].reshape(part.calls, part.width)
+            first += calls.size
+            words = [f"{self.prefix.upper()}_{part.macro}({', '.join(str(int(v)) for v in call)})" for call in calls]
+            per_line = max((WIDTH - 8) // (max(map(len, words), default=1) + 2), 1)
+            lines += [" " * 8 + ", ".join(words[k : k + per_line]) for k in range(0, len(words), per_line)]
+        return lines
 
 
 def braces(values: npt.NDArray[np.integer], *, row_of_matrix: bool = False) -> str:
@@ -96,16 +110,20 @@ class Tables:
         kind = signed_type(int(values.min(initial=0)), int(values.max(initial=0)))
         kind = max(kind, at_least, key=BYTES.__getitem__)
         for table in self.tables:
-            if table.type == kind and not table.columns and np.array_equal(table.values, values):
+            if table.type == kind and not table.parts and np.array_equal(table.values, values):
                 return table.name
         name = self._free(names)
         self.tables.append(Table(name, kind, values, comment, prefix=self.prefix))
         return name
 
-    def add_columns(self, name: str, values: npt.NDArray[np.int8], comment: str) -> str:
-        """The C name of a table of weights that the target stores in its own way: [blocks, columns, 8], or [.., .., 16] by pairs."""
+    def add_parts(self, name: str, values: npt.NDArray[np.integer], comment: str, parts: tuple[Part, ...], kind: str = "int8_t") -> str:
+        """The C name of a table [rows, values] that the target stores in its own way; kind: "int8_t" for weights, or "int32_t"."""
+        parts = tuple(part for part in parts if part.calls)
+        if sum(part.width * part.calls for part in parts) != values.shape[1]:
+            raise ValueError(f"the parts of {name} are not its {values.shape[1]} values")
         found = self._free((name,))
-        self.tables.append(Table(found, "int8_t", values, comment, columns=True, prefix=self.prefix))
+        declared = f"{self.prefix}_weight" if any(part.macro in BY_COLUMNS for part in parts) else ""
+        self.tables.append(Table(found, kind, values, comment, parts, self.prefix, declared))
         return found
 
     def _free(self, names: tuple[str, ...]) -> str:

@@ -114,7 +114,7 @@ def test_every_row_of_an_lstm_goes_by_columns(watch, strategy):
     (group,) = text.column_plan.groups
     names = {index: op.name for index, op in text.flow.ops.items()}
     assert sorted(names[index] for index in group.rows) == ["f", "i", "o"]
-    assert [names[index] for index in group.listed] == ["g"]
+    assert [names[index] for index in group.lazy] == ["g"]
     assert text.column_plan.dense == {}
 
 

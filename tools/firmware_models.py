@@ -1,0 +1,142 @@
+"""Trained models for the tables of docs/firmware.md: hard gates with a penalty on open ones, and the soft-gated control, at four sizes.
+
+Usage: PYTHONPATH=. python tools/firmware_models.py FOLDER [--data watch hapt] [--sizes 6,16 6,32 9,64 32,128] [--sparsity 0.1] [--seeds 2]
+
+Every network is made by the trainer's default recipe (LSTM, mean read-out, 2000 iterations) and tested on people it never saw: watch leaves
+two people out in each of 5 folds, HAPT has its nine test people. FOLDER then holds the integer networks, one file each, and
+accuracies.json; what is there already is not trained again. One seed takes about 20 minutes of one core; HAPT is fetched when first used.
+
+Channels: 6 are accelerometer and gyroscope as they are, 4 samples averaged to a step; 9 add the magnitudes of both and of the change of
+the acceleration; 32 are 5 samples side by side and the mean magnitudes of both sensors over them, one step for 5 samples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_lstm import data, engine, files, float_inference, onnx_io, train
+from edge_lstm.data.hapt_recordings import ACTIVITIES
+from edge_lstm.fixed_point.integer_network import IntegerNetwork
+from edge_lstm.fixed_point.quantize import quantize
+from edge_lstm.network import Preprocess
+
+SIZES = ((6, 16), (6, 32), (9, 64), (32, 128))
+WINDOW, STRIDE, FOLDS, SIDE_BY_SIDE = 200, 100, 5, 5
+Counts = npt.NDArray[np.int16]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Windows of people to learn on and of others to be judged on. x: counts [windows, samples, 6]; y: classes."""
+
+    name: str
+    classes: tuple[str, ...]
+    x: Counts
+    y: npt.NDArray[np.int64]
+    test_x: Counts
+    test_y: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One network to be trained. sparsity: None for soft gates; levels: largest weight of gate rows."""
+
+    inputs: int
+    units: int
+    sparsity: float | None
+    seed: int
+    levels: int = 127
+
+    @property
+    def name(self) -> str:
+        gates = "soft" if self.sparsity is None else f"hard{self.sparsity:g}" + (f"w{self.levels}" if self.levels < 127 else "")
+        return f"{self.inputs}_{self.units}_{gates}_{self.seed}"
+
+
+def channels(counts: Counts, inputs: int) -> tuple[Counts, int]:
+    """counts [windows, samples, 6] with the channels of a size, and the samples that a step averages."""
+    wide = counts.astype(np.float64)
+    if inputs == 6:
+        return counts, 4
+    if inputs == 9:
+        jerk = np.diff(wide[..., :3], axis=1, prepend=wide[:, :1, :3])
+        magnitudes = [np.linalg.norm(v, axis=-1, keepdims=True) for v in (wide[..., :3], wide[..., 3:], jerk)]
+        return _counts(np.concatenate([wide, *magnitudes], axis=-1)), 4
+    steps = wide.shape[1] // SIDE_BY_SIDE
+    blocks = wide[:, : steps * SIDE_BY_SIDE].reshape(len(wide), steps, SIDE_BY_SIDE, 6)
+    magnitudes = [np.linalg.norm(v, axis=-1).mean(-1, keepdims=True) for v in (blocks[..., :3], blocks[..., 3:])]
+    return _counts(np.concatenate([blocks.reshape(len(wide), steps, -1), *magnitudes], axis=-1)), 1
+
+
+def _counts(values: npt.NDArray[np.generic]) -> Counts:
+    return np.clip(np.round(np.asarray(values, np.float64)), -32768, 32767).astype(np.int16)
+
+
+def splits(which: str) -> Iterator[Split]:
+    """The folds of a set of recordings."""
+    if which == "watch":
+        recordings = data.watch()
+        windows = data.windows(recordings, WINDOW, STRIDE)
+        for number, (training, test) in enumerate(data.person_folds(windows.person, FOLDS, 0)):
+            x, y = _counts(windows.x), windows.y
+            yield Split(f"watch{number + 1}", recordings.classes, x[training], y[training], x[test], y[test])
+    else:
+        learn, judge = data.hapt_windows()
+        yield Split("hapt", ACTIVITIES, _counts(learn.x), learn.y, _counts(judge.x), judge.y)
+
+
+def fit(split: Split, kind: Kind) -> tuple[IntegerNetwork, float, float]:
+    """(integer network, its accuracy, that of the float network)."""
+    (x, decimation), (test_x, _) = channels(split.x, kind.inputs), channels(split.test_x, kind.inputs)
+    found = data.standardize(x, decimation, [f"channel {k}" for k in range(kind.inputs)])
+    preprocess = Preprocess(decimation, found.offset, 1 / found.scale, np.ones(kind.inputs))
+    hard = kind.sparsity is not None
+    recipe = train.Recipe(
+        hidden=kind.units, gates="hard" if hard else "soft", sparsity=kind.sparsity or 0.0, seed=kind.seed,
+        weight_levels=dict.fromkeys("ifo", kind.levels) if kind.levels < 127 else {},
+    )  # fmt: skip
+    made = train.fit(recipe, x, split.y, classes=split.classes, preprocess=preprocess)
+    network = made.integer or quantize(made.network, x[:: max(len(x) // 256, 1)])
+    right = (engine.run(network, test_x).scores.argmax(-1) == split.test_y).mean()
+    float_right = (np.asarray(float_inference.run(made.network, test_x)).argmax(-1) == split.test_y).mean()
+    return network, float(right), float(float_right)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--data", nargs="+", choices=("watch", "hapt"), default=("watch", "hapt"))
+    parser.add_argument("--sizes", nargs="+", default=[f"{i},{u}" for i, u in SIZES])
+    parser.add_argument("--sparsity", nargs="+", type=float, default=[0.1])
+    parser.add_argument("--levels", nargs="+", type=int, default=[127])
+    parser.add_argument("--seeds", type=int, default=2)
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    path = arguments.folder / "accuracies.json"
+    known: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
+    for seed in range(arguments.seeds):
+        for size in arguments.sizes:
+            inputs, units = map(int, size.split(","))
+            kinds = [Kind(inputs, units, s, seed, levels) for s in arguments.sparsity for levels in arguments.levels]
+            for which in arguments.data:
+                for split in splits(which):
+                    for kind in (*kinds, Kind(inputs, units, None, seed)):
+                        name = f"{split.name}_{kind.name}"
+                        if name in known:
+                            continue
+                        network, right, float_right = fit(split, kind)
+                        onnx_io.save_integer(network, arguments.folder / f"{name}.int.onnx")
+                        known[name] = {"integer": round(right, 4), "float": round(float_right, 4)}
+                        files.write_text(path, json.dumps(known, indent=1, sort_keys=True) + "\n")
+                        print(name, known[name], flush=True)
+
+
+if __name__ == "__main__":
+    main()
