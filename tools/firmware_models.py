@@ -1,6 +1,6 @@
 """Trained models for the tables of docs/firmware.md: hard gates with a penalty on open ones, and the soft-gated control, at four sizes.
 
-Usage: PYTHONPATH=. python tools/firmware_models.py FOLDER [--data watch hapt] [--sizes 6,16 6,32 9,64 32,128] [--sparsity 0.1] [--seeds 2]
+Usage: PYTHONPATH=. python tools/firmware_models.py FOLDER [--data watch hapt] [--sizes 6,16 6,32 9,64 32,128] [--sparsity 0.1] [--bits 8 4] [--seeds 2]
 
 Every network is made by the trainer's default recipe (LSTM, mean read-out, 2000 iterations) and tested on people it never saw: watch leaves
 two people out in each of 5 folds, HAPT has its nine test people. FOLDER then holds the integer networks, one file each, and
@@ -46,17 +46,17 @@ class Split:
 
 @dataclass(frozen=True)
 class Kind:
-    """One network to be trained. sparsity: None for soft gates; levels: largest weight of gate rows."""
+    """One network to be trained. sparsity: None for soft gates; bits: of the weights of gate rows, 8 or 4."""
 
     inputs: int
     units: int
     sparsity: float | None
     seed: int
-    levels: int = 127
+    bits: int = 8
 
     @property
     def name(self) -> str:
-        gates = "soft" if self.sparsity is None else f"hard{self.sparsity:g}" + (f"w{self.levels}" if self.levels < 127 else "")
+        gates = "soft" if self.sparsity is None else f"hard{self.sparsity:g}" + (f"w{self.bits}" if self.bits < 8 else "")
         return f"{self.inputs}_{self.units}_{gates}_{self.seed}"
 
 
@@ -100,7 +100,7 @@ def fit(split: Split, kind: Kind) -> tuple[IntegerNetwork, float, float]:
     hard = kind.sparsity is not None
     recipe = train.Recipe(
         hidden=kind.units, gates="hard" if hard else "soft", sparsity=kind.sparsity or 0.0, seed=kind.seed,
-        weight_levels=dict.fromkeys("ifo", kind.levels) if kind.levels < 127 else {},
+        weight_bits={"gates": kind.bits},
     )  # fmt: skip
     made = train.fit(recipe, x, split.y, classes=split.classes, preprocess=preprocess)
     network = made.integer or quantize(made.network, x[:: max(len(x) // 256, 1)])
@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", choices=("watch", "hapt"), default=("watch", "hapt"))
     parser.add_argument("--sizes", nargs="+", default=[f"{i},{u}" for i, u in SIZES])
     parser.add_argument("--sparsity", nargs="+", type=float, default=[0.1])
-    parser.add_argument("--levels", nargs="+", type=int, default=[127])
+    parser.add_argument("--bits", nargs="+", type=int, default=[8], choices=(8, 4))
     parser.add_argument("--seeds", type=int, default=2)
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
@@ -124,7 +124,7 @@ def main() -> None:
     for seed in range(arguments.seeds):
         for size in arguments.sizes:
             inputs, units = map(int, size.split(","))
-            kinds = [Kind(inputs, units, s, seed, levels) for s in arguments.sparsity for levels in arguments.levels]
+            kinds = [Kind(inputs, units, s, seed, bits) for s in arguments.sparsity for bits in arguments.bits]
             for which in arguments.data:
                 for split in splits(which):
                     for kind in (*kinds, Kind(inputs, units, None, seed)):
