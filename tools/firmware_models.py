@@ -1,6 +1,7 @@
 """Trained models for the tables of docs/firmware.md: hard gates with a penalty on open ones, and the soft-gated control, at four sizes.
 
-Usage: PYTHONPATH=. python tools/firmware_models.py FOLDER [--data watch hapt] [--sizes 6,16 6,32 9,64 32,128] [--sparsity 0.1] [--bits 8 4] [--seeds 2]
+Usage: PYTHONPATH=. python tools/firmware_models.py FOLDER [--data watch hapt] [--sizes 6,16 6,32 9,64 32,128] [--sparsity 0.1]
+           [--bits 8 4] [--seeds 2]
 
 Every network is made by the trainer's default recipe (LSTM, mean read-out, 2000 iterations) and tested on people it never saw: watch leaves
 two people out in each of 5 folds, HAPT has its nine test people. FOLDER then holds the integer networks, one file each, and
