@@ -10,7 +10,7 @@ import typer
 from edge_lstm.errors import UsageError
 
 if TYPE_CHECKING:
-    from edge_lstm.data import Dataset
+    from edge_lstm.data import Dataset, Source
 
 BUNDLED = "watch"
 _READING = "Reading .csv and .parquet"
@@ -20,7 +20,8 @@ IntegerModel = Annotated[Path, typer.Argument(help="An integer model, as `edge-l
 Data = Annotated[
     Path,
     typer.Argument(
-        help=f"Recordings: .npz, .csv, .parquet, a folder of them, or the word `{BUNDLED}` for the bundled ones.", show_default=False
+        help=f"Recordings: .npz, .npy, .csv, .parquet, a folder of tables, or the word `{BUNDLED}` for the bundled ones.",
+        show_default=False,
     ),
 ]
 Start = Annotated[str, typer.Option("--from", metavar="VALUE", help="Read an exporter's graph from this value on (default: its input).")]
@@ -56,6 +57,34 @@ def read_data(
         dataset = data.watch()
         return dataset if names is None else data.select_channels(dataset, names)
     return data.load(
+        path,
+        label_column=label_column,
+        labels=labels,
+        person_column=person_column,
+        recording_column=recording_column,
+        channels=names,
+        units_per_count=units_per_count,
+    )
+
+
+def open_data(
+    path: Path,
+    label_column: str | None = None,
+    labels: Path | None = None,
+    person_column: str | None = None,
+    recording_column: str | None = None,
+    channels: str | None = None,
+    units_per_count: float | None = None,
+) -> Source:
+    """The same recordings, to be read piece by piece: they may be larger than the memory."""
+    from edge_lstm import data
+
+    names = None if channels is None else [name.strip() for name in channels.split(",")]
+    if str(path) == BUNDLED and not path.exists():
+        if label_column or labels or person_column or recording_column or units_per_count:
+            raise UsageError("the bundled recordings know their labels and people; leave out the options for .csv files")
+        return data.open_recordings(data.BUNDLED, channels=names)
+    return data.open_recordings(
         path,
         label_column=label_column,
         labels=labels,

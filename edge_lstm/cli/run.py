@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edge_lstm.cli import options
-from edge_lstm.cli.console import as_json, console, line, table
+from edge_lstm.cli.console import as_json, console, line, progress, table
 from edge_lstm.errors import UsageError
 
 if TYPE_CHECKING:
-    from edge_lstm.data import Dataset
+    from edge_lstm.data import Source
     from edge_lstm.fixed_point.integer_network import IntegerNetwork
-    from edge_lstm.network import Network
+    from edge_lstm.jobs.inputs import AnyNetwork
 
 
 def command(
     model: options.Model,
     data: options.Data,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write one line a window to this .csv or .jsonl file, for recordings of any size.")
+    ] = None,
+    scores: Annotated[bool, typer.Option("--scores", help="Write the score of every class, too.")] = False,
     stream: Annotated[
         bool, typer.Option("--stream", help="Feed sample by sample; one line per step, and the label when a decision is due.")
     ] = False,
     window: Annotated[int | None, typer.Option(min=1, help="Samples of a window (default: as the model says).")] = None,
     stride: Annotated[int | None, typer.Option(min=1, help="Samples from one window to the next (default: one window).")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads at most (default: one for each processor).")] = None,
     label_column: options.LabelColumn = None,
     labels: options.Labels = None,
     person_column: options.PersonColumn = None,
@@ -34,6 +40,7 @@ def command(
 ) -> None:
     """Label recordings with a float or an integer model, window by window, or as a stream as the device would.
 
+    Recordings are read piece by piece, so that a file may be larger than the memory; with --output labels are written as they come.
     With --json, one JSON document, or with --stream one a line.
 
     Example: [bold]edge-lstm run edge-lstm-demo/model.int.onnx edge-lstm-demo/unseen.npz[/bold]
@@ -43,76 +50,86 @@ def command(
     from edge_lstm.jobs import inputs
 
     network = onnx_io.load(model)
-    dataset = inputs.fitting(
-        network, options.read_data(data, label_column, labels, person_column, recording_column, channels, units_per_count)
+    source = inputs.fitting(
+        network, options.open_data(data, label_column, labels, person_column, recording_column, channels, units_per_count)
     )
+    if scores and output is None:
+        raise UsageError("--scores are written to a file: name one with --output")
     if stream:
         if not isinstance(network, IntegerNetwork):
             raise UsageError(f"{model} is a float model; only integer models are streamed: make one with edge-lstm convert")
-        if window or stride:
-            raise UsageError("a stream decides when the model says so; leave out --window and --stride")
-        _stream(network, dataset, json)
+        if window or stride or output or threads:
+            raise UsageError("a stream decides when the model says so; leave out --window, --stride, --output and --threads")
+        _stream(network, source, json)
     else:
-        _whole(network, dataset, window, stride, json)
+        _whole(network, source, window, stride, threads, output, scores, json)
 
 
-def _whole(network: Network | IntegerNetwork, dataset: Dataset, window: int | None, stride: int | None, json: bool) -> None:
-    from edge_lstm.jobs import inputs
+def _whole(
+    network: AnyNetwork,
+    source: Source,
+    window: int | None,
+    stride: int | None,
+    threads: int | None,
+    output: Path | None,
+    scores: bool,
+    json: bool,
+) -> None:
+    from contextlib import ExitStack
 
-    windows = inputs.cut(network, dataset, window, stride)
-    predicted = inputs.labels(network, inputs.model_input(network, dataset, windows.x))
-    known = windows.y >= 0
-    right = int((predicted == windows.y)[known].sum())
-    rows = [
-        {
-            "recording": dataset.recordings[int(recording)].name,
-            "start": int(start),
-            "label": _name(network, int(label)),
-            "true": dataset.classes[int(true)] if true >= 0 else None,
-        }
-        for recording, start, label, true in zip(windows.recording, windows.start, predicted, windows.y, strict=True)
-    ]
+    from edge_lstm.jobs import inputs, labelling
+
+    samples = inputs.window_length(network, source.lengths, window)
+    kept: list[dict[str, Any]] = []
+    count = known = right = 0
+    with ExitStack() as stack:
+        write = kept.append if output is None else stack.enter_context(labelling.writer(output, network, scores=scores))
+        report = stack.enter_context(progress(not json))
+        for batch in labelling.label(network, source, samples, stride, threads=threads, progress=report):
+            labelled = batch.windows.y >= 0
+            count, known = count + len(batch.windows), known + int(labelled.sum())
+            right += int((batch.labels == batch.windows.y)[labelled].sum())
+            for values in labelling.rows(network, source, batch, scores=scores):
+                write(values)
     if json:
-        as_json({"window_samples": windows.x.shape[1], "windows": rows, "labelled": int(known.sum()), "right": right})
+        windows: object = kept if output is None else count
+        written = {} if output is None else {"output": str(output)}
+        as_json({"window_samples": samples, "windows": windows, "labelled": known, "right": right, **written})
         return
-    shown = table("recording", "label", "true label", "from sample", numbers=1)
-    for row in rows:
-        shown.add_row(str(row["recording"]), str(row["label"]), "–" if row["true"] is None else str(row["true"]), f"{row['start']:,}")
-    console().print(shown)
-    line(
-        f"{len(rows)} windows of {windows.x.shape[1]} samples" + (f"; {right} of {known.sum()} labelled ones right" if known.any() else "")
-    )
+    if output is None:
+        shown = table("recording", "label", "true label", "from sample", numbers=1)
+        for row in kept:
+            shown.add_row(str(row["recording"]), str(row["label"]), "–" if row["true"] is None else str(row["true"]), f"{row['start']:,}")
+        console().print(shown)
+    judged = f"; {right} of {known} labelled ones right" if known else ""
+    line(f"{count} windows of {samples} samples{'' if output is None else f' written to {output}'}{judged}")
 
 
-def _stream(network: IntegerNetwork, dataset: Dataset, json: bool) -> None:
+def _stream(network: IntegerNetwork, source: Source, json: bool) -> None:
     """One line a step. After a decision the state is reset, as firmware does that decides window by window."""
     from edge_lstm import engine
     from edge_lstm.jobs import inputs
+    from edge_lstm.jobs.labelling import class_names
 
+    names = class_names(network)
     made = engine.Stream(network)
-    for recording in dataset.recordings:
-        made.reset()
-        step = 0
-        for at, sample in enumerate(inputs.counts(network, dataset, recording.samples[None])[0]):
+    step = 0
+    for piece in source.pieces():
+        counts = inputs.counts(network, source, piece.samples)
+        length = len(counts) // piece.count
+        for index, sample in enumerate(counts):
+            recording, at = source.names[piece.recording + index // length], piece.start + index % length
+            if at == 0:
+                made.reset()
+                step = 0
             if not made.push(sample):
                 continue
             step += 1
-            decision = _name(network, made.label) if made.ready else None
+            ready = made.ready
+            decision = names[made.label] if ready else None
             if json:
-                as_json(
-                    {
-                        "recording": recording.name,
-                        "step": step,
-                        "sample": at,
-                        "label": decision,
-                        "scores": made.scores if made.ready else None,
-                    }
-                )
+                as_json({"recording": recording, "step": step, "sample": at, "label": decision, "scores": made.scores if ready else None})
             else:
-                line(f"{recording.name}\t{step}\t{decision or ''}".rstrip("\t"))
-            if made.ready and network.read_out.window:
+                line(f"{recording}\t{step}\t{decision or ''}".rstrip("\t"))
+            if ready and network.read_out.window:
                 made.reset()
-
-
-def _name(network: Network | IntegerNetwork, label: int) -> str:
-    return network.classes[label] if network.classes else str(label)

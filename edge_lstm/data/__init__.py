@@ -2,19 +2,25 @@
 windows, splits by person, the float reference of decimation and standardization, and (in `tasks`) the long-memory tasks of the papers."""
 
 from edge_lstm.data.hapt_recordings import hapt, hapt_windows
-from edge_lstm.data.loading import load, watch
+from edge_lstm.data.loading import BUNDLED, load, open_recordings, watch
 from edge_lstm.data.npz_file import write as save
 from edge_lstm.data.people import person_folds, person_holdout, require_every_class
 from edge_lstm.data.preprocessing import Standardization, decimate, standardize
 from edge_lstm.data.recordings import UNLABELLED, Dataset, Recording, require_channels, select_channels, with_classes
+from edge_lstm.data.source import Piece, Source, with_source_classes
 from edge_lstm.data.vowel_recordings import japanese_vowels
+from edge_lstm.data.window_source import BATCH_BYTES, window_batches
 from edge_lstm.data.windowing import DataWarning, Windows, windows
 
 __all__ = [
+    "BATCH_BYTES",
+    "BUNDLED",
     "UNLABELLED",
     "DataWarning",
     "Dataset",
+    "Piece",
     "Recording",
+    "Source",
     "Standardization",
     "Windows",
     "decimate",
@@ -22,6 +28,7 @@ __all__ = [
     "hapt_windows",
     "japanese_vowels",
     "load",
+    "open_recordings",
     "person_folds",
     "person_holdout",
     "require_channels",
@@ -30,6 +37,8 @@ __all__ = [
     "select_channels",
     "standardize",
     "watch",
+    "window_batches",
     "windows",
     "with_classes",
+    "with_source_classes",
 ]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from edge_lstm.data.tables import Table
 from edge_lstm.errors import EdgeLstmError
+
+BLOCK_ROWS = 1 << 13
 
 
 def read_table(path: Path) -> Table:
@@ -17,6 +21,11 @@ def read_table(path: Path) -> Table:
     Raises:
         EdgeLstmError: unreadable, not UTF-8, no header, no lines under it, or a line of another width than the header.
     """
+    return next(read_blocks(path, sys.maxsize))
+
+
+def read_blocks(path: Path, rows: int = BLOCK_ROWS) -> Iterator[Table]:
+    """The same as successive tables of at most so many rows; only one of them is held at a time."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             first = file.readline()
@@ -24,22 +33,33 @@ def read_table(path: Path) -> Table:
             lines = csv.reader(file, delimiter=max(",;\t", key=first.count), strict=True)
             header = [name.strip() for name in next(lines, [])]
             _check_header(path, header)
-            rows, numbers = [], []
+            empty = True
+            block: list[list[str]] = []
+            numbers: list[int] = []
             for row in lines:
                 if not row:
                     continue  # a blank line carries nothing
                 if len(row) != len(header):
                     raise EdgeLstmError(f"{path}: line {lines.line_num}: {len(header)} cells expected, {len(row)} came")
-                rows.append(row)
+                empty = False
+                block.append(row)
                 numbers.append(lines.line_num)
+                if len(block) == rows:
+                    yield _table(path, header, block, numbers)
+                    block, numbers = [], []
+            if block:
+                yield _table(path, header, block, numbers)
+            if empty:
+                raise EdgeLstmError(f"{path}: there is no sample under the header")
     except UnicodeDecodeError as error:
         raise EdgeLstmError(f"{path}: not a text file in UTF-8 ({error.reason} at byte {error.start})") from error
     except csv.Error as error:
         raise EdgeLstmError(f"{path}: line {lines.line_num}: not CSV ({error})") from error
     except OSError as error:
         raise EdgeLstmError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if not rows:
-        raise EdgeLstmError(f"{path}: there is no sample under the header")
+
+
+def _table(path: Path, header: list[str], rows: list[list[str]], numbers: list[int]) -> Table:
     return Table(path, dict(zip(header, np.array(rows).T, strict=True)), lambda row: f"line {numbers[row]}")
 
 

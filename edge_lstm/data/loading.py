@@ -10,12 +10,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edge_lstm.data import csv_file, npz_file, parquet_file
+from edge_lstm.data.npz_source import open_npy, open_npz
 from edge_lstm.data.recordings import Dataset, select_channels, with_classes
+from edge_lstm.data.source import Source, select_source_channels
 from edge_lstm.data.table_recordings import TableColumns, dataset_of_tables, read_labels_file
+from edge_lstm.data.table_source import open_tables
 from edge_lstm.errors import EdgeLstmError, UsageError
 
-_TABLE_READERS = {".csv": csv_file.read_table, ".parquet": parquet_file.read_table}
-_BUNDLED = Path(__file__).parent / "watch.npz"
+# Readers of a whole file, and of one that may be larger than the memory.
+_TABLE_READERS = {
+    ".csv": (csv_file.read_table, csv_file.read_blocks),
+    ".parquet": (parquet_file.read_table, parquet_file.read_blocks),
+}
+_ARRAY_READERS = {".npz": (npz_file.read, open_npz), ".npy": (npz_file.read_npy, open_npy)}
+BUNDLED = Path(__file__).parent / "watch.npz"
 
 
 def watch() -> Dataset:
@@ -24,7 +32,7 @@ def watch() -> Dataset:
     Channels ax, ay, az in g (1/4096 g per count) and wx, wy, wz in rad/s (1/1024 rad/s per count). See watch.md for source,
     licence (BSD-3) and citation (arXiv:1802.01489).
     """
-    return npz_file.read(_BUNDLED)
+    return npz_file.read(BUNDLED)
 
 
 def load(
@@ -41,8 +49,8 @@ def load(
 ) -> Dataset:
     """Read recordings.
 
-    path: an .npz file (layout: `edge_lstm.data.npz_file`), a .csv or .parquet file, or a folder of such files (one kind; each file
-        is one recording, in the order of their names).
+    path: an .npz file (layout: `edge_lstm.data.npz_file`), an .npy file ([recordings, time, channels] or [time, channels]), a .csv or
+        .parquet file, or a folder of such tables (one kind; each file is one recording, in the order of their names).
 
     For .csv and .parquet (a header and one sample a row; every column without another meaning is a channel):
         label_column: the class of each sample; a recording whose samples all agree has that one label. "" = no label.
@@ -60,15 +68,71 @@ def load(
         EdgeLstmError: missing, unreadable or malformed file, NaN, a column that is not numeric ..., in one line.
         UsageError: an option that does not go with the kind of file, or a kind of file that is not known.
     """
-    path = Path(path)
-    if not path.exists():
-        raise EdgeLstmError(f"{path}: no such file or folder")
-    if channels is not None and len(channels) == 0:
-        raise UsageError("name at least one channel, or none at all to read every one")
-    if label_column is not None and labels is not None:
-        raise UsageError("give either a label column or a labels file, not both")
-    files, suffix = _files(path, Path(labels) if labels is not None else None)
-    if suffix == ".npz":
+    request = _Request(path, label_column, labels, person_column, recording_column, channels, rate_hz, units_per_count)
+    if request.suffix in _ARRAY_READERS:
+        dataset = _ARRAY_READERS[request.suffix][0](request.path)
+        dataset = dataset if channels is None else select_channels(dataset, channels)
+    else:
+        read = _TABLE_READERS[request.suffix][0]
+        dataset = dataset_of_tables(
+            name=request.path.stem,
+            source=str(request.path),
+            tables=[read(file) for file in request.files],
+            columns=request.columns,
+            labels=request.labels,
+            rate_hz=rate_hz,
+            units_per_count=request.scales,
+        )
+    return dataset if classes is None else with_classes(dataset, classes)
+
+
+def open_recordings(
+    path: str | os.PathLike[str],
+    *,
+    label_column: str | None = None,
+    labels: str | os.PathLike[str] | None = None,
+    person_column: str | None = None,
+    recording_column: str | None = None,
+    channels: Sequence[str] | None = None,
+    rate_hz: float | None = None,
+    units_per_count: ArrayLike | None = None,
+) -> Source:
+    """The recordings of a file that may be larger than the memory: arguments and recordings as those of `load`, the samples piece by piece.
+
+    Raises:
+        EdgeLstmError, UsageError: as `load`; for samples that cannot be used (NaN, say) when they are read.
+    """
+    request = _Request(path, label_column, labels, person_column, recording_column, channels, rate_hz, units_per_count)
+    if request.suffix in _ARRAY_READERS:
+        opened = _ARRAY_READERS[request.suffix][1](request.path)
+        return opened if channels is None else select_source_channels(opened, channels)
+    return open_tables(
+        request.path.stem,
+        str(request.path),
+        request.files,
+        _TABLE_READERS[request.suffix][1],
+        request.columns,
+        request.labels,
+        rate_hz,
+        request.scales,
+    )
+
+
+class _Request:
+    """What is to be read, checked: options that do not go together or with the kind of file are refused."""
+
+    def __init__(
+        self, path: str | os.PathLike[str], label_column: str | None, labels: str | os.PathLike[str] | None, person_column: str | None,
+        recording_column: str | None, channels: Sequence[str] | None, rate_hz: float | None, units_per_count: ArrayLike | None,
+    ):  # fmt: skip
+        self.path = Path(path)
+        if not self.path.exists():
+            raise EdgeLstmError(f"{self.path}: no such file or folder")
+        if channels is not None and len(channels) == 0:
+            raise UsageError("name at least one channel, or none at all to read every one")
+        if label_column is not None and labels is not None:
+            raise UsageError("give either a label column or a labels file, not both")
+        self.files, self.suffix = _files(self.path, Path(labels) if labels is not None else None)
         for_tables = {
             "label_column": label_column,
             "labels": labels,
@@ -78,31 +142,21 @@ def load(
             "units_per_count": units_per_count,
         }
         given = [name for name, value in for_tables.items() if value is not None]
-        if given:
-            raise UsageError(f"{path}: {given[0]} is for .csv and .parquet; an .npz file holds it itself")
-        dataset = npz_file.read(path)
-        dataset = dataset if channels is None else select_channels(dataset, channels)
-    else:
-        columns = TableColumns(label_column, person_column, recording_column, None if channels is None else tuple(channels))
-        dataset = dataset_of_tables(
-            name=path.stem,
-            source=str(path),
-            tables=[_TABLE_READERS[suffix](file) for file in files],
-            columns=columns,
-            labels=None if labels is None else read_labels_file(_existing(Path(labels))),
-            rate_hz=rate_hz,
-            units_per_count=_scales(units_per_count),
-        )
-    return dataset if classes is None else with_classes(dataset, classes)
+        if self.suffix in _ARRAY_READERS and given:
+            holds = "an .npz file holds it itself" if self.suffix == ".npz" else "an .npy file cannot hold it: save an .npz file"
+            raise UsageError(f"{self.path}: {given[0]} is for .csv and .parquet; {holds}")
+        self.columns = TableColumns(label_column, person_column, recording_column, None if channels is None else tuple(channels))
+        self.labels = None if labels is None else read_labels_file(_existing(Path(labels)))
+        self.scales = _scales(units_per_count)
 
 
 def _files(path: Path, labels: Path | None) -> tuple[list[Path], str]:
     """The recording files, and their one suffix."""
     if not path.is_dir():
         suffix = path.suffix.lower()
-        if suffix != ".npz" and suffix not in _TABLE_READERS:
+        if suffix not in _ARRAY_READERS and suffix not in _TABLE_READERS:
             raise UsageError(
-                f"{path}: recordings are read from .npz, .csv and .parquet files, not from {suffix or 'a file without suffix'}"
+                f"{path}: recordings are read from .npz, .npy, .csv and .parquet files, not from {suffix or 'a file without suffix'}"
             )
         return [path], suffix
     try:

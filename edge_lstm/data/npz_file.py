@@ -29,8 +29,9 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,20 +50,42 @@ _FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest a zip file can hold: equal c
 
 def read(path: Path) -> Dataset:
     """Read either layout. Raises EdgeLstmError for a file that is not an .npz, or an array that is missing, unknown or ill-shaped."""
-    arrays = _arrays(path)
-    if "samples" in arrays:
+    found = arrays(path)
+    layout = layout_of(path, found)
+    return _dataset(path, found, *(_full_stretches if layout == "full" else _simple_stretches)(path, found))
+
+
+def read_npy(path: Path) -> Dataset:
+    """The recordings of an .npy file: [recordings, time, channels], or one recording [time, channels]; without labels or names.
+
+    Raises EdgeLstmError for a file that is none, and for an array of another shape or type.
+    """
+    try:
+        x = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise EdgeLstmError(f"{path}: cannot be read as .npy ({error})") from error
+    except OSError as error:
+        raise EdgeLstmError(f"{path}: cannot be read ({error.strerror or error})") from error
+    right = isinstance(x, np.ndarray) and x.ndim in (2, 3)
+    require(right, path, "the array", "[recordings, time, channels] or [time, channels]", np.asarray(x))
+    return _dataset(path, {}, list(x if x.ndim == 3 else x[None]), None, None)
+
+
+def layout_of(path: Path, names: Collection[str]) -> str:
+    """ "full" or "simple", from the names of a file's arrays. Raises EdgeLstmError where one is missing or does not belong there."""
+    if "samples" in names:
         layout, known, needed = "full", _FULL, {"samples", "lengths"}
-    elif "x" in arrays:
+    elif "x" in names:
         layout, known, needed = "simple", _SIMPLE, {"x"}
     else:
-        raise EdgeLstmError(f"{path}: neither 'samples' nor 'x' is in it; its arrays are {', '.join(sorted(arrays)) or 'none'}")
-    if missing := needed - arrays.keys():
+        raise EdgeLstmError(f"{path}: neither 'samples' nor 'x' is in it; its arrays are {', '.join(sorted(names)) or 'none'}")
+    if missing := needed - set(names):
         raise EdgeLstmError(f"{path}: array {min(missing)!r} is missing")
-    if unknown := arrays.keys() - known:
+    if unknown := set(names) - known:
         raise EdgeLstmError(
             f"{path}: array {min(unknown)!r} does not belong to the {layout} layout; it may hold {', '.join(sorted(known))}"
         )
-    return _dataset(path, arrays, *(_full_stretches if layout == "full" else _simple_stretches)(path, arrays))
+    return layout
 
 
 def write(dataset: Dataset, path: str | Path) -> None:
@@ -110,45 +133,62 @@ def _every_step(recording: Recording) -> NDArray[np.int64]:
     return np.full(len(recording.samples), UNLABELLED if recording.label is None else recording.label, dtype=np.int64)
 
 
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+def arrays(path: Path, leave_out: Collection[str] = ()) -> dict[str, NDArray[Any]]:
+    """The arrays of a file, those to be left out excepted. Raises EdgeLstmError for a file that cannot be read."""
     try:
         if not zipfile.is_zipfile(path):
             raise EdgeLstmError(f"{path}: not an .npz file (or a damaged one)")
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+            found = {name: archive[name] for name in archive.files if name not in leave_out}
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, KeyError) as error:
         raise EdgeLstmError(f"{path}: cannot be read as .npz ({error})") from error
     except OSError as error:
         raise EdgeLstmError(f"{path}: cannot be read ({error.strerror or error})") from error
-    for name, array in arrays.items():
+    for name, array in found.items():
         if not isinstance(array, np.ndarray):  # NumPy hands out a member that is not .npy as bytes
             raise EdgeLstmError(f"{path}: {name} is not an array")
-    return arrays
+    return found
+
+
+class Shaped(Protocol):
+    """Anything with the shape and type of an array."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
 
 
 Stretches = tuple[list[NDArray[Any]], NDArray[Any] | None, list[NDArray[np.int64]] | None]  # samples, labels, step labels
 
 
 def _full_stretches(path: Path, arrays: dict[str, NDArray[Any]]) -> Stretches:
-    samples, lengths = arrays["samples"], arrays["lengths"]
-    _require(samples.ndim == 2, path, "samples", "[time, channels]", samples)
-    _require(lengths.ndim == 1 and lengths.dtype.kind in "iu", path, "lengths", "[recordings] integers", lengths)
-    if (lengths < 0).any() or lengths.sum() != len(samples):
-        raise EdgeLstmError(f"{path}: lengths add up to {lengths.sum()}, samples has {len(samples)} rows")
+    samples = arrays["samples"]
+    lengths = checked_lengths(path, arrays["lengths"], samples)
     ends = np.cumsum(lengths)[:-1]
     steps = None
     if "step_labels" in arrays:
         all_steps = arrays["step_labels"]
-        _require(
+        require(
             all_steps.shape == (len(samples),) and all_steps.dtype.kind in "iu", path, "step_labels", "one integer a sample", all_steps
         )
         steps = np.split(all_steps.astype(np.int64), ends)
     return np.split(samples, ends) if len(lengths) else [], arrays.get("label"), steps
 
 
+def checked_lengths(path: Path, lengths: NDArray[Any], samples: Shaped) -> NDArray[np.int64]:
+    """The lengths of the recordings in `samples`. Raises EdgeLstmError where they do not fit."""
+    require(len(samples.shape) == 2, path, "samples", "[time, channels]", samples)
+    require(lengths.ndim == 1 and lengths.dtype.kind in "iu", path, "lengths", "[recordings] integers", lengths)
+    if (lengths < 0).any() or lengths.sum() != samples.shape[0]:
+        raise EdgeLstmError(f"{path}: lengths add up to {lengths.sum()}, samples has {samples.shape[0]} rows")
+    return lengths.astype(np.int64)
+
+
 def _simple_stretches(path: Path, arrays: dict[str, NDArray[Any]]) -> Stretches:
     x = arrays["x"]
-    _require(x.ndim == 3, path, "x", "[recordings, time, channels]", x)
+    require(x.ndim == 3, path, "x", "[recordings, time, channels]", x)
     return list(x), arrays.get("y"), None
 
 
@@ -161,10 +201,10 @@ def _dataset(
 ) -> Dataset:
     count = len(samples)
     width = samples[0].shape[1] if count else 0
-    samples = [_int16_or_float32(path, part) for part in samples]
-    names = _strings(path, arrays, "name", count) or tuple(f"{index:0{len(str(count))}d}" for index in range(count))
-    people = _strings(path, arrays, "person", count) or ("",) * count
-    indices, classes = _class_indices(path, labels, steps, _strings(path, arrays, "classes"), count)
+    samples = [int16_or_float32(path, part) for part in samples]
+    names = strings(path, arrays, "name", count) or tuple(f"{index:0{len(str(count))}d}" for index in range(count))
+    people = strings(path, arrays, "person", count) or ("",) * count
+    indices, classes = class_indices(path, labels, steps is not None, strings(path, arrays, "classes"), count)
     scales = arrays.get("units_per_count")
     if scales is None and count and samples[0].dtype == np.int16:
         scales = np.ones(width)
@@ -177,28 +217,28 @@ def _dataset(
     return Dataset(
         name=path.stem,
         recordings=tuple(recordings),
-        channels=_strings(path, arrays, "channels", width) or tuple(f"channel{index}" for index in range(width)),
+        channels=strings(path, arrays, "channels", width) or tuple(f"channel{index}" for index in range(width)),
         classes=classes,
-        rate_hz=_number(path, arrays, "rate_hz"),
+        rate_hz=number(path, arrays, "rate_hz"),
         units_per_count=None if scales is None else np.asarray(scales, dtype=np.float64),
-        source=_text(path, arrays, "source") or str(path),
-        units=_strings(path, arrays, "units", width),
+        source=text(path, arrays, "source") or str(path),
+        units=strings(path, arrays, "units", width),
     )
 
 
-def _class_indices(
+def class_indices(
     path: Path,
     labels: NDArray[Any] | None,
-    steps: list[NDArray[np.int64]] | None,
+    has_steps: bool,
     classes: tuple[str, ...],
     count: int,
 ) -> tuple[list[int | None], tuple[str, ...]]:
     """The class index of each recording, and the class names: the file's, or else the distinct labels."""
     if labels is None:
-        if steps is not None and not classes:
+        if has_steps and not classes:
             raise EdgeLstmError(f"{path}: step_labels need the array 'classes'")
         return [None] * count, classes
-    _require(labels.shape == (count,) and labels.dtype.kind in "iuU", path, "the labels", f"[{count}] integers or strings", labels)
+    require(labels.shape == (count,) and labels.dtype.kind in "iuU", path, "the labels", f"[{count}] integers or strings", labels)
     if classes and labels.dtype.kind in "iu":
         return [None if label == UNLABELLED else int(label) for label in labels], classes
     texts = ["" if label == UNLABELLED else str(label) for label in labels.tolist()]
@@ -210,41 +250,46 @@ def _class_indices(
     return [place[text] if text else None for text in texts], order
 
 
-def _int16_or_float32(path: Path, samples: NDArray[Any]) -> NDArray[Any]:
+def int16_or_float32(path: Path, samples: NDArray[Any]) -> NDArray[Any]:
+    """Samples in one of the two types of a Dataset. Raises EdgeLstmError for what is no number and for integers beyond int16."""
     if samples.dtype.kind == "f":
         with np.errstate(over="ignore"):  # beyond float32 becomes infinity, which the Dataset refuses by place
             return samples.astype(np.float32)
     if samples.dtype.kind not in "iu":
         raise EdgeLstmError(f"{path}: samples must be numbers, they are {samples.dtype}")
-    if samples.size and (samples.min() < _INT16.min or samples.max() > _INT16.max):
+    if samples.dtype != np.int16 and samples.size and (samples.min() < _INT16.min or samples.max() > _INT16.max):
         raise EdgeLstmError(f"{path}: integer samples must fit int16, they run from {samples.min()} to {samples.max()}")
-    return samples.astype(np.int16)
+    return samples.astype(np.int16, copy=False)
 
 
-def _strings(path: Path, arrays: dict[str, NDArray[Any]], name: str, count: int | None = None) -> tuple[str, ...]:
+def strings(path: Path, arrays: dict[str, NDArray[Any]], name: str, count: int | None = None) -> tuple[str, ...]:
+    """An optional array of `count` strings (None: any number); () where it is missing. Raises EdgeLstmError for another shape."""
     if name not in arrays:
         return ()
     values = arrays[name]
     shape = "strings" if count is None else f"[{count}] strings"
     right_count = values.ndim == 1 and count in (None, len(values))
-    _require(right_count and values.dtype.kind in "Uiu", path, name, shape, values)
+    require(right_count and values.dtype.kind in "Uiu", path, name, shape, values)
     return tuple(str(value) for value in values.tolist())
 
 
-def _text(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> str:
+def text(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> str:
+    """An optional string; "" where it is missing."""
     if name not in arrays:
         return ""
-    _require(arrays[name].shape == () and arrays[name].dtype.kind == "U", path, name, "one string", arrays[name])
+    require(arrays[name].shape == () and arrays[name].dtype.kind == "U", path, name, "one string", arrays[name])
     return str(arrays[name])
 
 
-def _number(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> float | None:
+def number(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> float | None:
+    """An optional number."""
     if name not in arrays:
         return None
-    _require(arrays[name].size == 1 and arrays[name].dtype.kind in "iuf", path, name, "one number", arrays[name])
+    require(arrays[name].size == 1 and arrays[name].dtype.kind in "iuf", path, name, "one number", arrays[name])
     return float(arrays[name].reshape(()))
 
 
-def _require(right: bool, path: Path, name: str, expected: str, came: NDArray[Any]) -> None:
+def require(right: bool, path: Path, name: str, expected: str, came: Shaped) -> None:
+    """Raises EdgeLstmError unless an array is as expected."""
     if not right:
         raise EdgeLstmError(f"{path}: {name} must be {expected}; shape {list(came.shape)} of {came.dtype} came")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +66,7 @@ class Dataset:
         if not self.recordings:
             raise EdgeLstmError(f"{self.name}: there are no recordings in it")
         for what, names in (("channel", self.channels), ("class", self.classes), ("recording", [r.name for r in self.recordings])):
-            if repeated := _first_repeated(names):
+            if repeated := first_repeated(names):
                 raise EdgeLstmError(f"{self.name}: two of its {what} names are {repeated!r}; names must differ")
         for recording in self.recordings:
             _check_samples(self, recording)
@@ -79,7 +79,17 @@ class Dataset:
         return self.recordings[0].samples.dtype == np.int16
 
 
-def require_channels(dataset: Dataset, expected: Sequence[str] | int) -> None:
+class _Described(Protocol):
+    """What Dataset and Source have in common."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def channels(self) -> tuple[str, ...]: ...
+
+
+def require_channels(dataset: _Described, expected: Sequence[str] | int) -> None:
     """Refuse a dataset whose channels are not the expected ones (names in order, or how many).
 
     Raises:
@@ -135,7 +145,8 @@ def with_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     return replace(dataset, recordings=tuple(renumbered(r) for r in dataset.recordings), classes=tuple(classes))
 
 
-def _first_repeated(names: Sequence[str]) -> str | None:
+def first_repeated(names: Sequence[str]) -> str | None:
+    """The first name that occurs twice."""
     seen: set[str] = set()
     for name in names:
         if name in seen:
@@ -156,11 +167,7 @@ def _check_samples(dataset: Dataset, recording: Recording) -> None:
         raise EdgeLstmError(f"{where}: samples must be int16 or float32, they are {samples.dtype}")
     if samples.dtype != dataset.recordings[0].samples.dtype:
         raise EdgeLstmError(f"{where}: samples are {samples.dtype}, those before it {dataset.recordings[0].samples.dtype}")
-    if samples.dtype == np.float32 and not np.isfinite(samples).all():
-        time, channel = np.argwhere(~np.isfinite(samples))[0]
-        raise EdgeLstmError(
-            f"{where}: channel {dataset.channels[channel]} is {samples[time, channel]} at sample {time}; repair or cut it out"
-        )
+    require_finite(where, samples, dataset.channels)
 
 
 def _check_labels(dataset: Dataset, recording: Recording) -> None:
@@ -172,6 +179,19 @@ def _check_labels(dataset: Dataset, recording: Recording) -> None:
         return
     if steps.shape != (len(recording.samples),):
         raise EdgeLstmError(f"{where}: {len(recording.samples)} step labels expected, shape {list(steps.shape)} came")
+    require_known_label(where, steps, known)
+
+
+def require_finite(where: str, samples: Samples, channels: Sequence[str], start: int = 0) -> None:
+    """Refuse NaN and infinity; start: place of the first sample within the recording."""
+    if samples.dtype == np.float32 and not np.isfinite(samples).all():
+        time, channel = np.argwhere(~np.isfinite(samples))[0]
+        value = samples[time, channel]
+        raise EdgeLstmError(f"{where}: channel {channels[channel]} is {value} at sample {start + time}; repair or cut it out")
+
+
+def require_known_label(where: str, steps: NDArray[np.int64], known: int) -> None:
+    """Refuse step labels that are neither UNLABELLED nor one of the `known` classes."""
     if steps.min() < UNLABELLED or steps.max() >= known:
         raise EdgeLstmError(f"{where}: step labels run from {steps.min()} to {steps.max()}, there are {known} classes")
 

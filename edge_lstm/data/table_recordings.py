@@ -81,30 +81,31 @@ def dataset_of_tables(
         EdgeLstmError: a column is missing, not numeric, or differs between tables; a person changes within a recording; a recording
             is not in one piece; the labels file and the tables do not match one to one; units_per_count for samples that are not counts.
     """
-    channels = _channels(tables[0], columns)
+    channels = channels_of(tables[0], columns)
     for table in tables[1:]:
-        came = _channels(table, columns)
+        came = channels_of(table, columns)
         if came != channels:
             raise EdgeLstmError(
                 f"{table.path}: channels {', '.join(channels)} expected (as in {tables[0].path.name}), {', '.join(came)} came"
             )
-    by_table = _match_labels(tables, labels) if labels is not None else [None] * len(tables)
+    by_table = match_labels([table.path for table in tables], labels) if labels is not None else [None] * len(tables)
     stretches = [
         stretch
         for table, entry in zip(tables, by_table, strict=True)
         for stretch in _stretches(table, columns, channels, entry, prefix=f"{table.path.stem}/" if len(tables) > 1 else "")
     ]
-    counts = all(_is_int16(stretch.samples) for stretch in stretches)
+    counts = all(is_int16(stretch.samples) for stretch in stretches)
     if units_per_count is not None and not counts:
         raise EdgeLstmError(f"{source}: units_per_count is for sensor counts; the samples are not all whole numbers within int16")
     classes = class_order(text for stretch in stretches for text in _texts(stretch))
     with np.errstate(over="ignore"):  # beyond float32 becomes infinity, which the Dataset refuses by place
         recordings = tuple(_recording(stretch, classes, np.dtype(np.int16 if counts else np.float32)) for stretch in stretches)
-    scales = _scale_per_channel(source, units_per_count, len(channels)) if counts else None
+    scales = scale_per_channel(source, units_per_count, len(channels)) if counts else None
     return Dataset(name, recordings, channels, classes, rate_hz, scales, source)
 
 
-def _channels(table: Table, columns: TableColumns) -> tuple[str, ...]:
+def channels_of(table: Table, columns: TableColumns) -> tuple[str, ...]:
+    """The columns that are samples. Raises EdgeLstmError for a column that is missing, or looks like a clock, and where none is left."""
     meanings = {columns.label: "label", columns.person: "person", columns.recording: "recording"}
     for column, role in meanings.items():
         if column is not None:
@@ -122,17 +123,17 @@ def _channels(table: Table, columns: TableColumns) -> tuple[str, ...]:
     return channels
 
 
-def _match_labels(tables: Sequence[Table], labels: dict[str, tuple[str, str]]) -> list[tuple[str, str]]:
-    """The labels file's entry of each table, each used once."""
+def match_labels(files: Sequence[Path], labels: dict[str, tuple[str, str]]) -> list[tuple[str, str]]:
+    """The labels file's entry of each file, each used once. Raises EdgeLstmError where they do not match one to one."""
     unused = dict(labels)
     entries = []
-    for table in tables:
-        entry = unused.pop(table.path.name, None) or unused.pop(table.path.stem, None)
+    for file in files:
+        entry = unused.pop(file.name, None) or unused.pop(file.stem, None)
         if entry is None:
-            raise EdgeLstmError(f"{table.path}: the labels file does not name it")
+            raise EdgeLstmError(f"{file}: the labels file does not name it")
         entries.append(entry)
     if unused:
-        raise EdgeLstmError(f"{tables[0].path.parent}: the labels file names {min(unused)}, which is not there")
+        raise EdgeLstmError(f"{files[0].parent}: the labels file names {min(unused)}, which is not there")
     return entries
 
 
@@ -144,7 +145,7 @@ def _stretches(
     people = table.texts(columns.person) if columns.person is not None else None
     names = table.texts(columns.recording) if columns.recording is not None else None
     found: dict[str, _Stretch] = {}
-    for start, end in _runs(names, table.rows):
+    for start, end in runs(names, table.rows):
         name = table.path.stem if names is None else prefix + names[start]
         if name in found:
             raise EdgeLstmError(f"{table.path}: {table.place(start)}: recording {name} goes on after another one; keep its rows together")
@@ -159,7 +160,7 @@ def _stretches(
     return list(found.values())
 
 
-def _runs(values: list[str] | None, rows: int) -> list[tuple[int, int]]:
+def runs(values: list[str] | None, rows: int) -> list[tuple[int, int]]:
     """[start, end) of each run of equal values; one run when there are no values."""
     if values is None:
         return [(0, rows)]
@@ -173,12 +174,14 @@ def _texts(stretch: _Stretch) -> set[str]:
     return {stretch.texts} if isinstance(stretch.texts, str) else set(stretch.texts)
 
 
-def _is_int16(samples: NDArray[np.float64]) -> bool:
+def is_int16(samples: NDArray[np.float64]) -> bool:
+    """Whether all samples are whole numbers within int16."""
     with np.errstate(invalid="ignore"):  # NaN and infinity compare unequal: not counts
         return bool(((samples == np.rint(samples)) & (samples >= _INT16.min) & (samples <= _INT16.max)).all())
 
 
-def _scale_per_channel(source: str, units_per_count: NDArray[np.float64] | None, channels: int) -> NDArray[np.float64]:
+def scale_per_channel(source: str, units_per_count: NDArray[np.float64] | None, channels: int) -> NDArray[np.float64]:
+    """[channels] from one number or one a channel, 1 for None. Raises EdgeLstmError for another number of them."""
     given = np.ones(1) if units_per_count is None else np.atleast_1d(units_per_count)
     if len(given) not in (1, channels):
         raise EdgeLstmError(f"{source}: 1 or {channels} units_per_count expected, {len(given)} came")

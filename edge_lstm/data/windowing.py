@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +53,7 @@ def windows(dataset: Dataset, length: int, stride: int) -> Windows:
     Warns:
         DataWarning: some recordings are too short and give no window.
     """
-    if length < 1 or stride < 1:
-        raise UsageError(f"a window must have length and stride of at least 1 sample, got {length} and {stride}")
+    check_window(length, stride)
     x: list[Samples] = []
     y, source, start, too_short = [], [], [], []
     for index, recording in enumerate(dataset.recordings):
@@ -66,11 +67,8 @@ def windows(dataset: Dataset, length: int, stride: int) -> Windows:
         if len(x) == before:
             too_short.append(recording)
     if not x:
-        raise EdgeLstmError(_nothing_is_long_enough(dataset, length))
-    if too_short:
-        names = ", ".join(recording.name for recording in too_short[:3]) + (" ..." if len(too_short) > 3 else "")
-        of_all = f"{len(too_short)} of {len(dataset.recordings)} recordings"
-        warnings.warn(f"{dataset.name}: {of_all} give no window of {length} samples: {names}", DataWarning, stacklevel=2)
+        refuse_no_window(dataset.name, length, *_longest(dataset))
+    warn_of_short_recordings(dataset.name, length, [recording.name for recording in too_short], len(too_short), len(dataset.recordings))
     recording_of = np.array(source, dtype=np.int64)
     return Windows(
         x=np.stack(x),
@@ -90,10 +88,31 @@ def _stretches_of_one_label(recording: Recording) -> list[tuple[int, int, int]]:
     return [(first, end, int(steps[first])) for first, end in pairwise(bounds) if steps[first] != UNLABELLED]
 
 
-def _nothing_is_long_enough(dataset: Dataset, length: int) -> str:
+def _longest(dataset: Dataset) -> tuple[int, str, bool]:
+    """Length of the longest stretch that windows may be cut from, its recording, and whether that changes its label; 0 for none."""
     stretches = [(end - first, recording) for recording in dataset.recordings for first, end, _ in _stretches_of_one_label(recording)]
     if not stretches:
-        return f"{dataset.name}: no sample is labelled, so there is nothing to cut windows from"
+        return 0, "", True
     longest, recording = max(stretches, key=lambda stretch: stretch[0])
-    what = "recording" if recording.step_labels is None else "stretch of one label, in recording"
-    return f"{dataset.name}: a window of {length} samples is longer than every recording; the longest {what} {recording.name} has {longest}"
+    return longest, recording.name, recording.step_labels is not None
+
+
+def check_window(length: int, stride: int) -> None:
+    """Raises UsageError for a length or stride below 1."""
+    if length < 1 or stride < 1:
+        raise UsageError(f"a window must have length and stride of at least 1 sample, got {length} and {stride}")
+
+
+def refuse_no_window(name: str, length: int, longest: int, recording: str, changing: bool) -> NoReturn:
+    """Raises EdgeLstmError: no stretch is long enough; the longest one, its recording, and whether that changes its label."""
+    if not longest:
+        raise EdgeLstmError(f"{name}: no sample is labelled, so there is nothing to cut windows from")
+    what = f"the longest {'stretch of one label, in recording' if changing else 'recording'} {recording} has {longest}"
+    raise EdgeLstmError(f"{name}: a window of {length} samples is longer than every recording; {what}")
+
+
+def warn_of_short_recordings(name: str, length: int, recordings: Sequence[str], count: int, of_all: int) -> None:
+    """Warns (DataWarning) of `count` recordings that give no window; the first of them are named."""
+    if count:
+        names = ", ".join(recordings[:3]) + (" ..." if count > 3 else "")
+        warnings.warn(f"{name}: {count} of {of_all} recordings give no window of {length} samples: {names}", DataWarning, stacklevel=3)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +31,12 @@ def window_samples(network: AnyNetwork) -> int:
     return steps * decimation(network)
 
 
-def fitting(network: AnyNetwork, dataset: data.Dataset) -> data.Dataset:
-    """The dataset with its labels numbered as the model's classes.
+@overload
+def fitting(network: AnyNetwork, dataset: data.Dataset) -> data.Dataset: ...
+@overload
+def fitting(network: AnyNetwork, dataset: data.Source) -> data.Source: ...
+def fitting(network: AnyNetwork, dataset: data.Dataset | data.Source) -> data.Dataset | data.Source:
+    """The recordings with their labels numbered as the model's classes.
 
     Raises EdgeLstmError when it has another number of channels than the model, or a class that the model does not know.
     """
@@ -38,6 +44,8 @@ def fitting(network: AnyNetwork, dataset: data.Dataset) -> data.Dataset:
     if not dataset.classes:
         return dataset
     if network.classes:
+        if isinstance(dataset, data.Source):
+            return data.with_source_classes(dataset, network.classes)
         return data.with_classes(dataset, network.classes)
     if len(dataset.classes) > network.outputs:
         raise EdgeLstmError(f"{dataset.name}: {len(dataset.classes)} classes, but the model has only {network.outputs} outputs")
@@ -47,27 +55,35 @@ def fitting(network: AnyNetwork, dataset: data.Dataset) -> data.Dataset:
 def cut(network: AnyNetwork, dataset: data.Dataset, window: int | None = None, stride: int | None = None) -> data.Windows:
     """Windows for the model. window: raw samples of one (None: as the model says); stride: from one to the next (None: one window).
 
-    Raises EdgeLstmError when neither says how long a window is, when it is longer than every recording, or longer than the model allows.
+    Raises EdgeLstmError as `window_length`, and when it is longer than every recording.
+    """
+    length = window_length(network, {len(recording.samples) for recording in dataset.recordings}, window)
+    return data.windows(dataset, length, stride or length)
+
+
+def window_length(network: AnyNetwork, lengths: Collection[int], window: int | None = None) -> int:
+    """Raw samples of a window, for recordings of these lengths. window: what the user asks for (None: as the model says).
+
+    Raises EdgeLstmError when neither says how long a window is, when it is shorter than one step, or longer than the model allows.
     """
     own = window_samples(network)
     length = window or own
     if not length:
-        lengths = {len(recording.samples) for recording in dataset.recordings}
-        if len(lengths) > 1:
+        if min(lengths) < max(lengths):
             raise EdgeLstmError(
                 f"the model names no window and the recordings have {min(lengths)} to {max(lengths)} samples; give the samples of a window"
             )
-        length = lengths.pop()
+        length = int(max(lengths))
     if length < decimation(network):
         raise EdgeLstmError(f"a window of {length} samples is shorter than one step of the model, which takes {decimation(network)}")
     if own and length > own and network.read_out.kind == "mean":
         raise EdgeLstmError(
             f"a window of {length} samples is longer than the {own} samples of the model; its running sum is proved for these only"
         )
-    return data.windows(dataset, length, stride or length)
+    return length
 
 
-def model_input(network: AnyNetwork, dataset: data.Dataset, x: Array) -> Array:
+def model_input(network: AnyNetwork, dataset: data.Dataset | data.Source, x: Array) -> Array:
     """Samples x of `dataset`, [windows, time, channels], in what the model takes.
 
     An integer network gets int16 counts; a float network gets counts where it preprocesses counts of the same size, floats else.
@@ -85,18 +101,18 @@ def model_input(network: AnyNetwork, dataset: data.Dataset, x: Array) -> Array:
     return physical(dataset, x)
 
 
-def counts(network: IntegerNetwork, dataset: data.Dataset, x: Array) -> npt.NDArray[np.int16]:
+def counts(network: IntegerNetwork, dataset: data.Dataset | data.Source, x: Array) -> npt.NDArray[np.int16]:
     """`model_input` of an integer network."""
     return np.asarray(model_input(network, dataset, x), np.int16)
 
 
-def physical(dataset: data.Dataset, x: Array) -> npt.NDArray[np.float32]:
+def physical(dataset: data.Dataset | data.Source, x: Array) -> npt.NDArray[np.float32]:
     """Samples in physical units, float32."""
     samples = np.asarray(x, np.float64)
     return np.asarray(samples if dataset.units_per_count is None else samples * dataset.units_per_count, np.float32)
 
 
-def _same_counts(dataset: data.Dataset, units_per_count: npt.NDArray[np.floating] | None) -> bool:
+def _same_counts(dataset: data.Dataset | data.Source, units_per_count: npt.NDArray[np.floating] | None) -> bool:
     """Whether a count of the dataset is a count of the model. A model whose unit is the count itself takes counts as they are."""
     if dataset.units_per_count is None or units_per_count is None:
         return False
@@ -107,15 +123,21 @@ def _same_counts(dataset: data.Dataset, units_per_count: npt.NDArray[np.floating
 
 def labels(network: AnyNetwork, x: Array) -> npt.NDArray[np.int64]:
     """Class index [windows] for input as `model_input` gives it; of the last step, for a model that reads out every step."""
+    return np.asarray(scores(network, x).argmax(-1), np.int64)
+
+
+def scores(network: AnyNetwork, x: Array, threads: int | None = None) -> Array:
+    """Scores [windows, outputs] for input as `model_input` gives it; of the last step, for a model that reads out every step.
+
+    threads: how many at most work on them (None: as many as the process may use).
+    """
     if isinstance(network, IntegerNetwork):
         from edge_lstm import engine
 
-        scores: npt.NDArray[np.generic] = engine.run(network, np.asarray(x, np.int16)).scores
+        found: Array = engine.run(network, np.asarray(x, np.int16), threads=threads).scores
     else:
-        scores = network(np.asarray(x))
-    if scores.ndim == 3:
-        scores = scores[:, -1]
-    return np.asarray(scores.argmax(-1), np.int64)
+        found = network(np.asarray(x))
+    return found[:, -1] if found.ndim == 3 else found
 
 
 def with_window(network: Network, dataset_window: int) -> Network:

@@ -127,7 +127,7 @@ def test_a_kind_of_file_that_is_not_read_is_a_wrong_call(files: Files, edge_lstm
     (tmp_path / "x.wav").write_text("RIFF")
     came = edge_lstm("run", files.hard_int, tmp_path / "x.wav")
     assert came.status == 2
-    assert ".npz, .csv and .parquet" in came.error
+    assert ".npz, .npy, .csv and .parquet" in came.error
 
 
 def test_a_class_that_never_occurs_cannot_be_learned(edge_lstm, tmp_path: Path) -> None:
