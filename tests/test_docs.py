@@ -115,7 +115,8 @@ def test_pictures_are_small_and_show_the_whole_cell(path: Path) -> None:
         assert gate in texts
     for state in member.states:
         assert f"{state}'" in texts
-        assert f"{state} of the next step" in texts
+        if any(op.code == "state" and op.name == state for op in member.ops):  # else the next step does not read it
+            assert f"{state} of the next step" in texts
     assert sum(text.startswith(("W", "R")) for text in texts) == len(member.rows)
     assert len(list(svg.iter(f"{SVG}path"))) >= len(member.ops) - len(member.parameters)
 

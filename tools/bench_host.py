@@ -202,9 +202,7 @@ def _ours(mode: str, network: IntegerNetwork, kernel: str | None, x: npt.NDArray
     return sequence
 
 
-def _add_rival(
-    contestants: Contestants, name: str, ran: onnxruntime.InferenceSession, mode: str, network: Network, x: FloatArray
-) -> None:
+def _add_rival(contestants: Contestants, name: str, ran: onnxruntime.InferenceSession, mode: str, network: Network, x: FloatArray) -> None:
     time_first = np.ascontiguousarray(x.transpose(1, 0, 2))
     if mode != "step":
         check_rival(name, ran.run(None, {"x": time_first})[0][:8], run_float(network, x[:8]))

@@ -106,6 +106,12 @@ NOTES = {
         "Memory as in `lstm`, but always in view of the other units.",
         "When flash is short: a quarter fewer weights. Of the three gates this is the one whose loss costs least (Jozefowicz et al. 2015).",
     ),
+    "lstm_long_lag": Notes(
+        "Memory as in `lstm`, with candidates of at most a quarter. Layers behind, the read-out too, see the squashed cell state "
+        "itself; the output gate decides only what the other units see of it.",
+        "An answer that hangs on one or two events long ago: what is stored reaches the read-out, and its error the cell state, "
+        "without a gate between. Train it with the schedule `long_lag`. In a stack each layer shows the next one all of its memory.",
+    ),
     "janet": Notes(
         "One gate: what is not kept is replaced. The output is the cell state itself.",
         "Half the weights of an LSTM. Strong on long memory when the forget bias starts high (the paper's chrono initialization)."

@@ -13,6 +13,7 @@ from edge_lstm.cells.activations import IDENTITY, SIGMOID, TANH, Activation
 from edge_lstm.cells.dataflow import Cell, CellBuilder
 
 _CANDIDATE_1997, _OUTPUT_1997 = Activation("scaled_sigmoid", 4.0, -2.0), Activation("scaled_sigmoid", 2.0, -1.0)
+_SMALL_CANDIDATE = Activation("scaled_sigmoid", 0.5, -0.25)  # tanh(x / 2) / 4: many events fit into the range where the output is not flat
 
 
 def _lstm(
@@ -27,8 +28,12 @@ def _lstm(
     gate_recurrence: bool = False,
     candidate: Activation = TANH,
     squash: Activation = TANH,
+    open_output: bool = False,
 ) -> Cell:
-    """One LSTM form. forget: "gate", "none" (f = 1), "coupled" (f = 1 - i) or "input" (i = 1 - f, JANET)."""
+    """One LSTM form. forget: "gate", "none" (f = 1), "coupled" (f = 1 - i) or "input" (i = 1 - f, JANET).
+
+    open_output: layers behind see y' = squash(c') without the output gate, which then guards the recurrence only.
+    """
     cell = CellBuilder()
     c, h = cell.state("c"), cell.state("h")
     gate_names = [
@@ -54,6 +59,7 @@ def _lstm(
     kept = cell.multiply(gates["f"], c) if "f" in gates else c
     entering = cell.multiply(gates["i"], g) if "i" in gates else g
     new_c = cell.add(kept, entering)
+    updates = {"c": new_c}
     if output_gate:
         gates["o"] = gate("o", new_c)
         squashed = cell.activate("h", new_c, squash)
@@ -74,9 +80,10 @@ def _lstm(
         "g = candidate(Wg x + Rg h + bg)",
         f"c' = {'f c' if 'f' in gates else 'c'} + {'i g' if 'i' in gates else 'g'}",
         f"h' = {'o ' if output_gate else ''}squash(c')",
+        *(("y' = squash(c')",) if open_output else ()),
     )
-    updates = {"c": new_c, "h": new_h, **({g: gates[g] for g in gate_names} if gate_recurrence else {})}
-    return cell.build(name, title, paper, equations, updates)
+    updates |= {"h": new_h, **({g: gates[g] for g in gate_names} if gate_recurrence else {}), **({"y": squashed} if open_output else {})}
+    return cell.build(name, title, paper, equations, updates, "y" if open_output else "h")
 
 
 CELLS: dict[str, Callable[[], Cell]] = {
@@ -121,6 +128,13 @@ CELLS: dict[str, Callable[[], Cell]] = {
     ),
     "lstm_no_output_gate": lambda: _lstm(
         "lstm_no_output_gate", "LSTM without output gate", "Greff et al. 2017; Jozefowicz et al. 2015", output_gate=False
+    ),
+    "lstm_long_lag": lambda: _lstm(
+        "lstm_long_lag",
+        "LSTM for long lags: the read-out sees the cell state, the output gate guards the recurrence only",
+        "Hochreiter & Schmidhuber 1997; Gers, Schmidhuber & Cummins 1999",
+        candidate=_SMALL_CANDIDATE,
+        open_output=True,
     ),
     "janet": lambda: _lstm(
         "janet", "JANET: forget gate only", "van der Westhuizen & Lasenby 2018", forget="input", output_gate=False, squash=IDENTITY

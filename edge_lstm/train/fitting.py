@@ -16,10 +16,11 @@ from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.fixed_point.quantize import quantize_with_ranges
 from edge_lstm.network import Network, Preprocess
 from edge_lstm.train.initial import initial_network
-from edge_lstm.train.loop import History, Progress, train
+from edge_lstm.train.loop import History, Progress, judge, train
 from edge_lstm.train.parameters import with_network_vector
 from edge_lstm.train.passes import require_trainable
 from edge_lstm.train.recipe import Recipe
+from edge_lstm.train.regression import standard
 from edge_lstm.train.sequences import require_classes, sequences
 
 Array = npt.NDArray[Any]
@@ -43,7 +44,7 @@ def fit(
     x: Array,
     y: Array,
     *,
-    classes: Sequence[str],
+    classes: Sequence[str] = (),
     preprocess: Preprocess | None = None,
     validation: tuple[Array, ...] | None = None,
     lengths: Array | None = None,
@@ -52,8 +53,10 @@ def fit(
     """Makes a network by `recipe` and trains it.
 
     x: [n, samples, channels], integer sensor counts, or floats in physical units; without `preprocess` they are what the network reads.
-    y: [n] class indices, or [n, time] (after decimation, -1 where unlabelled) when every step is read out.
-    classes: name of each index; preprocess: learned on the training part by the caller; lengths: [n] valid samples of each sequence.
+    y: [n] class indices, or [n, time] (after decimation, -1 where unlabelled) when every step is read out. Or floats, numbers to be
+        learned: [n], [n, outputs], or [n, time, outputs] (NaN where unknown); the network's outputs are then in the unit of y.
+    classes: name of each index, none for numbers; preprocess: learned on the training part by the caller;
+    lengths: [n] valid samples of each sequence.
     validation: (x, y) or (x, y, lengths) to be judged on, and for early stopping; progress: called with (done, total, loss) after
     every iteration, may raise to interrupt.
 
@@ -63,8 +66,15 @@ def fit(
     if x.ndim != 3 or 0 in x.shape:
         raise EdgeLstmError(f"x has shape {x.shape}, expected [sequences, samples, channels], none of them 0")
     steps = x.shape[1] // (1 if preprocess is None else preprocess.decimation)
-    network = initial_network(recipe, x.shape[2], tuple(classes), steps, preprocess)
-    return finetune(network, x, y, recipe, validation=validation, lengths=lengths, progress=progress)
+    outputs, numbers = len(classes), np.asarray(y)
+    if numbers.dtype.kind == "f":
+        if classes:
+            raise EdgeLstmError(f"labels have type {numbers.dtype}, expected integers: an index into the classes {', '.join(classes)}")
+        outputs = numbers.shape[-1] if numbers.ndim == (3 if recipe.read_out == "every" else 2) else 1
+    elif not classes:
+        raise EdgeLstmError("the names of the classes are missing (for numbers to be learned, give y as floats)")
+    network = initial_network(recipe, x.shape[2], outputs, tuple(classes), steps, preprocess)
+    return _trained(network, x, y, recipe, validation, lengths, progress, fresh=True)
 
 
 def finetune(
@@ -82,6 +92,21 @@ def finetune(
     Of the recipe all but the shape of the network is used. Arguments and errors as for `fit`; EdgeLstmError too for a layer that cannot
     be trained.
     """
+    return _trained(network, x, y, recipe, validation, lengths, progress, fresh=False)
+
+
+def _trained(
+    network: Network,
+    x: Array,
+    y: Array,
+    recipe: Recipe,
+    validation: tuple[Array, ...] | None,
+    lengths: Array | None,
+    progress: Progress | None,
+    *,
+    fresh: bool,
+) -> Result:
+    """fresh: an untrained network, which knows nothing of the targets' unit yet."""
     require_trainable(network)
     data = sequences(network, x, y, lengths)
     require_classes(data, network.classes or tuple(str(k) for k in range(network.outputs)))
@@ -90,12 +115,18 @@ def finetune(
         judged = sequences(network, validation[0], validation[1], validation[2] if len(validation) > 2 else None, what="validation")
     if network.window == 0 and network.read_out.kind in ("mean", "last", "final"):
         network = replace(network, window=data.steps)
-    trained = train(network, data, judged, recipe, progress)
-    result = with_network_vector(network, trained.vector)
-    integer = None
-    if trained.ranges is not None:
-        integer = quantize_with_ranges(result, trained.ranges, recipe.options)
-    return Result(result, integer, trained.history)
+    unit = standard(network, data)
+    if unit is None:
+        trained = train(network, data, judged, recipe, progress)
+        result, history = with_network_vector(network, trained.vector), trained.history
+    else:
+        inner = network if fresh else unit.inner(network)
+        trained = train(inner, unit.learned(data), None if judged is None else unit.learned(judged), recipe, progress)
+        result = unit.outer(with_network_vector(inner, trained.vector))
+        of_validation = None if judged is None else judge(result, trained.ranges, judged, recipe)
+        history = replace(trained.history, training=judge(result, trained.ranges, data, recipe), validation=of_validation)
+    integer = None if trained.ranges is None else quantize_with_ranges(result, trained.ranges, recipe.options)
+    return Result(result, integer, history)
 
 
 def fit_many(

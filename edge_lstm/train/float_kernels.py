@@ -285,7 +285,7 @@ def _write_row_adjoints(plan: Plan, out: Source, k: int) -> None:
     group = plan.groups[k]
     first = plan.slots[group[0]]
     out(f"rows = d_rows[t, {first} : {first + len(group)}].reshape({len(group)} * units, batch)")
-    for source, op in enumerate(plan.cell.ops[group[0]].args):
+    for source, op in enumerate(() if plan.truncated else plan.cell.ops[group[0]].args):
         node = plan.cell.ops[op]
         target = f"d_before[{plan.cell.states.index(node.name)}]" if node.code == "state" else f"d_cross_{op}"
         out(f"accumulate({target}.reshape(units, batch), RT_{k}_{source}, rows)")

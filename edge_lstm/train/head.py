@@ -97,6 +97,21 @@ def _derivative(activation: Activation, y: Array) -> Array | float:
     raise EdgeLstmError(f"a dense layer with activation {activation} cannot be trained; use relu, tanh, sigmoid, hard_tanh or none")
 
 
+def loss(scores: Array, labels: Array, weights: Array) -> tuple[float, Array]:
+    """`cross_entropy` for classes, `squared_error` for numbers."""
+    return (squared_error if labels.dtype.kind == "f" else cross_entropy)(scores, labels, weights)
+
+
+def squared_error(scores: Array, targets: Array, weights: Array) -> tuple[float, Array]:
+    """Weighted mean over the columns of the mean over the outputs of (scores - targets)^2, and its gradient.
+
+    scores, targets: [outputs, columns]; weights: [columns], their sum must not be 0.
+    """
+    error = scores - targets
+    share = np.asarray(weights / weights.sum() / len(scores), scores.dtype)
+    return float((error * error * share).sum()), np.asarray(2 * error * share, scores.dtype)
+
+
 def cross_entropy(scores: Array, labels: npt.NDArray[np.int64], weights: Array) -> tuple[float, Array]:
     """Weighted mean of -log softmax(scores)[label] over the columns, and its gradient.
 

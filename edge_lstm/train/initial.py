@@ -20,26 +20,28 @@ def orthogonal(rng: np.random.Generator, units: int) -> npt.NDArray[np.float64]:
 
 
 def initial_layer(recipe: Recipe, rng: np.random.Generator, inputs: int) -> Recurrent:
-    """One recurrent layer: W uniform within 0.6 sqrt(3 / inputs), R orthogonal per row, biases 0 but for the forget gate's."""
+    """One recurrent layer: W uniform within 0.6 sqrt(3 / inputs), R orthogonal per row times the recipe's scale, its biases."""
     member, units = cell(recipe.cell), recipe.hidden
     bound = 0.6 * np.sqrt(3 / max(inputs, 3))
-    rows = {}
+    rows, biases = {}, {"f": recipe.forget_bias, "i": recipe.input_bias}
     for row in member.rows:
         W = rng.uniform(-bound, bound, (units, inputs)).astype(np.float32) if row.input else None
-        R = tuple(orthogonal(rng, units).astype(np.float32) for _ in row.sources)
-        rows[row.name] = RowWeights(W, R, np.full(units, recipe.forget_bias if row.name == "f" else 0.0, np.float32))
+        R = tuple((recipe.recurrent_scale * orthogonal(rng, units)).astype(np.float32) for _ in row.sources)
+        rows[row.name] = RowWeights(W, R, np.full(units, biases.get(row.name, 0.0), np.float32))
     parameters = {name: np.full(units, _PARAMETERS.get(name, 0.0), np.float32) for name in member.parameters}
     return Recurrent(member, recipe.activations(), rows, parameters)
 
 
-def initial_network(recipe: Recipe, inputs: int, classes: tuple[str, ...], steps: int, preprocess: Preprocess | None) -> Network:
-    """The untrained network of `recipe`; steps: length of its window after decimation."""
+def initial_network(
+    recipe: Recipe, inputs: int, outputs: int, classes: tuple[str, ...], steps: int, preprocess: Preprocess | None
+) -> Network:
+    """The untrained network of `recipe`; steps: length of its window after decimation; classes: names of the outputs, none for numbers."""
     rng = np.random.default_rng([recipe.seed, 0])
     layers: list[Layer] = [initial_layer(recipe, rng, inputs if k == 0 else recipe.hidden) for k in range(recipe.layers)]
     bound = np.sqrt(3 / recipe.hidden)
-    head = Dense(rng.uniform(-bound, bound, (len(classes), recipe.hidden)).astype(np.float32), np.zeros(len(classes), np.float32))
+    head = Dense(rng.uniform(-bound, bound, (outputs, recipe.hidden)).astype(np.float32), np.zeros(outputs, np.float32))
     window = 0 if recipe.read_out == "every" else steps
     return Network(
-        (*layers, ReadOut(recipe.read_out), head), preprocess, softmax=True, classes=classes, window=window,
+        (*layers, ReadOut(recipe.read_out), head), preprocess, softmax=bool(classes), classes=classes, window=window,
         name=f"{recipe.cell}_{recipe.hidden}", metadata={"recipe": recipe.as_text()},
     )  # fmt: skip

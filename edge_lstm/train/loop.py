@@ -15,6 +15,7 @@ from edge_lstm.network import Network
 from edge_lstm.train import head
 from edge_lstm.train.gate_methods import relaxation
 from edge_lstm.train.integer_passes import IntegerPasses
+from edge_lstm.train.judging import Judgement, Tally
 from edge_lstm.train.optimizer import AdamW, learning_rate
 from edge_lstm.train.parameters import network_vector
 from edge_lstm.train.passes import Passes
@@ -24,15 +25,6 @@ from edge_lstm.train.sequences import Sequences, class_weights, draw, take
 Array = npt.NDArray[Any]
 Progress = Callable[[int, int, float], None]  # (iterations done, iterations in all, loss)
 _RAMP = 0.3  # part of training over which the sparsity weight rises
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """Mean cross-entropy and accuracy (0 to 1) over `cases` sequences (or steps, when every step is read out)."""
-
-    loss: float
-    accuracy: float
-    cases: int
 
 
 @dataclass(frozen=True)
@@ -71,7 +63,7 @@ class Trained:
 class _Training:
     def __init__(self, network: Network, data: Sequences, validation: Sequences | None, recipe: Recipe) -> None:
         self.network, self.data, self.validation, self.recipe = network, data, validation, recipe
-        self.passes = Passes(network, data.steps, recipe.batch)
+        self.passes = Passes(network, data.steps, recipe.batch, truncated=recipe.truncated)
         self.relaxed: dict[str, Passes] = {}
         self.integers: IntegerPasses | None = None
         self.weights = class_weights(recipe, data, network.outputs)
@@ -123,7 +115,7 @@ class _Training:
         else:
             vector = self.integers.refresh(self.vector)
             scores = self.integers.scores(batch.integers, batch.x, batch.lengths)
-        loss, d_scores = head.cross_entropy(scores, batch.labels, batch.weights)
+        loss, d_scores = head.loss(scores, batch.labels, batch.weights)
         sparsity = self.recipe.sparsity * min(1.0, iteration / self.recipe.iterations / _RAMP)
         mask = batch.mask if sparsity else None
         penalties = [] if mask is None else [self._penalty(sparsity, mask, memory.layer.units) for memory in passes.memory]
@@ -137,7 +129,9 @@ class _Training:
             return self.passes, self.recipe.slope
         found = relaxation(self.recipe.gate_method, iteration / self.recipe.hard_start)
         if found.thresholds not in self.relaxed:
-            self.relaxed[found.thresholds] = Passes(self.network, self.data.steps, self.recipe.batch, thresholds=found.thresholds)
+            self.relaxed[found.thresholds] = Passes(
+                self.network, self.data.steps, self.recipe.batch, thresholds=found.thresholds, truncated=self.recipe.truncated
+            )
         passes = self.relaxed[found.thresholds]
         passes.relax(self.noise, found.noise, found.sharpness)
         return passes, found.sharpness if found.thresholds == "soft" else self.recipe.slope
@@ -155,9 +149,11 @@ class _Training:
             states = found if not states else [{s: max(a[s], b[s]) for s in a} for a, b in zip(states, found, strict=True)]
             dense = self.passes.dense_ranges()
             outputs = dense if not outputs else [max(pair) for pair in zip(outputs, dense, strict=True)]
-        ranges = Ranges(np.abs(self.data.x).max((0, 1)).astype(np.float64), tuple(states), tuple(outputs))
-        options = self.recipe.options
-        self.integers = IntegerPasses(self.passes, self.network, ranges, options)
+        self.use_integers(Ranges(np.abs(self.data.x).max((0, 1)).astype(np.float64), tuple(states), tuple(outputs)))
+
+    def use_integers(self, ranges: Ranges) -> None:
+        """The integer network with the formats of `ranges` from here on."""
+        self.integers = IntegerPasses(self.passes, self.network, ranges, self.recipe.options)
         self.data = self.data.with_integers(self.integers.normalize)
         if self.validation is not None:
             self.validation = self.validation.with_integers(self.integers.normalize)
@@ -172,7 +168,7 @@ class _Training:
 
     def judge(self, data: Sequences) -> Judgement:
         """The network as it is now on sequences as they are."""
-        loss = hits = cases = 0.0
+        tally = Tally(self.network.outputs)
         if self.integers is not None:
             self.integers.refresh(self.vector)
         if data.steps != self.passes.steps:
@@ -183,12 +179,8 @@ class _Training:
             else:
                 scores = self.integers.scores(batch.integers, batch.x, batch.lengths)
                 decisions = self.integers.last_scores  # float32 might round two scores to a tie
-            count = float(batch.weights.sum())
-            if count:
-                loss += head.cross_entropy(scores, batch.labels, batch.weights)[0] * count
-                hits += float(((decisions.argmax(0) == batch.labels) * batch.weights).sum())
-                cases += count
-        return Judgement(loss / max(cases, 1), hits / max(cases, 1), round(cases))
+            tally.add(scores, decisions, batch)
+        return tally.judgement()
 
 
 def train(network: Network, data: Sequences, validation: Sequences | None, recipe: Recipe, progress: Progress | None = None) -> Trained:
@@ -197,3 +189,11 @@ def train(network: Network, data: Sequences, validation: Sequences | None, recip
     Nothing is written anywhere, so an interrupt (KeyboardInterrupt, from here or from `progress`) leaves nothing behind.
     """
     return _Training(network, data, validation, recipe).run(progress)
+
+
+def judge(network: Network, ranges: Ranges | None, data: Sequences, recipe: Recipe) -> Judgement:
+    """The network on sequences as they are; with `ranges`, the integer network of these ranges."""
+    judged = _Training(network, data, None, recipe)
+    if ranges is not None:
+        judged.use_integers(ranges)
+    return judged.judge(judged.data)

@@ -64,10 +64,13 @@ class Passes:
     """The passes of one network over batches of `batch` sequences of `steps` steps.
 
     The arrays of the last forward pass are kept for the backward pass; every method works on `vector`, the trained numbers in the order of
-    `parameters.network_vector`. thresholds: as in `plan.Plan`; noise and sharpness of soft or noisy ones are those of the last `relax`.
+    `parameters.network_vector`. thresholds, truncated: as in `plan.Plan`; soft and noisy thresholds have the noise and the sharpness of the
+    last `relax`.
     """
 
-    def __init__(self, network: Network, steps: int, batch: int, dtype: type = np.float32, thresholds: str = "hard") -> None:
+    def __init__(
+        self, network: Network, steps: int, batch: int, dtype: type = np.float32, *, thresholds: str = "hard", truncated: bool = False
+    ) -> None:
         require_trainable(network)
         self.network, self.steps, self.batch, self.dtype = network, steps, batch, dtype
         self.kind = network.read_out.kind
@@ -77,7 +80,7 @@ class Passes:
         name = np.dtype(dtype).name
         for layer, part in zip(network.layers, self.parts, strict=True):
             if isinstance(layer, Recurrent) and part is not None:
-                shape, size = plan(layer, thresholds), layer.units * batch
+                shape, size = plan(layer, thresholds, truncated), layer.units * batch
                 states = layer.cell.states
                 initial: Array = np.array([layer.initial.get(s, np.zeros(layer.units)) for s in states], dtype)
                 self.memory.append(

@@ -30,12 +30,15 @@ class Plan:
     activations: (role, Activation) pairs; clip: bound of the preactivations, None for none;
     thresholds: how the forward pass computes threshold gates of preactivation z, one of THRESHOLDS:
         "hard" [z > 0], "noisy" [z + noise > 0], "soft" sigmoid(k (z + noise)) with the true derivative.
+    truncated: whether the gradient is cut where rows read the layer's own states or values, so that errors flow back in time along the
+        states' own path only: an LSTM's c (the truncated gradient of Hochreiter & Schmidhuber 1997).
     """
 
     cell: Cell
     activations: tuple[tuple[str, Activation], ...]
     clip: float | None = None
     thresholds: str = "hard"
+    truncated: bool = False
 
     @cached_property
     def phases(self) -> tuple[int, ...]:
@@ -140,6 +143,6 @@ class Plan:
         return sum(op.args.count(row) for op in self.cell.ops) == 1
 
 
-def plan(layer: Recurrent, thresholds: str = "hard") -> Plan:
+def plan(layer: Recurrent, thresholds: str = "hard", truncated: bool = False) -> Plan:
     """The plan of a float layer."""
-    return Plan(layer.cell, tuple(sorted(layer.activations.items())), layer.clip, thresholds)
+    return Plan(layer.cell, tuple(sorted(layer.activations.items())), layer.clip, thresholds, truncated)

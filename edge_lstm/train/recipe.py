@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from edge_lstm.cells import KINDS, Activation, Cell, activation, cell, family
 from edge_lstm.errors import EdgeLstmError
@@ -14,6 +15,18 @@ from edge_lstm.network import READ_OUTS
 from edge_lstm.train.gate_methods import METHODS
 
 _GATES = {"hard": "threshold", "soft": "sigmoid"}
+
+
+# What a schedule changes of the defaults. "long_lag": for an answer that hangs on single events long ago. Errors flow along the cell
+# state only, whose way to the read-out is open; gates start quiet and are drawn at random, with fading noise, in the first half.
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "standard": {},
+    "long_lag": {
+        "cell": "lstm_long_lag", "read_out": "last", "batch": 32, "learning_rate": 1e-2, "noise": 0.0, "scaling": 0.0, "slope": 1.0,
+        "forget_bias": 2.0, "input_bias": -1.0, "recurrent_scale": 0.2, "truncated": True, "gate_method": "noise", "relax_until": 0.5,
+        "sparsity": 0.03,
+    },
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,7 +47,9 @@ class Recipe:
         class_weights: None (all alike), "balanced" (inverse frequency), or one positive number per class.
         seed: of initial weights, batches and augmentation.
     Gates
-        forget_bias: initial bias of rows called f; slope: k of the surrogate derivative k s (1 - s), s = sigmoid(k x), of thresholds.
+        forget_bias, input_bias: initial biases of rows called f and i; recurrent_scale: factor of the initial orthogonal R.
+        truncated: whether errors flow back in time along the cell state only (see `plan.Plan`).
+        slope: k of the surrogate derivative k s (1 - s), s = sigmoid(k x), of thresholds.
         gate_method: how training gets to hard thresholds, one of `gate_methods.METHODS`; all but "straight_through" relax the thresholds
             up to progress `relax_until` (0 to 1).
         sparsity: weight of the mean of the gates `sparse_gates` in the loss, ramped up over the first 30 %; closed gates skip work.
@@ -67,6 +82,9 @@ class Recipe:
     class_weights: str | tuple[float, ...] | None = None
     seed: int = 0
     forget_bias: float = 1.0
+    input_bias: float = 0.0
+    recurrent_scale: float = 1.0
+    truncated: bool = False
     slope: float = 0.5
     gate_method: str = "straight_through"
     relax_until: float = 0.6
@@ -77,6 +95,13 @@ class Recipe:
     cell_bits: int = 16
     patience: int | None = None
     evaluations: int = 20
+
+    @classmethod
+    def of(cls, schedule: str, **changes: Any) -> Recipe:
+        """The recipe of a schedule of SCHEDULES, with changes. Raises EdgeLstmError for a schedule that does not exist."""
+        if schedule not in SCHEDULES:
+            raise EdgeLstmError(f"unknown schedule {schedule!r}: choose one of {', '.join(SCHEDULES)}")
+        return cls(**{**SCHEDULES[schedule], **changes})
 
     def __post_init__(self) -> None:
         if self.cell not in family():

@@ -26,15 +26,27 @@ class Sequences:
     """n sequences of one length, of which the first `lengths` steps count.
 
     raw: [n, samples, channels] as given (counts, or floats); x: float32 [n, time, channels] what the float network reads;
-    y: int64 [n], or [n, time] when every step is read out, UNLABELLED where there is nothing to learn; lengths: [n] in steps;
+    y: classes, int64 [n], or [n, time] when every step is read out, UNLABELLED where there is nothing to learn; or numbers, float32
+        [n, outputs] or [n, time, outputs], NaN where there is nothing to learn; lengths: [n] in steps;
     x8: int8 [n, time, channels], what the integer network reads; None before the integer phase.
     """
 
     raw: Array
     x: Array
-    y: npt.NDArray[np.int64]
+    y: Array
     lengths: npt.NDArray[np.int64]
     x8: npt.NDArray[np.int8] | None = None
+
+    @property
+    def of_numbers(self) -> bool:
+        """Whether numbers are to be learned (regression), not classes."""
+        return self.y.dtype.kind == "f"
+
+    @property
+    def known(self) -> npt.NDArray[np.bool_]:
+        """[n] or [n, time]: where there is something to learn."""
+        found = np.isfinite(self.y).all(-1) if self.of_numbers else self.y != UNLABELLED
+        return found & (np.arange(self.steps) < self.lengths[:, None]) if found.ndim == 2 else np.asarray(found)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -61,30 +73,47 @@ def sequences(network: Network, x: Array, y: Array, lengths: Array | None, *, wh
     v = x.astype(np.float32) if network.preprocess is None else float_inference.preprocess(network.preprocess, x).astype(np.float32)
     steps = np.full(len(v), v.shape[1]) if lengths is None else float_inference.check_lengths(network, np.asarray(lengths), x.shape)
     wanted = v.shape[:2] if network.read_out.kind == "every" else v.shape[:1]
-    if y.shape != wanted or y.dtype.kind not in "iu":
-        raise EdgeLstmError(f"{what} labels have shape {y.shape} and type {y.dtype}, expected integers of shape {wanted}")
-    if y.min() < UNLABELLED or y.max() >= network.outputs:
-        raise EdgeLstmError(f"{what} labels range from {y.min()} to {y.max()}, expected 0 to {network.outputs - 1}")
+    if y.dtype.kind == "f":
+        labels = _numbers(network, y, wanted, what)
+    else:
+        labels = _classes(network, y, wanted, what)
     if network.preprocess is None:
         x = x.astype(np.float64)  # not counts, whatever its type
     elif x.dtype.kind in "iu" and (x.min() < INT16.min or x.max() > INT16.max):
         raise EdgeLstmError(f"{what} counts range from {x.min()} to {x.max()}, beyond int16; give floats if these are physical units")
-    return Sequences(x, v, y.astype(np.int64), steps.astype(np.int64))
+    return Sequences(x, v, labels, steps.astype(np.int64))
+
+
+def _numbers(network: Network, y: Array, wanted: tuple[int, ...], what: str) -> Array:
+    if network.outputs == 1 and y.shape == wanted:
+        y = y[..., None]
+    if y.shape != (*wanted, network.outputs):
+        raise EdgeLstmError(f"{what} targets have shape {y.shape}, expected {(*wanted, network.outputs)}: one number for each output")
+    if np.isinf(y).any() or np.isnan(y).all():
+        raise EdgeLstmError(f"{what} targets hold an infinity, or nothing but NaN")
+    return y.astype(np.float32)
+
+
+def _classes(network: Network, y: Array, wanted: tuple[int, ...], what: str) -> Array:
+    if y.shape != wanted or y.dtype.kind not in "iu":
+        raise EdgeLstmError(f"{what} labels have shape {y.shape} and type {y.dtype}, expected integers of shape {wanted}")
+    if y.min() < UNLABELLED or y.max() >= network.outputs:
+        raise EdgeLstmError(f"{what} labels range from {y.min()} to {y.max()}, expected 0 to {network.outputs - 1}")
+    return y.astype(np.int64)
 
 
 def require_classes(data: Sequences, classes: tuple[str, ...]) -> None:
     """Refuses training labels in which a class never occurs."""
-    if data.y.ndim == 2:
-        inside = np.arange(data.steps) < data.lengths[:, None]
-        require_every_class(data.y[inside & (data.y != UNLABELLED)], classes)
-    else:
-        require_every_class(data.y, classes)
+    if not data.of_numbers:
+        require_every_class(data.y[data.known], classes)
 
 
 def class_weights(recipe: Recipe, data: Sequences, outputs: int) -> Array:
     """[classes] weight of each class in the loss. Raises EdgeLstmError for weights that do not fit the classes."""
     if recipe.class_weights is None:
         return np.ones(outputs)
+    if data.of_numbers:
+        raise EdgeLstmError("class weights are for classes, but the targets are numbers")
     if recipe.class_weights == "balanced":
         frequency = np.bincount(data.y[data.y != UNLABELLED], minlength=outputs)
         return np.asarray(frequency.sum() / (outputs * np.maximum(frequency, 1)))
@@ -99,11 +128,11 @@ def class_weights(recipe: Recipe, data: Sequences, outputs: int) -> Array:
 @dataclass(frozen=True)
 class Batch:
     """x: float32 [time, channels, batch]; x8: int8, the integers that x are the real values of, None outside the integer phase;
-    labels, weights: [columns]; lengths: [batch]."""
+    labels: [columns] classes, or [outputs, columns] numbers; weights: [columns]; lengths: [batch]."""
 
     x: Array
     x8: npt.NDArray[np.int8] | None
-    labels: npt.NDArray[np.int64]
+    labels: Array
     weights: Array
     lengths: npt.NDArray[np.int64]
 
@@ -150,11 +179,11 @@ def on_grid(x8: npt.NDArray[np.int8], scale: Array | None) -> Array:
 
 
 def _with_labels(data: Sequences, index: Array, x: Array, x8: Any, weights: Array, valid: Array | None) -> Batch:
-    y, lengths = data.y[index], data.lengths[index]
-    share = np.where(y == UNLABELLED, 0.0, weights[y])
+    y, lengths, known = data.y[index], data.lengths[index], data.known[index]
+    share = np.where(known, 1.0 if data.of_numbers else weights[y], 0.0)
     if valid is not None:
-        share = share * (valid if y.ndim == 1 else valid[:, None])
-    if y.ndim == 2:
-        share = (share * (np.arange(data.steps) < lengths[:, None])).T
-        y = y.T
-    return Batch(x, x8, y.ravel(), share.ravel(), lengths)
+        share = share * (valid if share.ndim == 1 else valid[:, None])
+    if data.of_numbers:
+        y = np.where(known[..., None], y, 0).transpose(2, 1, 0) if y.ndim == 3 else np.where(known[:, None], y, 0).T
+        return Batch(x, x8, np.ascontiguousarray(y).reshape(len(y), -1), share.T.ravel(), lengths)
+    return Batch(x, x8, y.T.ravel(), share.T.ravel(), lengths)

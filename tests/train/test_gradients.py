@@ -126,7 +126,9 @@ def surrogate(a: np.ndarray) -> np.ndarray:
     return SLOPE * s * (1 - s)
 
 
-def hard_lstm(layer: Recurrent, x: np.ndarray, d_h: np.ndarray, cost: dict[str, float], gate: str) -> dict[str, np.ndarray]:
+def hard_lstm(
+    layer: Recurrent, x: np.ndarray, d_h: np.ndarray, cost: dict[str, float], gate: str, truncated: bool = False
+) -> dict[str, np.ndarray]:
     """Gradient of sum(d_h * h) + sum over valid steps of cost[gate] * gate, by W, R and b.
 
     x: [time, inputs, batch]; d_h: [time, units, batch]; gate: "threshold", or "three_level" (half open between -1 and 1, whose
@@ -158,7 +160,7 @@ def hard_lstm(layer: Recurrent, x: np.ndarray, d_h: np.ndarray, cost: dict[str, 
             "i": (dc * v["g"] + cost.get("i", 0) * valid) * slope(a["i"]),
             "g": dc * v["i"] * (1 - v["g"] ** 2),
         }
-        back_c, back_h = dc * v["f"], sum(rows[k].R[0].T @ da[k] for k in "ifgo")
+        back_c, back_h = dc * v["f"], sum((1 - truncated) * rows[k].R[0].T @ da[k] for k in "ifgo")
         for k in "ifgo":
             d["W" + k] += da[k] @ x[t].T
             d["R" + k] += da[k] @ h.T
@@ -240,7 +242,7 @@ def _linearized(network: Network, x: np.ndarray, d: np.ndarray) -> Callable[[np.
 def test_soft_thresholds_have_their_true_gradient(name: str, noise: float) -> None:
     rng = np.random.default_rng([len(name), 1])
     network = random_network(rng, name, INPUTS, UNITS, "threshold", "last", layers=2, clip=1.5)
-    passes = Passes(network, STEPS, BATCH, np.float64, "soft")
+    passes = Passes(network, STEPS, BATCH, np.float64, thresholds="soft")
     passes.relax(rng, noise, 2.5)
     x, labels, weights = rng.normal(0, 1, (STEPS, INPUTS, BATCH)), rng.integers(0, network.outputs, BATCH), np.ones(BATCH)
 
@@ -259,7 +261,7 @@ def test_thresholds_without_noise_are_hard_and_with_noise_open_as_often_as_a_sig
     rng = np.random.default_rng(2)
     network = random_network(rng, name, INPUTS, UNITS, "threshold", "last")
     vector, x, d = network_vector(network, np.float64), rng.normal(0, 1, (STEPS, INPUTS, BATCH)), rng.normal(0, 1, (3, BATCH))
-    hard, noisy = (Passes(network, STEPS, BATCH, np.float64, kind) for kind in ("hard", "noisy"))
+    hard, noisy = (Passes(network, STEPS, BATCH, np.float64, thresholds=kind) for kind in ("hard", "noisy"))
     noisy.relax(rng, 0.0, 1.0)
     np.testing.assert_array_equal(noisy.scores(vector, x, LENGTHS), hard.scores(vector, x, LENGTHS))
     np.testing.assert_array_equal(noisy.gradient(vector, d, SLOPE), hard.gradient(vector, d, SLOPE))
@@ -268,3 +270,24 @@ def test_thresholds_without_noise_are_hard_and_with_noise_open_as_often_as_a_sig
         assert np.mean(z + draws > 0) == pytest.approx(1 / (1 + np.exp(-z / 0.5)), abs=0.01)
     noisy.relax(rng, 1.0, 1.0)
     assert not np.array_equal(noisy.scores(vector, x, LENGTHS), hard.scores(vector, x, LENGTHS))
+
+
+@pytest.mark.usefixtures("without_compiling")
+def test_a_truncated_gradient_flows_along_the_cell_state_only() -> None:
+    """The same as when no row reads h back: R^T of the layer's own gradient is 0, but R has a gradient."""
+    rng = np.random.default_rng(8)
+    network = random_network(rng, "lstm", INPUTS, UNITS, "threshold", "last", outputs=UNITS)
+    layer = network.recurrent[0]
+    x, d_h = rng.normal(0, 1, (STEPS, INPUTS, BATCH)), np.zeros((STEPS, UNITS, BATCH))
+    d_scores = rng.normal(0, 1, (UNITS, BATCH))
+    passes = Passes(network, STEPS, BATCH, np.float64, truncated=True)
+    vector = network_vector(network, np.float64)
+    passes.scores(vector, x, LENGTHS)
+    head = network.layers[-1]
+    d_h[LENGTHS - 1, :, np.arange(BATCH)] = (head.W.T @ d_scores).T
+    found = with_network_vector(network, passes.gradient(vector, d_scores, SLOPE)).recurrent[0]
+    expected = hard_lstm(layer, x, d_h, {}, "threshold", truncated=True)
+    for k in "ifgo":
+        for part, value in (("W", found.rows[k].W), ("R", found.rows[k].R[0]), ("b", found.rows[k].b)):
+            np.testing.assert_allclose(value, expected[part + k], atol=1e-10)
+    assert np.abs(expected["Rg"]).max() > 0
