@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_lstm.engine.kernel_cache import Kernels, kernels
-from edge_lstm.features import Features
+from edge_lstm.features import Features, Memory
 from edge_lstm.fixed_point.integer_network import Normalize
 from edge_lstm.fixed_point.operators import half
 
@@ -93,6 +93,15 @@ def whole(raw, starts, x, to, blocks, decimation, program, numbers, places, cons
             scale(values, places, constants, shift, half, x[to[sequence] + block])
 
 
+def values_of(sums, program, numbers, places, values, memory, given, out):
+    """out [batch, blocks, features] from block sums [batch, blocks, channels]; memory [batch, values]: that before the first, if given."""
+    for sequence in range(out.shape[0]):
+        for block in range(out.shape[1]):
+            step(program, numbers, sums[sequence, block], values, memory[sequence], block == 0 and not given)
+            for k in range(places.shape[0]):
+                out[sequence, block, k] = values[places[k]]
+
+
 def push(raw, which, x, due, decimation, program, numbers, places, constants, shift, half, all_sums, values, memories, counters):
     """One sample of counts raw [streams, channels] for each stream of `which`; returns how many completed a block.
 
@@ -119,45 +128,69 @@ _TABLES = "int64, int64[:, ::1], int64[::1], int64[::1], int64[:, ::1], int64, i
 _COUNTS = "Array(int16, 2, 'C', readonly=True)"
 _SIGNATURES = {
     "whole": f"void({_COUNTS}, int64[::1], int8[:, ::1], int64[::1], int64[::1], {_TABLES}, int64[::1], int64[::1], int64[::1])",
+    "values_of": "void(int64[:, :, ::1], int64[:, ::1], int64[::1], int64[::1], int64[::1], int64[:, ::1], boolean, int64[:, :, ::1])",
     "push": f"int64({_COUNTS}, int64[::1], int8[:, ::1], boolean[::1], {_TABLES}, int64[:, ::1], int64[::1], int64[:, ::1], int64[:, ::1])",
 }
 
 
-@dataclass(frozen=True, eq=False)
-class FeatureTables:
-    """The front end of a network as the kernel takes it. Every use needs scratch of its own (`scratch`)."""
+class ProgramTables:
+    """A feature program as the kernel takes it."""
 
-    front: Normalize
-    features: Features
+    def __init__(self, features: Features):
+        self.features = features
 
     @cached_property
     def kernels(self) -> Kernels:
         return kernels(_SOURCE, _SIGNATURES)
 
+    @property
+    def size(self) -> int:
+        """Number of values of all operators; a memory has as many, most of them unused."""
+        return sum(self.features.widths)
+
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """Where the values, and the memory, of each operator begin."""
+        return tuple(accumulate(self.features.widths, initial=0))
+
+    @cached_property
+    def arrays(self) -> tuple[Int64Array, Int64Array, Int64Array]:
+        """Operators [ops, 8], their constants, and the places of the outputs among the values."""
+        rows: list[tuple[int, ...]] = []
+        numbers = [0]
+        for op, width, start in zip(self.features.ops, self.features.widths, self.starts, strict=False):
+            at = [self.starts[a] for a in op.args] + [0, 0]
+            if op.code == "magnitude":
+                at[1] = self.features.widths[op.args[0]]
+            rows.append((_CODES.index(op.code), width, start, at[0], at[1], len(numbers), len(op.numbers), start))
+            numbers += op.numbers
+        places = [self.starts[k] + j for k in self.features.outputs for j in range(self.features.widths[k])]
+        return np.array(rows, np.int64), np.array(numbers, np.int64), np.array(places, np.int64)
+
+    def run(self, sums: Int64Array, memory: Memory | None = None) -> Int64Array:
+        """The features of `features.run_features`, int64 [batch, blocks, count], of block sums [batch, blocks, channels]."""
+        kept = np.zeros((len(sums), self.size), np.int64)
+        for k, values in ({} if memory is None else memory).items():
+            kept[:, self.starts[k] : self.starts[k + 1]] = values
+        out = np.empty((*sums.shape[:2], self.features.count), np.int64)
+        scratch = np.zeros(self.size, np.int64)
+        self.kernels["values_of"](np.ascontiguousarray(sums, np.int64), *self.arrays, scratch, kept, memory is not None, out)
+        return out
+
+
+class FeatureTables(ProgramTables):
+    """The front end of a network as the kernel takes it. Every use needs scratch of its own."""
+
+    def __init__(self, front: Normalize, features: Features):
+        super().__init__(features)
+        self.front = front
+
     @cached_property
     def constants(self) -> tuple[object, ...]:
         """The arguments that no step changes."""
-        rows: list[tuple[int, ...]] = []
-        value_at: list[int] = []
-        numbers, memory_at = [0], [0]
-        for op, width in zip(self.features.ops, self.features.widths, strict=True):
-            value_at.append(value_at[-1] + rows[-1][1] if rows else 0)
-            at = [value_at[a] for a in op.args] + [0, 0]
-            if op.code == "magnitude":
-                at[1] = self.features.widths[op.args[0]]
-            rows.append((_CODES.index(op.code), width, value_at[-1], at[0], at[1], len(numbers), len(op.numbers), memory_at[-1]))
-            memory_at.append(memory_at[-1] + width)
-            numbers += op.numbers
-        places = [value_at[k] + j for k in self.features.outputs for j in range(self.features.widths[k])]
         front = self.front
-        scaling = np.stack([front.offset, front.limit, front.multiplier]).astype(np.int64)
-        tables = (np.array(rows, np.int64), np.array(numbers, np.int64), np.array(places, np.int64), np.ascontiguousarray(scaling))
-        return (front.decimation, *tables, front.shift, half(front.shift))
-
-    @property
-    def size(self) -> int:
-        """Number of values of all operators."""
-        return sum(self.features.widths)
+        scaling = np.ascontiguousarray(np.stack([front.offset, front.limit, front.multiplier]), np.int64)
+        return (front.decimation, *self.arrays, scaling, front.shift, half(front.shift))
 
     def whole(
         self, counts: npt.NDArray[np.int16], starts: Int64Array, x: npt.NDArray[np.int8], to: Int64Array, blocks: Int64Array

@@ -24,7 +24,12 @@ def counts(normalize: Normalize, x: npt.NDArray[np.generic]) -> npt.NDArray[np.i
         raise EdgeLstmError(f"input has shape {x.shape}, expected [..., {normalize.inputs}]")
     if np.isnan(physical).any():
         raise EdgeLstmError(f"input has a NaN at {np.argwhere(np.isnan(physical))[0].tolist()}")
-    return np.clip(np.floor(physical / normalize.units_per_count + 0.5), INT16.min, INT16.max).astype(np.int16)
+    return to_counts(physical, normalize.units_per_count)
+
+
+def to_counts(physical: npt.NDArray[np.floating], units_per_count: npt.NDArray[np.floating]) -> npt.NDArray[np.int16]:
+    """`counts` of finite values [..., channels], with the units [channels] of one count."""
+    return np.clip(np.floor(physical / units_per_count + 0.5), INT16.min, INT16.max).astype(np.int16)
 
 
 def outputs(network: IntegerNetwork, x: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:

@@ -4,10 +4,11 @@
 """
 
 from edge_lstm.features.imu import Imu, imu_features
-from edge_lstm.features.operators import Memory, block_sums, memory_after, prove_features, remember, run_features
+from edge_lstm.features.operators import COUNTS, Memory, block_sums, memory_after, prove_features, remember, run_features
 from edge_lstm.features.program import FeatureOp, Features, check_features
+from edge_lstm.features.warm import memories
 
 __all__ = [
-    "FeatureOp", "Features", "Imu", "Memory", "block_sums", "check_features", "imu_features", "memory_after", "prove_features", "remember",
-    "run_features",
+    "COUNTS", "FeatureOp", "Features", "Imu", "Memory", "block_sums", "check_features", "imu_features", "memories", "memory_after",
+    "prove_features", "remember", "run_features",
 ]  # fmt: skip

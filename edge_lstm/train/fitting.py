@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_lstm.errors import EdgeLstmError
+from edge_lstm.features import Memory
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.fixed_point.quantize import quantize_with_ranges
 from edge_lstm.network import Network, Preprocess
@@ -22,6 +23,7 @@ from edge_lstm.train.passes import require_trainable
 from edge_lstm.train.recipe import Recipe
 from edge_lstm.train.regression import standard
 from edge_lstm.train.sequences import require_classes, sequences
+from edge_lstm.train.turning import require_vectors
 
 Array = npt.NDArray[Any]
 
@@ -46,8 +48,9 @@ def fit(
     *,
     classes: Sequence[str] = (),
     preprocess: Preprocess | None = None,
-    validation: tuple[Array, ...] | None = None,
+    validation: tuple[Any, ...] | None = None,
     lengths: Array | None = None,
+    memory: Memory | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Makes a network by `recipe` and trains it.
@@ -57,8 +60,9 @@ def fit(
         learned: [n], [n, outputs], or [n, time, outputs] (NaN where unknown); the network's outputs are then in the unit of y.
     classes: name of each index, none for numbers; preprocess: learned on the training part by the caller;
     lengths: [n] valid samples of each sequence.
-    validation: (x, y) or (x, y, lengths) to be judged on, and for early stopping; progress: called with (done, total, loss) after
-    every iteration, may raise to interrupt.
+    memory: of the features of `preprocess` before the first sample of each sequence (see `features.run_features`), None: each sequence
+    begins with a reset. validation: (x, y), (x, y, lengths) or (x, y, lengths, memory) to be judged on, and for early stopping;
+    progress: called with (done, total, loss) after every iteration, may raise to interrupt.
 
     Raises EdgeLstmError for arrays that do not fit, NaN, and a class that never occurs.
     """
@@ -73,8 +77,10 @@ def fit(
         outputs = numbers.shape[-1] if numbers.ndim == (3 if recipe.read_out == "every" else 2) else 1
     elif not classes:
         raise EdgeLstmError("the names of the classes are missing (for numbers to be learned, give y as floats)")
-    network = initial_network(recipe, x.shape[2], outputs, tuple(classes), steps, preprocess)
-    return _trained(network, x, y, recipe, validation, lengths, progress, fresh=True)
+    features = None if preprocess is None else preprocess.features
+    inputs = x.shape[2] if features is None else features.count
+    network = initial_network(recipe, inputs, outputs, tuple(classes), steps, preprocess)
+    return _trained(network, x, y, recipe, validation, lengths, memory, progress, fresh=True)
 
 
 def finetune(
@@ -83,8 +89,9 @@ def finetune(
     y: Array,
     recipe: Recipe,
     *,
-    validation: tuple[Array, ...] | None = None,
+    validation: tuple[Any, ...] | None = None,
     lengths: Array | None = None,
+    memory: Memory | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Trains an existing float network further (its gates as they are: see `fixed_point.quantize.harden`).
@@ -92,7 +99,7 @@ def finetune(
     Of the recipe all but the shape of the network is used. Arguments and errors as for `fit`; EdgeLstmError too for a layer that cannot
     be trained.
     """
-    return _trained(network, x, y, recipe, validation, lengths, progress, fresh=False)
+    return _trained(network, x, y, recipe, validation, lengths, memory, progress, fresh=False)
 
 
 def _trained(
@@ -100,19 +107,23 @@ def _trained(
     x: Array,
     y: Array,
     recipe: Recipe,
-    validation: tuple[Array, ...] | None,
+    validation: tuple[Any, ...] | None,
     lengths: Array | None,
+    memory: Memory | None,
     progress: Progress | None,
     *,
     fresh: bool,
 ) -> Result:
     """fresh: an untrained network, which knows nothing of the targets' unit yet."""
     require_trainable(network)
-    data = sequences(network, x, y, lengths)
+    if recipe.rotation:
+        require_vectors(network.preprocess, recipe.vectors, network.inputs)
+    data = sequences(network, x, y, lengths, memory=memory)
     require_classes(data, network.classes or tuple(str(k) for k in range(network.outputs)))
     judged = None
     if validation is not None:
-        judged = sequences(network, validation[0], validation[1], validation[2] if len(validation) > 2 else None, what="validation")
+        judged_x, judged_y, judged_lengths, judged_memory = (*validation, None, None)[:4]
+        judged = sequences(network, judged_x, judged_y, judged_lengths, memory=judged_memory, what="validation")
     if network.window == 0 and network.read_out.kind in ("mean", "last", "final"):
         network = replace(network, window=data.steps)
     unit = standard(network, data)

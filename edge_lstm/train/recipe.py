@@ -44,6 +44,8 @@ class Recipe:
         learning_rate: the largest; it rises over the first `warm_up` part and falls to 0 as a cosine.
         betas, weight_decay: of AdamW (Loshchilov & Hutter 2019); clip_norm: largest norm of the gradient.
         noise, scaling: standard deviations of the noise added to each input, and of the factor common to a sequence.
+        rotation: standard deviation, in radians about each axis, of a random turn of all `vectors` (three channels each) of a sequence
+            together, before anything is computed from them; for inertial sensors.
         class_weights: None (all alike), "balanced" (inverse frequency), or one positive number per class.
         seed: of initial weights, batches and augmentation.
     Gates
@@ -79,6 +81,8 @@ class Recipe:
     clip_norm: float = 1.0
     noise: float = 0.1
     scaling: float = 0.1
+    rotation: float = 0.0
+    vectors: tuple[tuple[int, ...], ...] = ()
     class_weights: str | tuple[float, ...] | None = None
     seed: int = 0
     forget_bias: float = 1.0
@@ -113,7 +117,7 @@ class Recipe:
         for name in ("hidden", "layers", "iterations", "batch", "evaluations"):
             if getattr(self, name) < 1:
                 raise EdgeLstmError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("warm_up", "weight_decay", "noise", "scaling", "sparsity"):
+        for name in ("warm_up", "weight_decay", "noise", "scaling", "rotation", "sparsity"):
             if getattr(self, name) < 0:
                 raise EdgeLstmError(f"{name} must not be negative, got {getattr(self, name)}")
         for name in ("learning_rate", "clip_norm", "slope"):

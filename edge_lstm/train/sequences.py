@@ -10,12 +10,14 @@ import numpy.typing as npt
 
 from edge_lstm import float_inference
 from edge_lstm.data import require_every_class
-from edge_lstm.engine.physical import INT16, counts
+from edge_lstm.engine.physical import INT16, counts, to_counts
 from edge_lstm.engine.reference import normalize
 from edge_lstm.errors import EdgeLstmError
+from edge_lstm.features import Memory
 from edge_lstm.fixed_point.integer_network import Normalize
-from edge_lstm.network import Network
+from edge_lstm.network import Network, Preprocess
 from edge_lstm.train.recipe import Recipe
+from edge_lstm.train.turning import turned
 
 Array = npt.NDArray[Any]
 UNLABELLED = -1
@@ -28,7 +30,8 @@ class Sequences:
     raw: [n, samples, channels] as given (counts, or floats); x: float32 [n, time, channels] what the float network reads;
     y: classes, int64 [n], or [n, time] when every step is read out, UNLABELLED where there is nothing to learn; or numbers, float32
         [n, outputs] or [n, time, outputs], NaN where there is nothing to learn; lengths: [n] in steps;
-    x8: int8 [n, time, channels], what the integer network reads; None before the integer phase.
+    x8: int8 [n, time, channels], what the integer network reads; None before the integer phase;
+    front: what makes x of raw; memory: of its features before the first sample of each sequence, None: each begins with a reset.
     """
 
     raw: Array
@@ -36,6 +39,8 @@ class Sequences:
     y: Array
     lengths: npt.NDArray[np.int64]
     x8: npt.NDArray[np.int8] | None = None
+    front: Preprocess | None = None
+    memory: Memory | None = None
 
     @property
     def of_numbers(self) -> bool:
@@ -58,10 +63,12 @@ class Sequences:
     def with_integers(self, front: Normalize) -> Sequences:
         """The same with x8 as the integer network's front end makes it."""
         raw = counts(front, self.raw) if self.raw.dtype.kind == "f" else self.raw
-        return replace(self, x8=normalize(front, raw))
+        return replace(self, x8=normalize(front, raw, self.memory))
 
 
-def sequences(network: Network, x: Array, y: Array, lengths: Array | None, *, what: str = "training") -> Sequences:
+def sequences(
+    network: Network, x: Array, y: Array, lengths: Array | None, *, memory: Memory | None = None, what: str = "training"
+) -> Sequences:
     """Checks x [n, samples, channels], labels y and lengths ([n] in samples, None: all samples) against the network.
 
     Raises EdgeLstmError for a wrong shape, NaN, labels beyond the network's outputs, or sequences without a whole step.
@@ -70,18 +77,21 @@ def sequences(network: Network, x: Array, y: Array, lengths: Array | None, *, wh
     float_inference.check_input(x, network.inputs)
     if network.preprocess is not None and x.shape[1] < network.preprocess.decimation:
         raise EdgeLstmError(f"{what} sequences of {x.shape[1]} samples are shorter than one block of {network.preprocess.decimation}")
-    v = x.astype(np.float32) if network.preprocess is None else float_inference.preprocess(network.preprocess, x).astype(np.float32)
+    front = network.preprocess
+    v = x.astype(np.float32) if front is None else float_inference.preprocess(front, x, memory).astype(np.float32)
     steps = np.full(len(v), v.shape[1]) if lengths is None else float_inference.check_lengths(network, np.asarray(lengths), x.shape)
     wanted = v.shape[:2] if network.read_out.kind == "every" else v.shape[:1]
     if y.dtype.kind == "f":
         labels = _numbers(network, y, wanted, what)
     else:
         labels = _classes(network, y, wanted, what)
-    if network.preprocess is None:
+    if front is None:
         x = x.astype(np.float64)  # not counts, whatever its type
+    elif x.dtype.kind == "f":
+        x = to_counts(x.astype(np.float64), np.ones(x.shape[-1]) if front.units_per_count is None else front.units_per_count)
     elif x.dtype.kind in "iu" and (x.min() < INT16.min or x.max() > INT16.max):
         raise EdgeLstmError(f"{what} counts range from {x.min()} to {x.max()}, beyond int16; give floats if these are physical units")
-    return Sequences(x, v, labels, steps.astype(np.int64))
+    return Sequences(x, v, labels, steps.astype(np.int64), None, front, memory)
 
 
 def _numbers(network: Network, y: Array, wanted: tuple[int, ...], what: str) -> Array:
@@ -157,11 +167,12 @@ def take(data: Sequences, index: npt.NDArray[np.int64], weights: Array, valid: A
 
 
 def draw(data: Sequences, recipe: Recipe, rng: np.random.Generator, weights: Array, scale: Array | None) -> Batch:
-    """A random batch, augmented by noise and scaling; with `scale`, rounded to the int8 grid of the integer network afterwards."""
+    """A random batch, augmented by turning, noise and scaling; with `scale`, rounded to the int8 grid of the integer network afterwards."""
     index = rng.integers(0, len(data), recipe.batch)
-    if not (recipe.noise or recipe.scaling):
+    if not (recipe.noise or recipe.scaling or recipe.rotation):
         return take(data, index, weights, None, scale)
-    x = np.ascontiguousarray(data.x[index].transpose(1, 2, 0))
+    drawn = data.x[index] if not recipe.rotation else _turned(data, index, recipe, rng)
+    x = np.ascontiguousarray(drawn.transpose(1, 2, 0))
     if recipe.scaling:
         x *= 1 + np.float32(recipe.scaling) * rng.standard_normal(recipe.batch, np.float32)
     if recipe.noise:
@@ -171,6 +182,12 @@ def draw(data: Sequences, recipe: Recipe, rng: np.random.Generator, weights: Arr
         x8 = np.clip(np.floor(x / scale[:, None].astype(np.float32) + np.float32(0.5)), -127, 127).astype(np.int8)
         x = on_grid(x8, scale)
     return _with_labels(data, index, x, x8, weights, None)
+
+
+def _turned(data: Sequences, index: npt.NDArray[np.int64], recipe: Recipe, rng: np.random.Generator) -> Array:
+    assert data.front is not None  # require_vectors has seen it
+    memory = None if data.memory is None else {op: values[index] for op, values in data.memory.items()}
+    return turned(data.front, data.raw[index], memory, recipe.vectors, recipe.rotation, rng)
 
 
 def on_grid(x8: npt.NDArray[np.int8], scale: Array | None) -> Array:
