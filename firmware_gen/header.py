@@ -12,7 +12,7 @@ from firmware_gen.activity import LayerActivity
 from firmware_gen.banner import banner
 from firmware_gen.feed_forward import FeedForwardText
 from firmware_gen.layer_text import LayerText
-from firmware_gen.model import Model, build, stage_length
+from firmware_gen.model import Field, Model, build, stage_length
 from firmware_gen.tables import signed_type
 
 TEMPLATES = jinja2.Environment(
@@ -49,7 +49,8 @@ def render_header(model: Model) -> str:
         has_curves=any(op.code == "interpolate" for text in model.layers for op in text.flow.ops.values()),
         column_kinds=column_kinds, seldom=seldom,
         layer_title=_layer_title, activation_lines=_activation_lines, function_of=function_of,
-        reset_lines=_reset_lines(model), step_lines=_step_lines(model), scores_lines=_scores_lines(model),
+        reset_lines=_reset_lines(model.fields), next_window_lines=_reset_lines([f for f in model.fields if not f.front]),
+        front_lines=_reset_lines([f for f in model.fields if f.front]), step_lines=_step_lines(model), scores_lines=_scores_lines(model),
     )  # fmt: skip
 
 
@@ -74,9 +75,9 @@ def _activation_lines(text: LayerText) -> list[str]:
     return lines
 
 
-def _reset_lines(model: Model) -> list[str]:
+def _reset_lines(fields: Sequence[Field]) -> list[str]:
     grouped: dict[tuple[str, ...], list[str]] = {}
-    for field in model.fields:
+    for field in fields:
         index = "".join(f"[{name}]" for name in ("t", "k")[2 - len(field.lengths) :])
         grouped.setdefault(field.lengths, []).append(f"state->{field.name}{index} = {field.start};")
     lines: list[str] = []

@@ -60,6 +60,7 @@ class HostModel:
         self._run = library.function(f"{p}_host_run", ctypes.c_int32)
         self._reset, self._push = library.function(f"{p}_host_reset", None), library.function(f"{p}_host_push", ctypes.c_int32)
         self._class = library.function(f"{p}_host_class", ctypes.c_int32)
+        self._next_window = library.function(f"{p}_host_next_window", None)
 
     def run(self, raw: npt.NDArray[np.int16], *, states: bool = False) -> Run:
         """Whole sequences of counts raw: int16 [batch, samples, channels] from reset states; the same as `engine.reference.run`."""
@@ -97,6 +98,10 @@ class HostStream:
     def reset(self) -> None:
         """Back to the state before the first step."""
         self._host._reset(_pointer(self.state))
+
+    def next_window(self) -> None:
+        """The network as before its first step, while the front end runs on (where it remembers something; else a reset)."""
+        self._host._next_window(_pointer(self.state))
 
     def push(self, raw: npt.NDArray[np.int16]) -> bool:
         """One sample of counts, int16 [channels]. True if it completed a step."""

@@ -30,6 +30,7 @@ from firmware_gen.tables import BYTES, Tables, signed_type, unsigned_type
 FUNCTIONS = (
     "reset", "normalize", "push", "step", "ready", "class", "class_name", "scores", "state", "round", "clip", "dot", "dot_sum", "rescale",
     "curve", "recurrent", "shift_is_arithmetic", "column", "weight", "list", "list_changes", "end_list", "nothing", "features", "compand",
+    "next_window",
     "magnitude", "longer", "add_columns", "add_changes", "add_listed", "add_each", "gather", "seldom", "dot_listed", "dot_values",
 )  # fmt: skip
 
@@ -43,7 +44,7 @@ Stage = LayerText | FeedForwardText
 @dataclass(frozen=True)
 class Field:
     """One field of the state struct. shape: () for a scalar; lengths: the shape as C text; meaning: for its comment;
-    start: value after a reset, a C expression (of the index k for an array)."""
+    start: value after a reset, a C expression (of the index k for an array); front: whether it belongs to the front end."""
 
     type: str
     name: str
@@ -51,6 +52,7 @@ class Field:
     lengths: tuple[str, ...]
     meaning: str
     start: str = "0"
+    front: bool = False
 
     @property
     def declaration(self) -> str:
@@ -250,11 +252,12 @@ def _fields(
         meaning = f"sum of the output over the steps, within +-{limit}"
         fields.append(Field(signed_type(-limit, limit), "sum", (last.units,), (stage_length(prefix, last),), meaning))
     if front.decimation > 1:
-        fields.append(Field("int32_t", "block", (front.inputs,), (f"{upper}_INPUTS",), "sums of the counts of the block being gathered"))
-        fields.append(Field(unsigned_type(front.decimation), "samples", (), (), "samples in the block so far"))
+        sums = "sums of the counts of the block being gathered"
+        fields.append(Field("int32_t", "block", (front.inputs,), (f"{upper}_INPUTS",), sums, front=True))
+        fields.append(Field(unsigned_type(front.decimation), "samples", (), (), "samples in the block so far", front=True))
     if features is not None and features.memories:
-        fields += [Field("int32_t", memory, (width,), (str(width),), meaning) for memory, width, meaning in features.memories]
-        fields.append(Field("uint8_t", "started", (), (), "whether there was a step since the reset"))
+        fields += [Field("int32_t", name, (width,), (str(width),), meaning, front=True) for name, width, meaning in features.memories]
+        fields.append(Field("uint8_t", "started", (), (), "whether there was a step since the reset", front=True))
     fields.append(Field(unsigned_type(due), "steps", (), (), f"steps since the reset, at most {due}"))
     return tuple(sorted(fields, key=lambda field: -BYTES[field.type]))
 

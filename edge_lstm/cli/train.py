@@ -20,6 +20,13 @@ class Gates(str, Enum):
     soft = "soft"
 
 
+class Features(str, Enum):
+    """What the network sees of the sensor."""
+
+    raw = "raw"
+    imu = "imu"
+
+
 class ReadOut(str, Enum):
     """Which steps decide."""
 
@@ -37,6 +44,17 @@ def command(
     window: Annotated[int | None, typer.Option(min=2, help="Samples of a window (default: 4 s, or 200 where no rate is known).")] = None,
     stride: Annotated[int | None, typer.Option(min=1, help="Samples from one window to the next (default: half a window).")] = None,
     decimation: Annotated[int, typer.Option(min=1, help="Samples averaged to one step.")] = 1,
+    features: Annotated[
+        Features, typer.Option(help="raw: counts; imu: gravity, companded body acceleration and turning rate, in integers.")
+    ] = Features.raw,
+    imu: Annotated[
+        list[str] | None,
+        typer.Option(metavar="acc=0,1,2", help="Channels of the accelerometer or the gyroscope, once each: gyro=3,4,5, acc=0,1,2:m/s^2."),
+    ] = None,
+    rotation: Annotated[
+        float | None, typer.Option(min=0, help="Turn of the whole sensor in training, sd in radians (default: 0.1 for imu, else 0).")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="Samples a second, where the recordings do not say.")] = None,
     folds: Annotated[int, typer.Option(min=0, help="Cross-validation: leave people out in so many parts; 0 for none.")] = 5,
     iterations: Annotated[int | None, typer.Option(min=1, help="Training iterations (default: the recipe's).")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, order and folds.")] = 0,
@@ -54,17 +72,23 @@ def command(
     the integer model is written beside it.
 
     Example: [bold]edge-lstm train recordings.npz -o model.onnx --hidden 32 --gates hard --decimation 4[/bold]
+
+    With an inertial sensor: [bold]edge-lstm train walks.npz -o walk.onnx --features imu --imu acc=0,1,2 --imu gyro=3,4,5[/bold]
     """
     from edge_lstm import onnx_io
     from edge_lstm.jobs.folders import ready_folder
+    from edge_lstm.jobs.front_end import with_rate
     from edge_lstm.jobs.networks import integer_path
     from edge_lstm.jobs.training import Plan, cross_validate, prepare, train_on_all
 
     dataset = options.read_data(data, label_column, labels, person_column, recording_column, channels, units_per_count)
     if output.suffix != ".onnx":
         raise UsageError(f"{output}: a model file ends in .onnx")
+    dataset = with_rate(dataset, rate)
     ready_folder(output.parent, make=False)
-    plan = Plan(cell, hidden, gates.value, read_out.value, window, stride, decimation, iterations, seed)
+    plan = Plan(
+        cell, hidden, gates.value, read_out.value, window, stride, decimation, iterations, seed, features.value, tuple(imu or ()), rotation
+    )  # fmt: skip
     prepared = prepare(dataset, plan)
     with progress() as report:
         judged = cross_validate(prepared, plan, folds, progress=report) if folds else None

@@ -28,7 +28,7 @@ class Prepared:
         self.address = self.packed.model.ctypes.data
         self.layers = len(stack.recurrent)
         self.every_step = stack.read_out.kind == "every"
-        self.outputs = stack.outputs
+        self.inputs, self.outputs = stack.inputs, stack.outputs
 
     def run(self, x: npt.NDArray[np.int8], firsts: Int64Array, steps: Int64Array, states: bool) -> Results:
         """Runs sequences of int8 x: [rows, inputs], C-contiguous: sequence k is steps[k] rows from row firsts[k] on, the longest first.

@@ -49,6 +49,10 @@ class Stream:
         else:
             self._streams.reset()
 
+    def next_window(self) -> None:
+        """The network as before its first step, while the front end runs on: features keep their memory, an unfinished block stays."""
+        self._streams.next_window()
+
     def run(self, x: npt.NDArray[np.int8]) -> int:
         """All steps of int8 x: [time, channels] in one call; returns how many reached the read-out."""
         width = self.network.normalize.outputs

@@ -17,7 +17,7 @@ from edge_lstm.engine import reference
 from edge_lstm.engine.around import Stepped
 from edge_lstm.engine.entry_points import MANY
 from edge_lstm.engine.feature_kernel import FeatureStreams, FeatureTables
-from edge_lstm.engine.layout import STREAM_MODEL, STREAM_STEPS
+from edge_lstm.engine.layout import STREAM_MODEL, STREAM_SAMPLES, STREAM_STEPS, STREAM_SUMS
 from edge_lstm.engine.packing import aligned
 from edge_lstm.engine.prepared import Prepared
 from edge_lstm.engine.stages import JoinedStage, StackStage, prepare
@@ -51,6 +51,15 @@ class Records:
 
     def reset(self, which: Which | None) -> None:
         self.memory[slice(None) if which is None else which] = self._initial
+
+    def next_window(self, which: Which | None) -> None:
+        """A reset that keeps the unfinished block."""
+        chosen = slice(None) if which is None else which
+        parts = slice(STREAM_SAMPLES, STREAM_SAMPLES + 8), slice(STREAM_SUMS, STREAM_SUMS + 4 * self.prepared.inputs)
+        kept = [self.memory[chosen, part].copy() for part in parts]
+        self.reset(which)
+        for part, values in zip(parts, kept, strict=True):
+            self.memory[chosen, part] = values
 
     def advance(self, values: npt.NDArray[np.integer], which: Which, threads: int | None) -> Made:
         """One step for int8 inputs, or one sample of int16 counts, [streams, channels] of the different streams `which`.
@@ -144,6 +153,13 @@ class Streams:
         chosen = None if which is None else self._which(which)
         for link in (*self._links, self.last, self._blocks):
             link.reset(chosen)
+
+    def next_window(self, which: npt.ArrayLike | None = None) -> None:
+        """The network as before its first step, while the front end runs on: features keep their memory, unfinished blocks stay."""
+        chosen = None if which is None else self._which(which)
+        for link in self._links:
+            link.reset(chosen)
+        self.last.next_window(chosen)
 
     def step(self, x: npt.NDArray[np.int8], which: npt.ArrayLike | None = None) -> Made:
         """One step of each stream for int8 x: [streams, inputs of the first layer], normalized already.

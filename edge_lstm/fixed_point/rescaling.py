@@ -17,13 +17,13 @@ class Rescaling(NamedTuple):
     shift: int
 
 
-def rescaling(ratio: npt.NDArray[np.float64], reach: int) -> Rescaling:
-    """v * ratio for results up to +-reach, with as many multiplier bits as 32-bit products allow.
+def rescaling(ratio: npt.NDArray[np.float64], reach: int, largest: int = 2**30) -> Rescaling:
+    """v * ratio for results up to +-reach, with as many multiplier bits as 32-bit products allow, all below `largest`.
 
     ratio: [n] units of the result in one unit of v. Values beyond `reach` are clamped near it, so that no product leaves 32 bits.
     """
     shift = max(0, min(24, math.floor(math.log2(2**30 / (reach + 1)))))
-    while shift and float(ratio.max()) * 2**shift >= 2**30:
+    while shift and float(ratio.max()) * 2**shift >= largest:
         shift -= 1
     half = 2 ** (shift - 1) if shift else 0
     multiplier = np.maximum(np.floor(ratio * 2.0**shift + 0.5), 1)

@@ -9,17 +9,21 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from edge_lstm import data, train
+from edge_lstm import data, engine, train
+from edge_lstm.engine import reference
 from edge_lstm.errors import EdgeLstmError, UsageError
+from edge_lstm.features import Features, Memory
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.fixed_point.quantize import quantize
-from edge_lstm.jobs import inputs
+from edge_lstm.float_inference import preprocess
+from edge_lstm.jobs import front_end, inputs
 from edge_lstm.jobs.progress import Progress, silent
 from edge_lstm.network import Network, Preprocess
 from edge_lstm.report.metrics import Accuracy, accuracy, accuracy_by
 
 WINDOW_SECONDS, WINDOW_SAMPLES = 4, 200
 CALIBRATION = 512  # windows
+ROTATION = 0.1  # radians, of an imu: how differently the same sensor is worn
 FINETUNING = 1000  # iterations: half of a training from scratch
 Report = Callable[[int, int, float], None]  # iterations done, of how many, loss
 
@@ -28,7 +32,8 @@ Report = Callable[[int, int, float], None]  # iterations done, of how many, loss
 class Plan:
     """What to train. window, stride: raw samples (None: 4 s, or 200 samples where no rate is known; half a window).
 
-    iterations: None for the recipe's own number.
+    iterations: None for the recipe's own number. features: "raw", or "imu" for the integer features of the sensor that the parts `imu`
+    describe (see `front_end.imu_of`); rotation: see `train.Recipe`, None: ROTATION for an imu, else 0.
     """
 
     cell: str = "lstm"
@@ -40,6 +45,13 @@ class Plan:
     decimation: int = 1
     iterations: int | None = None
     seed: int = 0
+    features: str = "raw"
+    imu: tuple[str, ...] = ()
+    rotation: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.features not in front_end.FEATURES:
+            raise UsageError(f"unknown features {self.features!r}: choose one of {', '.join(front_end.FEATURES)}")
 
     def recipe(self) -> train.Recipe:
         """The trainer's recipe. Raises UsageError for a cell or gates that do not exist."""
@@ -53,16 +65,21 @@ class Plan:
 @dataclass(frozen=True, eq=False)
 class Prepared:
     """Labelled windows, ready to be split. counts: [n, samples, channels] in counts (float where the recordings are floats);
-    units_per_count: [channels]."""
+    units_per_count: [channels]; vectors: channels that are turned together; features: the program of the front end, None for raw counts;
+    memory: what it remembers before each window when it runs through the recording, as training takes it."""
 
     dataset: data.Dataset
     windows: data.Windows
     counts: npt.NDArray[np.generic]
     units_per_count: npt.NDArray[np.float64]
+    vectors: tuple[tuple[int, ...], ...] = ()
+    features: Features | None = None
+    memory: Memory | None = None
 
     def taken(self, which: npt.NDArray[np.integer]) -> Prepared:
         """The windows of an index."""
-        return replace(self, windows=self.windows.take(which), counts=self.counts[which])
+        memory = None if self.memory is None else {op: values[which] for op, values in self.memory.items()}
+        return replace(self, windows=self.windows.take(which), counts=self.counts[which], memory=memory)
 
 
 def prepare(dataset: data.Dataset, plan: Plan) -> Prepared:
@@ -79,9 +96,29 @@ def prepare(dataset: data.Dataset, plan: Plan) -> Prepared:
         raise EdgeLstmError(f"{dataset.name}: no window has a label; name the label column or a labels file")
     data.require_every_class(windows.y, dataset.classes)
     if dataset.units_per_count is not None:
-        return Prepared(dataset, windows, windows.x, dataset.units_per_count)
-    units = _invented_units(windows.x)
-    return Prepared(dataset, windows, np.asarray(windows.x / units), units)
+        prepared = Prepared(dataset, windows, windows.x, dataset.units_per_count)
+    else:
+        units = _invented_units(windows.x)
+        prepared = Prepared(dataset, windows, np.asarray(windows.x / units), units)
+    return _with_sensor(prepared, plan)
+
+
+def _with_sensor(prepared: Prepared, plan: Plan) -> Prepared:
+    """With the vectors and the features that the plan asks for."""
+    dataset, units = prepared.dataset, prepared.units_per_count
+    if plan.features == "raw" and not plan.rotation:
+        return prepared
+    imu = front_end.imu_of(plan.imu, len(dataset.channels), dataset.units)
+    if plan.features == "raw":
+        return replace(prepared, vectors=imu.vectors)
+    if not dataset.is_integer:  # the axes of one sensor must count alike
+        units = units.copy()
+        for vector in imu.vectors:
+            units[list(vector)] = units[list(vector)].max()
+        prepared = replace(prepared, counts=np.asarray(prepared.windows.x / units), units_per_count=units)
+    features = front_end.program(imu, dataset, units, plan.decimation)
+    memory = front_end.remembered(features, dataset, prepared.windows, units, plan.decimation)
+    return replace(prepared, vectors=imu.vectors, features=features, memory=memory)
 
 
 def _invented_units(x: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
@@ -91,7 +128,13 @@ def _invented_units(x: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
 
 
 def preprocessing(prepared: Prepared, plan: Plan) -> Preprocess:
-    """Decimation and standardization, learned from these windows."""
+    """Decimation, features and standardization, learned from these windows."""
+    if prepared.features is not None:
+        count = prepared.features.count
+        plain = Preprocess(plan.decimation, np.zeros(count), np.ones(count), prepared.units_per_count, prepared.features)
+        values = preprocess(plain, front_end.in_counts(prepared.windows.x, prepared.units_per_count), prepared.memory).reshape(-1, count)
+        sd = values.std(0)
+        return replace(plain, offset=values.mean(0), scale=1 / np.where(sd > 0, sd, 1))
     found = data.standardize(prepared.counts, plan.decimation, prepared.dataset.channels)
     return Preprocess(plan.decimation, found.offset, 1 / found.scale, prepared.units_per_count)
 
@@ -99,12 +142,14 @@ def preprocessing(prepared: Prepared, plan: Plan) -> Preprocess:
 def fit(prepared: Prepared, plan: Plan, progress: Report | None = None) -> train.Result:
     """Trains on all windows of `prepared`."""
     data.require_every_class(prepared.windows.y, prepared.dataset.classes)
+    rotation = plan.rotation if plan.rotation is not None else ROTATION if plan.features == "imu" else 0.0
     return train.fit(
-        plan.recipe(),
+        replace(plan.recipe(), rotation=rotation, vectors=prepared.vectors),
         prepared.windows.x,
         prepared.windows.y,
         classes=prepared.dataset.classes,
         preprocess=preprocessing(prepared, plan),
+        memory=prepared.memory,
         progress=progress,
     )
 
@@ -120,6 +165,13 @@ def in_counts(network: inputs.AnyNetwork, prepared: Prepared) -> npt.NDArray[np.
 def predict(network: inputs.AnyNetwork, prepared: Prepared) -> npt.NDArray[np.int64]:
     """Class of every window."""
     return inputs.labels(network, in_counts(network, prepared))
+
+
+def predict_running(network: IntegerNetwork, prepared: Prepared) -> npt.NDArray[np.int64]:
+    """Class of every window where the front end is not reset before it, but has run through the recording."""
+    counts = front_end.in_counts(prepared.windows.x, prepared.units_per_count)
+    scores = engine.run_normalized(network, reference.normalize(network.normalize, counts, prepared.memory)).scores
+    return np.asarray((scores[:, -1] if scores.ndim == 3 else scores).argmax(-1), np.int64)
 
 
 def calibrated(network: Network, prepared: Prepared) -> IntegerNetwork:
@@ -153,15 +205,19 @@ def cross_validate(prepared: Prepared, plan: Plan, folds: int, *, progress: Prog
     found = []
     for (training, test), made in zip(parts, trained, strict=True):
         integer = made.integer if made.integer is not None else calibrated(made.network, prepared.taken(training))
-        found.append({name: predict(network, prepared.taken(test)) for name, network in (("float", made.network), ("integers", integer))})
+        apart = prepared.taken(test)
+        judged = {name: predict(network, apart) for name, network in (("float", made.network), ("integers", integer))}
+        if prepared.memory is not None:
+            judged["integers, front end running on"] = predict_running(integer, apart)
+        found.append(judged)
     y = [prepared.windows.y[test] for _, test in parts]
     who = np.concatenate([prepared.windows.person[test] for _, test in parts])
-    judged = {name: accuracy([(true, fold[name]) for true, fold in zip(y, found, strict=True)]) for name in found[0]}
+    accuracies = {name: accuracy([(true, fold[name]) for true, fold in zip(y, found, strict=True)]) for name in found[0]}
     people: tuple[str, ...] = ()
     by_person = {}
-    for name in judged:
+    for name in accuracies:
         people, by_person[name] = accuracy_by(who, np.concatenate(y), np.concatenate([fold[name] for fold in found]))
-    return Judged(judged, people, by_person)
+    return Judged(accuracies, people, by_person)
 
 
 def fit_many(trainings: Sequence[tuple[Prepared, Plan]], what: str, progress: Progress = silent) -> list[train.Result]:

@@ -89,3 +89,43 @@ def test_finetuning_wins_back_what_thresholding_lost(files: Files, edge_lstm, tm
     made = onnx_io.load(tmp_path / "m.int.onnx")
     assert isinstance(made, IntegerNetwork)
     assert {made.recurrent[0].activations[gate] for gate in "ifo"} == {"threshold"}
+
+
+IMU = ("--features", "imu", "--imu", "acc=0,1,2:g")
+
+
+def test_the_features_of_an_imu_are_part_of_the_model(people: Path, edge_lstm, tmp_path: Path) -> None:
+    """From --features to the header and the checks of every engine."""
+    came = edge_lstm("train", people, "-o", tmp_path / "m.onnx", *SMALL, *IMU, "--json")
+    assert came.status == 0, came.err
+    accuracy = came.json["accuracy"]
+    assert set(accuracy) == {"float", "integers", "integers, front end running on"}
+    assert min(found["mean"] for found in accuracy.values()) > 0.45  # of three classes
+    integer = onnx_io.load(tmp_path / "m.int.onnx")
+    assert isinstance(integer, IntegerNetwork)
+    assert integer.normalize.features is not None
+    assert (integer.inputs, integer.normalize.outputs) == (3, 6)
+    assert integer.metadata["recipe"].count('"rotation": 0.1') == 1
+    model = tmp_path / "m.int.onnx"
+    assert edge_lstm("verify", model, people).status == 0
+    assert edge_lstm("run", model, people).status == 0
+    assert edge_lstm("codegen", model, "-o", tmp_path / "firmware").status == 0
+    assert "average1[3]" in next((tmp_path / "firmware").glob("*.h")).read_text(encoding="utf-8")
+    assert edge_lstm("convert", tmp_path / "m.onnx", "-o", tmp_path / "again.int.onnx", "-c", people).status == 0
+    assert "real signals" in edge_lstm("convert", tmp_path / "m.onnx", "-o", tmp_path / "blind.int.onnx").error
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--imu", "acc=0,1"), "expected acc=0,1,2"),
+        (("--imu", "acc=0,1,7"), "channel 7, but the recordings have 3"),
+        (("--imu", "acc=0,1,2:inch"), "unknown unit 'inch'"),
+        (("--rate", "10"), "sampled at 50 Hz, not at 10"),
+    ],
+)
+def test_a_sensor_that_does_not_fit_is_refused(options: tuple[str, str], complaint: str, files: Files, edge_lstm, tmp_path: Path) -> None:
+    came = edge_lstm("train", files.npz, "-o", tmp_path / "m.onnx", "--features", "imu", *SMALL, *options)
+    assert complaint in came.error
+    assert came.status in (1, 2)
+    nothing_half_written(tmp_path)

@@ -8,13 +8,13 @@ import numpy as np
 import onnxruntime
 import pytest
 from random_features import broad_counts, random_featured
-from random_networks import random_network
+from random_networks import random_counts, random_integer, random_network
 
 import firmware_gen.host
 from edge_lstm import engine, onnx_io
 from edge_lstm.engine import batch, front, reference
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.features import FeatureOp
+from edge_lstm.features import FeatureOp, memories
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.float_inference import run
 from edge_lstm.network import Network
@@ -76,6 +76,43 @@ def test_a_stream_of_raw_counts_gives_the_same_bits(networks: list[IntegerNetwor
         stream.reset()
         assert stream.run(x[0]) == x.shape[1]
         assert np.array_equal(stream.scores, expected[0])
+
+
+def test_the_front_end_runs_on_from_window_to_window(networks: list[IntegerNetwork]) -> None:
+    """`next_window` of the stream and of the C: as if each window began with what the front end remembered."""
+    chosen = networks[:8]
+    hosts = firmware_gen.host.HostModel.several(chosen, compilers()[0], ["-O1"])
+    for number, (network, host) in enumerate(zip(chosen, hosts, strict=True)):
+        normalize = network.normalize
+        features, decimation = normalize.features, normalize.decimation
+        assert features is not None
+        recording = broad_counts(np.random.default_rng(number), 1, 24 * decimation, network.inputs)[0]
+        starts = np.arange(3) * 8 * decimation
+        memory = memories(features, decimation, [recording], np.zeros(3, np.int64), starts)
+        x = reference.normalize(normalize, np.stack([recording[at : at + 8 * decimation] for at in starts]), memory)
+        wanted = reference.run_normalized(network, x).scores
+        stream, in_c = engine.Stream(network), firmware_gen.host.HostStream(host)
+        for at, expected in zip(starts, wanted, strict=True):
+            for sample in recording[at : at + 8 * decimation]:
+                stream.push(sample)
+                in_c.push(sample)
+            assert np.array_equal(stream.scores, expected)
+            assert np.array_equal(in_c.decide()[1], expected)
+            stream.next_window()
+            in_c.next_window()
+            assert stream.steps == 0
+
+def test_a_stream_without_features_keeps_its_unfinished_block_for_the_next_window() -> None:
+    rng = np.random.default_rng(3)
+    network = random_integer(rng, "lstm", 4, 6, "threshold", read_out="last", decimation=4, mix=1)
+    raw = random_counts(rng, network, 1, 12)[0]
+    stream = engine.Stream(network)
+    for sample in raw[:18]:
+        stream.push(sample)
+    stream.next_window()
+    for sample in raw[18:40]:
+        stream.push(sample)
+    assert np.array_equal(stream.scores, reference.run(network, raw[None, 16:40]).scores[0])
 
 
 def test_two_streams_of_one_network_share_nothing(networks: list[IntegerNetwork]) -> None:
