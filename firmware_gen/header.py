@@ -49,8 +49,10 @@ def render_header(model: Model) -> str:
         has_curves=any(op.code == "interpolate" for text in model.layers for op in text.flow.ops.values()),
         column_kinds=column_kinds, seldom=seldom,
         layer_title=_layer_title, activation_lines=_activation_lines, function_of=function_of,
-        reset_lines=_reset_lines(model.fields), next_window_lines=_reset_lines([f for f in model.fields if not f.front]),
-        front_lines=_reset_lines([f for f in model.fields if f.front]), step_lines=_step_lines(model), scores_lines=_scores_lines(model),
+        reset_lines=_kept(model, _reset_lines(model.fields)),
+        next_window_lines=_kept(model, _reset_lines([f for f in model.fields if not f.front])),
+        front_lines=_kept(model, _reset_lines([f for f in model.fields if f.front])), step_lines=_step_lines(model),
+        scores_lines=_kept(model, _scores_lines(model)),
     )  # fmt: skip
 
 
@@ -61,6 +63,12 @@ def function_of(text: LayerText) -> str:
 
 def _loop(index: str, length: str, *body: str) -> list[str]:
     return [f"for (uint_fast16_t {index} = 0; {index} < {length}; {index}++) {{", *(f"    {line}" for line in body), "}"]
+
+
+def _kept(model: Model, lines: list[str]) -> list[str]:
+    """Lines whose loops stay loops: they run once a decision or once a sequence, which is not worth the flash."""
+    keep = f"{model.prefix.upper()}_KEEP_LOOP"
+    return [each for line in lines for each in ((keep, line) if line.lstrip().startswith("for ") else (line,))]
 
 
 def _layer_title(text: LayerText) -> str:

@@ -30,7 +30,10 @@ def command(
         show_default=False,
     )] = None,
     sequences: Annotated[int, typer.Option(min=1, help="Number of windows to run.")] = 4,
-    strategy: Annotated[str, typer.Option(help="How the header sums rows: dense, event or delta.")] = "dense",
+    strategy: Annotated[str | None, typer.Option(
+        help="How the header sums rows: rows, dense, event or delta. Default: what suits each target and the recordings.",
+        show_default=False,
+    )] = None,
     optimization: Annotated[str, typer.Option(help="What the compiler optimizes for: O1, O2, O3, or Os for size.")] = "O2",
     picojoules_per_cycle: Annotated[
         float | None, typer.Option(min=0.0, help="What your part takes per cycle, for the energy of a step.", show_default=False)
@@ -84,9 +87,10 @@ def command(
 def _how(found: tuple[Profile, ...], source: str) -> str:
     one = found[0]
     compilers = ", ".join(dict.fromkeys(profile.compiler for profile in found))
+    strategies = ", ".join(dict.fromkeys(profile.strategy for profile in found))
     return (
         f"Emulated: {one.sequences} sequences of {one.steps // one.sequences} steps of {source}; "
-        f"{one.values:,} values of each target compared with the NumPy reference. Strategy {one.strategy}, compiled with {compilers}, "
+        f"{one.values:,} values of each target compared with the NumPy reference. Strategy {strategies}, compiled with {compilers}, "
         f"{one.optimization}. Instructions are counted; cycles are a model for memory without wait states, lower to upper bound."
     )  # fmt: skip
 
@@ -116,6 +120,7 @@ def _show(found: tuple[Profile, ...], picojoules: float | None) -> None:
     def row(what: str, values: list[str]) -> None:
         rows.add_row(what, *values)
 
+    row("strategy", [one.strategy for one in found])
     row("step: instructions, mean", [f"{one.step.instructions:,.0f}" for one in found])
     row("      instructions, worst", [f"{one.step.worst_instructions:,}" for one in found])
     row("      cycles, modelled", [_bounds(one.step) for one in found])

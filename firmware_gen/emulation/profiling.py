@@ -12,6 +12,7 @@ import numpy.typing as npt
 from edge_lstm.engine import reference
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
+from firmware_gen.activity import measure
 from firmware_gen.emulation import cross
 from firmware_gen.emulation.counting import Count
 from firmware_gen.emulation.image import link
@@ -75,13 +76,14 @@ def profile(
     raw: npt.NDArray[np.int16],
     on: Target | str,
     *,
-    strategy: str = "dense",
+    strategy: str | None = None,
     compiler: Compiler | None = None,
     optimization: str = OPTIMIZATION,
 ) -> Profile:
     """Compiles the header of `network` for the target `on`, runs it over the counts raw: int16 [sequences, samples, channels], counts.
 
-    strategy: how the header sums rows (`columns.STRATEGIES`); compiler: the first of `cross.compilers` when None; optimization: its flag.
+    strategy: how the header sums rows (`columns.STRATEGIES`), None for what suits the target and the activity on `raw`;
+    compiler: the first of `cross.compilers` when None; optimization: its flag.
     Raises EdgeLstmError when a package or a compiler is missing, or the network has no C form or does not take `raw`; UsageError for
     an unknown target. Differing bits are reported in the result, not raised.
     """
@@ -93,7 +95,7 @@ def profiles(
     raw: npt.NDArray[np.int16],
     on: Sequence[Target | str],
     *,
-    strategy: str = "dense",
+    strategy: str | None = None,
     compiler: Compiler | None = None,
     optimization: str = OPTIMIZATION,
 ) -> tuple[Profile, ...]:
@@ -102,13 +104,16 @@ def profiles(
         raise EdgeLstmError(f"expected int16 counts [sequences, samples, {network.inputs}], got {raw.dtype} {list(raw.shape)}")
     targets = [target(one) if isinstance(one, str) else one for one in on]
     chosen = [compiler or cross.compiler(one) for one in targets]
-    model = build(network, "model", strategy)
+    activity = measure(network, raw)
+    models = [build(network, "model", strategy, target=one.name, activity=activity) for one in targets]
     expected = _expected(network, raw)
-    return tuple(_profile(model, strategy, raw, expected, one, by, optimization) for one, by in zip(targets, chosen, strict=True))
+    return tuple(
+        _profile(model, raw, expected, one, by, optimization) for model, one, by in zip(models, targets, chosen, strict=True)
+    )  # fmt: skip
 
 
 def _profile(
-    model: Model, strategy: str, raw: npt.NDArray[np.int16], expected: Recording, on: Target, compiler: Compiler, optimization: str
+    model: Model, raw: npt.NDArray[np.int16], expected: Recording, on: Target, compiler: Compiler, optimization: str
 ) -> Profile:  # fmt: skip
     recorded, costs = record(on, link(compiler, entries(model), optimization), model, raw)
     values, differing = _compare(expected, recorded)
@@ -117,6 +122,7 @@ def _profile(
     step, normalize, sample, decide, reset = (
         _cost(counts) for counts in (costs.step, costs.normalize, costs.sample, costs.decide, costs.reset)
     )
+    strategy = ", ".join(dict.fromkeys(text.strategy for text in model.layers))
     return Profile(
         on, strategy, compiler.version, optimization, step, normalize, sample, decide, reset, flash, ram, values, differing, len(raw),
         step.calls,
