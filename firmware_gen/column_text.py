@@ -202,8 +202,8 @@ class _Writer:
             parts, what = [], []
             if not group.lists_sources:
                 parts, what = [joined], [sources]
-            if group.reads_x and not group.lists_x:
-                parts.append(row.W if gathered and row.W is not None else np.zeros((self.units, self.inputs), np.int8))
+            if gathered and row.W is not None:
+                parts.append(row.W)
                 what.append("x")
             values = np.concatenate(parts, axis=1)
             values = np.pad(values, ((0, 0), (0, -values.shape[1] % QUAD)))

@@ -89,18 +89,20 @@ def plan_columns(flow: Dataflow, schedule: Schedule, strategy: str, lists_x: boo
             reads_x = reads(row.W)
             key = schedule.pass_of[index], _sources(flow, index), reads_x, row.input_shift if reads_x else 0
             members.setdefault(key, []).append(index)
-    groups = []
+    groups: list[Group] = []
+    lazy: dict[tuple[int, tuple[int, ...], bool, int], list[int]] = {key: [] for key in members}
     claimed: set[int] = set()
+    for index in rows:
+        sources, row = _sources(flow, index), flow.layer.rows[flow.ops[index].name]
+        same = [key for key in members if sources and key[:2] == (schedule.pass_of[index], sources)]
+        if schedule.lazy[index] and same and row.name not in dense:
+            claimed.add(index)
+            lazy[min(same, key=lambda key: key[3] != row.input_shift)].append(index)  # best one that gathers x as the row reads it
+    lists = strategy != "dense"
     for (p, sources, reads_x, shift), indices in members.items():
-        lazy = [
-            k for k in rows
-            if schedule.lazy[k] and k not in claimed and schedule.pass_of[k] == p and sources and _sources(flow, k) == sources
-            and flow.ops[k].name not in dense
-        ]  # fmt: skip
-        claimed.update(lazy)
-        lists = strategy != "dense"
-        how = lists and bool(sources), lists and lists_x and reads_x, lists and lists_lazy and bool(lazy)
-        groups.append(Group(p, tuple(indices), tuple(lazy), sources, reads_x, shift, *how))
+        behind = tuple(lazy[p, sources, reads_x, shift])
+        how = lists and bool(sources), lists and lists_x and reads_x, lists and lists_lazy and bool(behind)
+        groups.append(Group(p, tuple(indices), behind, sources, reads_x, shift, *how))
     for index in rows:
         if schedule.lazy[index] and index not in claimed and flow.ops[index].name not in dense:
             dense[flow.ops[index].name] = "it is needed only where its gate is open, and no other row reads the same vectors"

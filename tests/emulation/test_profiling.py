@@ -78,7 +78,7 @@ def test_wrong_bits_are_found_and_counted(core, watch, monkeypatch):
 
 def test_counts_are_the_same_each_time_and_hang_together(core, watch):
     network, raw = watch
-    first, again = (emulation.profile(network, raw, core) for _ in range(2))
+    first, again = (emulation.profile(network, raw, core, strategy="dense") for _ in range(2))
     assert first == again
     assert (first.step.calls, first.normalize.calls, first.decide.calls, first.sample.calls) == (36, 36, 3, 12)
     for cost in (first.step, first.normalize, first.sample, first.decide, first.reset):
@@ -100,7 +100,7 @@ def test_counts_are_the_same_each_time_and_hang_together(core, watch):
 
 def test_flash_and_ram_are_those_of_the_linked_program(core, watch):
     network, raw = watch
-    found = emulation.profile(network, raw[:1], core)
+    found = emulation.profile(network, raw[:1], core, strategy="dense")
     model = build(network, "model", "dense")
     (layer,) = network.recurrent
     dense = network.layers[-1]
@@ -115,7 +115,7 @@ def test_flash_and_ram_are_those_of_the_linked_program(core, watch):
     assert found.ram.state == model.state_bytes - padding
     assert found.ram.static == 0
     assert model.stack_bytes <= found.ram.stack < 1024
-    small = emulation.profile(network, raw[:1, :4], core, optimization="-Os")
+    small = emulation.profile(network, raw[:1, :4], core, strategy="dense", optimization="-Os")
     assert small.flash.code < found.flash.code
     assert small.optimization == "-Os"
 
