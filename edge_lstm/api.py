@@ -51,21 +51,31 @@ def load(path: str | os.PathLike[str], *, start: str = "", end: str = "") -> Net
     return onnx_io.load(path, start=start, end=end)
 
 
-def quantize(network: Network, calibration: npt.NDArray[np.generic], *, gates: str = "keep", untrained: bool = False) -> IntegerNetwork:
+def quantize(
+    network: Network,
+    calibration: npt.NDArray[np.generic],
+    *,
+    gates: str = "keep",
+    untrained: bool = False,
+    separate_rows: bool = False,
+) -> IntegerNetwork:
     """The integer network of a float network, its number formats chosen from the calibration input, proved not to overflow.
 
     calibration: [windows, time, channels] as `network(x)` takes it; a few hundred typical windows are enough.
     gates: "keep", "hard" (all thresholds) or "soft". Gates that the network was not trained with cost accuracy, often much:
         they are refused unless `untrained` is set. To train for them use LSTMClassifier, or `edge-lstm convert --finetune`.
+    separate_rows: the weights of input and states have scales of their own (not those of threshold gates): for networks that were
+        trained elsewhere on inputs of very different magnitudes. One rescaling more for each gate and unit.
 
     Raises EdgeLstmError where the input does not fit the network or holds NaN; UsageError for gates as above.
     """
+    from edge_lstm.fixed_point.quantize import Options
     from edge_lstm.fixed_point.quantize import quantize as quantized
     from edge_lstm.jobs.conversion import refuse_untrained_gates, with_gates
 
     changed = with_gates(network, gates)
     refuse_untrained_gates(network, changed, untrained, "use LSTMClassifier or `edge-lstm convert --finetune`, or set untrained=True")
-    return quantized(changed, calibration)
+    return quantized(changed, calibration, Options(separate_rows=separate_rows))
 
 
 def export_c(

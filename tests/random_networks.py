@@ -118,11 +118,12 @@ def random_integer(
     *args: object,
     cell_bits: int = 16,
     bits: Mapping[str, str] | None = None,
+    separate_rows: bool = False,
     **options: object,
 ) -> IntegerNetwork:
     """A quantized random network; arguments of `random_network`. bits: of the weights, as in `weights.row_formats`."""
     network = random_network(rng, name, *args, **options)  # type: ignore[arg-type]
-    return quantize(network, random_input(rng, network, 6), Options(bits or {}, cell_bits))
+    return quantize(network, random_input(rng, network, 6), Options(bits or {}, cell_bits, separate_rows))
 
 
 def random_counts(

@@ -36,6 +36,10 @@ def command(
     untrained: Annotated[bool, typer.Option("--untrained", help="Accept the loss of gates that the network was not trained for.")] = False,
     window: Annotated[int | None, typer.Option(min=1, help="Samples of a window (default: as the model says).")] = None,
     stride: Annotated[int | None, typer.Option(min=1, help="Samples from one window to the next (default: half a window).")] = None,
+    separate_rows: Annotated[
+        bool,
+        typer.Option("--separate-rows", help="Scales of their own for the weights of input and states: for networks trained elsewhere."),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of fine-tuning.")] = 0,
     start: options.Start = "",
     end: options.End = "",
@@ -71,6 +75,7 @@ def command(
             window=window,
             stride=stride,
             seed=seed,
+            separate_rows=separate_rows,
             progress=report,
         )
     target = output or integer_path(model)

@@ -298,7 +298,10 @@ class _Lowering:
 
     def _sum(self, op: int, want: Scale | None, reach: int) -> Lowered:
         unit = want if want is not None else self._natural(op)
-        a, b = (self.lower(argument, unit, reach) for argument in self.cell.ops[op].args)
+        left, right = self.cell.ops[op].args
+        if all(self.cell.ops[k].code == "row" for k in (left, right)):  # W x may be beyond `reach` where W x + R h is not
+            reach += self.reach(self.lower(right, unit, reach).op)
+        a, b = self.lower(left, unit, reach), self.lower(right, unit, reach)
         return Lowered(self.emit(self.cell.ops[op].code, a.op, b.op), GATE if unit is None else unit)
 
     _add = _subtract = _sum

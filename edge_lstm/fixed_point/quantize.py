@@ -24,6 +24,7 @@ from edge_lstm.fixed_point.integer_network import (
 )
 from edge_lstm.fixed_point.lowering import lower
 from edge_lstm.fixed_point.rescaling import rescaling
+from edge_lstm.fixed_point.separate_rows import formats_of_parts, separated
 from edge_lstm.fixed_point.weights import DENSE, WeightBits
 from edge_lstm.network import Bidirectional, Conv1d, Dense, FloatArray, Layer, Network, Pool, Preprocess, ReadOut, Recurrent
 
@@ -35,10 +36,15 @@ MEAN_WINDOW = 4096  # steps that a mean read-out may sum when the network names 
 
 @dataclass(frozen=True)
 class Options:
-    """How to quantize. weight_bits: matrix -> format, as in `weights.row_formats`, 8 bits where missing; cell_bits: 16 or 32."""
+    """How to quantize.
+
+    weight_bits: matrix -> format, as in `weights.row_formats`, 8 bits where missing; cell_bits: 16 or 32.
+    separate_rows: weights of the input and of the states have scales of their own in soft gates and candidates (`separate_rows`).
+    """
 
     weight_bits: WeightBits = field(default_factory=dict)
     cell_bits: int = 16
+    separate_rows: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,7 +137,11 @@ def _layers(network: Network, normalize: Normalize, ranges: Ranges, options: Opt
 
     def recurrent(layer: Recurrent) -> IntegerRecurrent:
         formats = state_formats(layer, next(states), options.cell_bits)
-        return replace(lower(layer, scale, formats, options.weight_bits).layer, reverse=layer.reverse)
+        bits = options.weight_bits
+        if options.separate_rows:
+            layer = separated(layer)
+            bits = formats_of_parts(layer.cell, bits)
+        return replace(lower(layer, scale, formats, bits).layer, reverse=layer.reverse)
 
     for index, layer in enumerate(network.layers):
         if isinstance(layer, Recurrent):

@@ -10,7 +10,7 @@ import numpy as np
 from edge_lstm import cells, data
 from edge_lstm.errors import UsageError
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
-from edge_lstm.fixed_point.quantize import harden, quantize
+from edge_lstm.fixed_point.quantize import Options, harden, quantize
 from edge_lstm.jobs import inputs
 from edge_lstm.jobs.networks import gates_text
 from edge_lstm.jobs.progress import Progress, silent
@@ -61,6 +61,7 @@ def convert(
     window: int | None = None,
     stride: int | None = None,
     seed: int = 0,
+    separate_rows: bool = False,
     progress: Progress = silent,
 ) -> Conversion:
     """The integer network of `network`.
@@ -69,6 +70,7 @@ def convert(
         None: only for a network with preprocessing, whose inputs are standardized; formats then come from standard normal input.
     gates: one of GATES. finetune: train on, with the integer arithmetic in the loop. untrained: accept the loss of gates that the
         network was not trained for.
+    separate_rows: weights of the input and of the states have scales of their own; not together with `finetune`.
     window, stride: raw samples of a window, and from one to the next (None: as the model says, and half of it).
 
     Raises UsageError for other gates than it was trained with, unless `finetune` or `untrained`; EdgeLstmError where data do not fit.
@@ -76,8 +78,11 @@ def convert(
     changed = with_gates(network, gates)
     advice = "add --finetune (with labelled --calibration recordings), or --untrained to accept the loss"
     refuse_untrained_gates(network, changed, finetune or untrained, advice)
+    if finetune and separate_rows:
+        raise UsageError("fine-tuning trains with one scale for the weights of input and states: leave out --separate-rows, or --finetune")
+    options = Options(separate_rows=separate_rows)
     if calibration is None:
-        return _convert_without_data(network, changed, finetune)
+        return _convert_without_data(network, changed, finetune, options)
     dataset = inputs.fitting(network, calibration)
     if window:
         changed = inputs.with_window(changed, window)
@@ -88,7 +93,7 @@ def convert(
     labelled = windows.take(windows.y >= 0)
     progress("converting", 0, 1, "calibration")
     x = inputs.model_input(changed, dataset, windows.x)
-    made = quantize(changed, _spread(x, MOST_CALIBRATION))
+    made = quantize(changed, _spread(x, MOST_CALIBRATION), options)
     names: dict[str, inputs.AnyNetwork] = {
         "float": network,
         f"integers, {gates_text(changed)}, not fine-tuned" if finetune else f"integers, {gates_text(changed)}": made,
@@ -115,7 +120,7 @@ def refuse_untrained_gates(network: Network, changed: Network, allowed: bool, ad
         raise UsageError(f"trained with {before}, a network that is given {after} loses 2 to 40 points of accuracy: {advice}")
 
 
-def _convert_without_data(network: Network, changed: Network, finetune: bool) -> Conversion:
+def _convert_without_data(network: Network, changed: Network, finetune: bool, options: Options) -> Conversion:
     if finetune:
         raise UsageError("fine-tuning needs recordings with labels: give them by --calibration")
     if network.preprocess is None:
@@ -127,7 +132,7 @@ def _convert_without_data(network: Network, changed: Network, finetune: bool) ->
     steps = network.window or STANDARD_STEPS
     z = rng.normal(0, 1, (STANDARD_SEQUENCES, steps, network.inputs)).repeat(front.decimation, axis=1)
     counts = np.clip(np.round(z / front.scale + front.offset), -32768, 32767).astype(np.int16)
-    made = quantize(changed, counts)
+    made = quantize(changed, counts, options)
     return Conversion(
         made,
         {},

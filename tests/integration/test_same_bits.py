@@ -63,6 +63,7 @@ def draw(rng: np.random.Generator, name: str, gates: str) -> list[IntegerNetwork
         "squash": str(rng.choice(["own", "tanh", "hard_tanh", "softsign", "scaled_sigmoid"])),
         "mix": int(rng.integers(1000)),
     }
+    structure["separate_rows"] = structure["mix"] % 3 == 0
     formats = np.random.default_rng(len(MEMBERS) + structure["mix"])  # its own: sizes and weights do not depend on it
     networks = []
     for _ in range(NETWORKS):

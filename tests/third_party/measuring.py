@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edge_lstm import engine
 from edge_lstm.engine import reference
-from edge_lstm.fixed_point.quantize import quantize
+from edge_lstm.fixed_point.quantize import Options, quantize
 from edge_lstm.network import Network
 
 ROWS: list[tuple[str, ...]] = []
@@ -21,18 +21,18 @@ Array = NDArray[np.floating]
 
 def measure(
     name: str, network: Network, calibration: Array, x: Array, expected: Array, stated: float, *, streamed: int,
-    last: Callable[[Array], Array] = lambda y: y, also: Callable[[Array, Array], str] | None = None,
+    options: Options = Options(), last: Callable[[Array], Array] = lambda y: y, also: Callable[[Array, Array], str] | None = None,
 ) -> None:  # fmt: skip
     """Holds the float network to `expected`, the integers to `stated`, and the stream in C to the one in Numba; adds a row to the table.
 
     calibration, x: [batch, time, inputs], of different stretches of the recordings; expected: what the model gives for x.
     stated: the largest RMS error of the integers' output that is accepted, as a part of the range of `expected`.
-    streamed: number of samples of x that are fed to the streams. last: what the model does with the output of the part that is read,
+    options: how it is quantized. streamed: number of samples of x that are fed to the streams. last: what the model does with the output of the part that is read,
     and the host with the output of the integers. also: a further figure from (integers' output, expected).
     """
     found = last(network(x))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
-    integer = quantize(network, calibration)
+    integer = quantize(network, calibration, options)
     raw = engine.counts(integer.normalize, x)
     rounded = np.stack([reference.normalize(integer.normalize, one) for one in raw]) * integer.normalize.scale
     error, of_input = (last(y) - expected for y in (engine.outputs(integer, x), network(rounded.astype(np.float32))))

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from rhythm import rhythm
 
 from edge_lstm import data, onnx_io
+from edge_lstm.fixed_point.quantize import Options
 from edge_lstm.network import Network
 
 pytestmark = pytest.mark.network
@@ -167,4 +168,7 @@ def test_resemblyzer(minute: speech.Floats, tmp_path: Path) -> None:
     torch.onnx.export(encoder, (torch.zeros(1, 160, 40),), str(path), dynamo=False, dynamic_axes={"mels": {0: "n"}}, input_names=["mels"])
     with torch.no_grad():
         expected = encoder(torch.from_numpy(x)).numpy()
-    measure("Resemblyzer 0.1.4", load(path), calibration, x, expected, 0.29, streamed=160, also=cosine)
+    network = load(path)
+    measure("Resemblyzer 0.1.4", network, calibration, x, expected, 0.29, streamed=160, also=cosine)
+    separate = Options(separate_rows=True)
+    measure("Resemblyzer 0.1.4, separate rows", network, calibration, x, expected, 0.1, options=separate, streamed=160, also=cosine)
