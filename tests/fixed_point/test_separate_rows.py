@@ -35,7 +35,10 @@ def test_threshold_gates_keep_their_row() -> None:
 
 
 def test_a_loud_channel_no_longer_takes_the_levels_of_the_recurrent_weights() -> None:
-    """One channel is silent but for a rare peak, to which its scale must reach; half of the units listen to it alone, so that no one power of two suits all units."""
+    """The channel is silent but for a rare peak, to which its scale must reach; half of the units listen to it alone.
+
+    So no one power of two suits all units.
+    """
     rng = np.random.default_rng(3)
     errors: dict[bool, float] = {False: 0.0, True: 0.0}
     for _ in range(5):
