@@ -12,6 +12,14 @@ from edge_lstm.cli import options
 from edge_lstm.cli.console import as_json, line, note, progress
 
 
+class Form(str, Enum):
+    """What the ONNX file of the integer model is fed."""
+
+    sequences = "sequences"
+    lengths = "lengths"
+    stream = "stream"
+
+
 class Gates(str, Enum):
     """What becomes of the gates."""
 
@@ -40,6 +48,10 @@ def command(
         bool,
         typer.Option("--separate-rows", help="Scales of their own for the weights of input and states: for networks trained elsewhere."),
     ] = False,
+    form: Annotated[
+        Form,
+        typer.Option(help="What the ONNX file is fed: whole sequences; also their `lengths`; or a `stream`, states as inputs and outputs."),
+    ] = Form.sequences,
     seed: Annotated[int, typer.Option(help="Seed of fine-tuning.")] = 0,
     start: options.Start = "",
     end: options.End = "",
@@ -79,7 +91,7 @@ def command(
             progress=report,
         )
     target = output or integer_path(model)
-    onnx_io.save_integer(made.integer, target)
+    onnx_io.save_integer(made.integer, target, form=form.value)
     if json:
         accuracies = {name: found.mean for name, found in made.accuracies.items()}
         as_json({"file": target, "model": describe(made.integer), "accuracy_on_calibration": accuracies, "remarks": made.remarks})

@@ -12,8 +12,8 @@ from onnx import TensorProto
 
 from edge_lstm.fixed_point.integer_network import IntegerConv1d, IntegerDense, IntegerPool, IntegerReadOut, Normalize
 from edge_lstm.fixed_point.operators import half
-from edge_lstm.onnx_io import integer_arrays
-from edge_lstm.onnx_io.body import Body
+from edge_lstm.onnx_io import integer_arrays, integer_forms
+from edge_lstm.onnx_io.body import END, Body
 from edge_lstm.onnx_io.features import write_features
 from edge_lstm.onnx_io.integer_operators import clamp_to, dot, integer, shift_right, unsigned, unsigned_weights
 
@@ -66,15 +66,25 @@ def pooling(layer: IntegerPool, name: str) -> onnx.FunctionProto:
     return body.function(name, ["X"], ["Y"], integer_arrays.ATTRIBUTES["Pool"], f"{layer.kind} pooling over time")
 
 
-def read_out(layer: IntegerReadOut, name: str, backward: int) -> onnx.FunctionProto:
+def read_out(layer: IntegerReadOut, name: str, backward: int, form: str = "sequences") -> onnx.FunctionProto:
     """int8 [batch, time, units] -> int8 [batch, units] (last), int32 sum over the first `window` steps and their number (mean), or all.
 
     backward: how many of the last columns were made in reverse.
+    form: one of `integer_forms.FORMS`; "lengths" has a further input `lengths`, int64 [batch]; "stream" of a mean also `sum` and `count`.
     """
     body = Body()
-    outputs = ["Y"]
-    if layer.kind in ("last", "final"):
+    inputs, outputs = ["X"], ["Y"]
+    if form == "lengths" and layer.kind != "every":
+        inputs.append("lengths")
+        _read_out_of_lengths(body, layer, backward if layer.kind == "final" else 0)
+        outputs += ["steps"] if layer.kind == "mean" else []
+    elif layer.kind in ("last", "final"):
         body.rename(body.final("X", backward if layer.kind == "final" else 0), "Y")
+    elif form == "stream" and layer.kind == "mean":
+        inputs += ["sum", "count"]
+        outputs += ["steps", "next_count"]
+        for value, public in zip(integer_forms.summed(body, "X", layer.window), outputs, strict=True):
+            body.rename(value, public)
     elif layer.kind == "mean":
         zero, one = body.constant([0], np.int64), body.constant([1], np.int64)
         counted = body.emit("Slice", "X", zero, body.constant([layer.window], np.int64), one)  # more steps would leave the proved bound
@@ -83,7 +93,23 @@ def read_out(layer: IntegerReadOut, name: str, backward: int) -> onnx.FunctionPr
         outputs.append("steps")
     else:
         body.rename("X", "Y")
-    return body.function(name, ["X"], outputs, integer_arrays.ATTRIBUTES["ReadOut"], f"read-out: {layer.kind}")
+    return body.function(name, inputs, outputs, integer_arrays.ATTRIBUTES["ReadOut"], f"read-out: {layer.kind}")
+
+
+def _read_out_of_lengths(body: Body, layer: IntegerReadOut, backward: int) -> None:
+    """The outputs of a read-out of sequences that end at their own `lengths`."""
+    if layer.kind == "mean":
+        counted = body.emit("Min", "lengths", body.constant(layer.window, np.int64))
+        wide = integer_forms.masked(body, body.emit("Cast", "X", to=TensorProto.INT32), counted, np.int32)
+        body.rename(body.emit("ReduceSum", wide, body.constant([1], np.int64), keepdims=0), "Y")
+        steps = body.emit("Unsqueeze", counted, body.constant([1], np.int64))
+        body.rename(body.emit("Cast", steps, to=TensorProto.INT32), "steps")
+        return
+    last = integer_forms.step_before(body, "X", "lengths")
+    if backward:
+        first = body.emit("Gather", "X", body.constant(0, np.int64), axis=1)
+        last = body.emit("Concat", body.columns(last, 0, -backward), body.columns(first, -backward, END), axis=-1)
+    body.rename(last, "Y")
 
 
 def dense(layer: IntegerDense, name: str, *, of_sum: bool, counted: bool) -> onnx.FunctionProto:

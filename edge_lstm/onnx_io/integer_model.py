@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
+import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
 from edge_lstm import files
-from edge_lstm.errors import EdgeLstmError
+from edge_lstm.errors import EdgeLstmError, UsageError
 from edge_lstm.fixed_point.integer_network import (
     IntegerBidirectional,
     IntegerConv1d,
@@ -19,13 +20,14 @@ from edge_lstm.fixed_point.integer_network import (
     IntegerReadOut,
     IntegerRecurrent,
 )
-from edge_lstm.onnx_io import integer_arrays, integer_layers, integer_recurrent
-from edge_lstm.onnx_io.body import DOMAIN, DOMAIN_VERSION, IR_VERSION, OPSET
+from edge_lstm.onnx_io import integer_arrays, integer_forms, integer_layers, integer_recurrent
+from edge_lstm.onnx_io.body import DOMAIN, DOMAIN_VERSION, IR_VERSION, OPSET, Body
 from edge_lstm.onnx_io.integer_definition import definition, network_definition
+from edge_lstm.onnx_io.integer_forms import Memories, masked, shorter, with_memory
 from edge_lstm.onnx_io.own_format import stamp, tensor, to_text
 
 
-def integer_model(network: IntegerNetwork, *, states: bool = False) -> onnx.ModelProto:
+def integer_model(network: IntegerNetwork, *, states: bool = False, form: str = "sequences") -> onnx.ModelProto:
     """The network as an ONNX model.
 
     Input  raw: int16 [batch, samples, channels], sensor counts; left-over samples of an unfinished block are dropped.
@@ -33,13 +35,25 @@ def integer_model(network: IntegerNetwork, *, states: bool = False) -> onnx.Mode
            (at most `window` of them: later steps are left out, as on the device).
            label: int64 [batch] or [batch, time], the first class with the highest score.
            With `states`, also states.<layer>.<state>: int32 [batch, time, units], the state after each step.
+    form   one of `integer_forms.FORMS`. "lengths" has a further input lengths: int64 [batch], samples of each sequence, at least one block
+           and at most all; what lies behind does not count, and results of steps that are none are 0. "stream" has optional inputs
+           state.<layer>.<state>, int32 [batch, units], and outputs next.<layer>.<state> that belong into the next call; a convolution
+           and a mean have some too. Left out, they are as after a reset. `raw` then holds the next samples, whole blocks of them.
+    Raises EdgeLstmError for another form, and for a network that cannot be streamed, with the reason.
     """
-    return _Writer(network, states).model()
+    if form not in integer_forms.FORMS:
+        raise UsageError(f"unknown form {form!r}: choose one of {', '.join(integer_forms.FORMS)}")
+    if form == "stream":
+        integer_forms.refuse_stream(network)
+    return _Writer(network, states, form).model()
 
 
-def save_integer(network: IntegerNetwork, path: str | os.PathLike[str]) -> None:
-    """Writes the model atomically; the same network gives the same bytes. Raises EdgeLstmError when the file cannot be written."""
-    files.write_bytes(path, integer_model(network).SerializeToString(deterministic=True))
+def save_integer(network: IntegerNetwork, path: str | os.PathLike[str], *, form: str = "sequences") -> None:
+    """Writes the model atomically; the same network gives the same bytes. `load` reads every form back as the same network.
+
+    form: as `integer_model` has it. Raises EdgeLstmError when the file cannot be written, or the network does not have that form.
+    """
+    files.write_bytes(path, integer_model(network, form=form).SerializeToString(deterministic=True))
 
 
 @dataclass(frozen=True)
@@ -47,7 +61,7 @@ class _Flow:
     """What flows between two layers.
 
     wide: int32, not int8; steps: name of the number of steps that it sums, if it is a sum; sequence: whether it has a time axis;
-    backward: how many of its last columns were made in reverse.
+    backward: how many of its last columns were made in reverse; lengths: name of the number of steps of each sequence, "" for all.
     """
 
     value: str
@@ -55,11 +69,14 @@ class _Flow:
     steps: str = ""
     sequence: bool = True
     backward: int = 0
+    lengths: str = ""
 
 
 class _Writer:
-    def __init__(self, network: IntegerNetwork, states: bool) -> None:
-        self.network, self.states = network, states
+    def __init__(self, network: IntegerNetwork, states: bool, form: str) -> None:
+        self.network, self.states, self.form = network, states, form
+        self.plain = Body()  # what stands between the layers
+        self.memories = Memories()
         self.nodes: list[onnx.NodeProto] = []
         self.functions: list[onnx.FunctionProto] = []
         self.initializers: list[onnx.TensorProto] = []
@@ -70,11 +87,23 @@ class _Writer:
         network = self.network
         self._node(network.normalize, integer_layers.normalize(network.normalize, "Normalize"), "normalize", ["raw"], ["normalize.x"])
         flow = _Flow("normalize.x")
+        if self.form == "lengths":
+            block = self.plain.constant(network.normalize.decimation, np.int64)
+            flow = replace(flow, lengths=self._between(self.plain.emit("Div", "lengths", block)))
         for index, layer in enumerate(network.layers):
             flow = self._layer(layer, index, flow)
+        if flow.lengths and flow.sequence:
+            dtype = np.int32 if flow.wide else np.int8
+            flow = replace(flow, value=self._between(masked(self.plain, flow.value, flow.lengths, dtype)))
         self.nodes.append(helper.make_node("Cast", [flow.value], ["scores"], name="scores", to=TensorProto.INT32))
         self.nodes.append(helper.make_node("ArgMax", ["scores"], ["label"], name="label", axis=-1, keepdims=0, select_last_index=0))
         return self._finish(["batch", "time"] if flow.sequence else ["batch"])
+
+    def _between(self, value: str) -> str:
+        """Appends what has been written into `plain`; `value` is its result."""
+        self.nodes += self.plain.nodes
+        self.plain.nodes = []
+        return value
 
     def _layer(self, layer: IntegerLayer, index: int, flow: _Flow) -> _Flow:
         """Appends one layer and returns what flows out of it."""
@@ -93,26 +122,70 @@ class _Writer:
             self.nodes.append(helper.make_node("Concat", [ahead.value, back.value], [result], name=label, axis=-1))
             return replace(flow, value=result, backward=layer.backward.units)
         if isinstance(layer, IntegerReadOut):
-            function = integer_layers.read_out(layer, integer_layers.READ_OUT_FUNCTIONS[layer.kind], flow.backward)
-            steps = f"{label}.steps" if layer.kind == "mean" else ""
-            self._node(layer, function, label, [flow.value], [result, steps] if steps else [result])
-            return _Flow(result, wide=layer.kind == "mean", steps=steps, sequence=layer.kind == "every")
+            return self._read_out(layer, label, flow)
         if isinstance(layer, IntegerConv1d):
-            function = integer_layers.convolution(layer, f"IntegerConv1d_{index}")
+            inner = layer
+            if self.form == "stream" and layer.reach > 1:
+                inner = replace(layer, padding=(0, 0))
+                shape = ("batch", layer.reach - 1, layer.inputs)
+                names = self.memories.add(f"{label}.x", np.zeros((1, *shape[1:]), np.int8), shape)
+                flow = replace(flow, value=self._between(with_memory(self.plain, flow.value, *names, layer)))
+            elif flow.lengths and layer.padding[1]:
+                flow = replace(flow, value=self._between(masked(self.plain, flow.value, flow.lengths, np.int8)))
+            function = integer_layers.convolution(inner, f"IntegerConv1d_{index}")
         else:
             function = integer_layers.pooling(layer, f"IntegerPool_{index}")
         self._node(layer, function, label, [flow.value], [result])
-        return replace(flow, value=result, backward=0)
+        lengths = self._between(shorter(self.plain, flow.lengths, layer)) if flow.lengths else ""
+        return replace(flow, value=result, backward=0, lengths=lengths)
+
+    def _read_out(self, layer: IntegerReadOut, label: str, flow: _Flow) -> _Flow:
+        function = integer_layers.read_out(layer, integer_layers.READ_OUT_FUNCTIONS[layer.kind], flow.backward, self.form)
+        result = f"{label}.y"
+        inputs, outputs = [flow.value], [result]
+        steps = f"{label}.steps" if layer.kind == "mean" else ""
+        if flow.lengths and layer.kind != "every":
+            inputs.append(flow.lengths)
+        if self.form == "stream" and layer.kind == "mean":
+            units = self.network.recurrent[-1].units
+            total = self.memories.add(f"{label}.sum", np.zeros((1, units), np.int32), ("batch", units))
+            count = self.memories.add(f"{label}.count", np.zeros(1, np.int64), (1,))
+            inputs += [total[0], count[0]]
+            result = total[1]
+            outputs = [result, steps, count[1]]
+        elif steps:
+            outputs.append(steps)
+        self._node(layer, function, label, inputs, outputs)
+        lengths = flow.lengths if layer.kind == "every" else ""
+        return _Flow(result, wide=layer.kind == "mean", steps=steps, sequence=layer.kind == "every", lengths=lengths)
 
     def _recurrent(self, layer: IntegerRecurrent, index: int, label: str, flow: _Flow) -> _Flow:
         side = label.partition(".")[2]
-        function = integer_recurrent.recurrent(layer, f"{_camel(layer.cell)}_{index}{'_' + side if side else ''}", self.states)
+        streamed, turned = self.form == "stream", bool(flow.lengths) and layer.reverse
+        name = f"{_camel(layer.cell)}_{index}{'_' + side if side else ''}"
+        # Sequences that end at different steps are turned round, each by itself, and so are the results.
+        function = integer_recurrent.recurrent(replace(layer, reverse=False) if turned else layer, name, self.states, streamed)
         traces = [f"states.{self.recurrent}.{state.name}" for state in layer.states] if self.states else []
-        self._node(layer, function, label, [flow.value], [f"{label}.y", *traces])
+        results = [f"{label}.y", *traces]
+        inside = [f"{result}.padded" for result in results] if flow.lengths else results
+        value = self._between(self._turned(flow.value, flow.lengths)) if turned else flow.value
+        shapes: list[tuple[str, str]] = []
+        if streamed:
+            for state in layer.states:
+                shapes.append(self.memories.add(f"{self.recurrent}.{state.name}", state.initial[None], ("batch", layer.units)))
+        self._node(layer, function, label, [value, *(before for before, _ in shapes)], [*inside, *(after for _, after in shapes)])
+        if flow.lengths:
+            for k, (padded, result) in enumerate(zip(inside, results, strict=True)):
+                ordered = self._turned(padded, flow.lengths) if turned else padded
+                self.plain.rename(masked(self.plain, ordered, flow.lengths, np.int32 if k else np.int8), result)
+            self._between("")
         shape: list[str | int | None] = ["batch", "time", layer.units]
         self.outputs += [helper.make_tensor_value_info(trace, TensorProto.INT32, shape) for trace in traces]
         self.recurrent += 1
         return replace(flow, value=f"{label}.y", backward=layer.units if layer.reverse else 0)
+
+    def _turned(self, value: str, lengths: str) -> str:
+        return self.plain.emit("ReverseSequence", value, lengths, batch_axis=0, time_axis=1)
 
     def _node(self, layer: integer_arrays.Layer, function: onnx.FunctionProto, label: str, inputs: list[str], outputs: list[str]) -> None:
         arrays = {f"{label}.{name}": array for name, array in integer_arrays.inputs(layer).items()}
@@ -128,15 +201,20 @@ class _Writer:
     def _finish(self, shape: list[str]) -> onnx.ModelProto:
         network = self.network
         graph = helper.make_graph(
-            self.nodes,
+            [*self.plain.finished_nodes(), *self.nodes],
             network.name or "network",
-            [helper.make_tensor_value_info("raw", TensorProto.INT16, ["batch", "samples", network.inputs])],
+            [
+                helper.make_tensor_value_info("raw", TensorProto.INT16, ["batch", "samples", network.inputs]),
+                *([helper.make_tensor_value_info("lengths", TensorProto.INT64, ["batch"])] if self.form == "lengths" else []),
+                *self.memories.inputs,
+            ],
             [
                 helper.make_tensor_value_info("scores", TensorProto.INT32, [*shape, network.outputs]),
                 helper.make_tensor_value_info("label", TensorProto.INT64, shape),
                 *self.outputs,
+                *self.memories.outputs,
             ],
-            self.initializers,
+            [*self.initializers, *self.memories.initializers],
         )
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, DOMAIN_VERSION)]
         model = helper.make_model(graph, functions=self.functions, opset_imports=opsets, ir_version=IR_VERSION)

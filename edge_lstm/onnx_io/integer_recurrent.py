@@ -13,9 +13,10 @@ from edge_lstm.onnx_io.body import Body
 from edge_lstm.onnx_io.integer_operators import Step, dot, unsigned, unsigned_weights
 
 
-def recurrent(layer: IntegerRecurrent, name: str, states: bool) -> onnx.FunctionProto:
+def recurrent(layer: IntegerRecurrent, name: str, states: bool, streamed: bool = False) -> onnx.FunctionProto:
     """int8 [batch, time, inputs] -> int8 [batch, time, units]; with `states`, then each state of each step, int32 [batch, time, units].
 
+    streamed: further inputs `before.<state>` [batch or 1, units] in place of the state after a reset, and further outputs `after.<state>`.
     Rows that read the same vectors share one matrix product; what reads x is computed for all steps before the Scan.
     """
     function = Body()
@@ -60,16 +61,18 @@ def recurrent(layer: IntegerRecurrent, name: str, states: bool) -> onnx.Function
     writer = Step(layer, function, step, bounds.intervals(layer), inside, vectors, tables, row)
     writer.write()
 
-    whole = [(_initial(function, s.name), inside[s.name], _per_sequence(writer, s.update, inside[s.name])) for s in layer.states]
+    start = {s.name: f"before.{s.name}" if streamed else integer_arrays.initial(s.name) for s in layer.states}
+    first = {s.name: _initial(function, start[s.name], streamed) for s in layer.states}
+    whole = [(first[s.name], inside[s.name], _per_sequence(writer, s.update, inside[s.name])) for s in layer.states]
     output = step.emit("Cast", _per_sequence(writer, layer.output, whole[0][1]), to=TensorProto.INT8)
     gathered = [output, *(update for _, _, update in whole)] if states else [output]
-    results = function.scan(step, whole, sequences, gathered, TensorProto.INT32, reverse=layer.reverse)[len(whole) :]
-    outputs = ["Y", *(f"states.{s.name}" for s in layer.states)] if states else ["Y"]
+    found = function.scan(step, whole, sequences, gathered, TensorProto.INT32, reverse=layer.reverse)
+    results = [*found[len(whole) :], *(found[: len(whole)] if streamed else [])]
+    outputs = ["Y", *(f"states.{s.name}" for s in layer.states if states), *(f"after.{s.name}" for s in layer.states if streamed)]
     for result, public in zip(results, outputs, strict=True):
         function.rename(result, public)
-    return function.function(
-        name, ["X", *integer_arrays.inputs(layer)], outputs, integer_arrays.ATTRIBUTES["Recurrent"], "\n".join(layer.equations)
-    )
+    inputs = ["X", *(start.values() if streamed else []), *integer_arrays.inputs(layer)]
+    return function.function(name, inputs, outputs, integer_arrays.ATTRIBUTES["Recurrent"], "\n".join(layer.equations))
 
 
 def _group(layer: IntegerRecurrent, op: IntOp) -> tuple[int, ...]:
@@ -98,11 +101,11 @@ def _constant_part(function: Body, layer: IntegerRecurrent, rows: list[IntOp], x
     return function.emit("Add", product, bias), True
 
 
-def _initial(function: Body, state: str) -> str:
-    """The state after a reset for every sequence of the batch: int32 [batch, units]."""
+def _initial(function: Body, start: str, has_batch: bool) -> str:
+    """The first value of a state for every sequence of the batch: int32 [batch, units]. start: [units], or [1 or batch, units]."""
     batch = function.emit("Shape", "X", start=0, end=1)
-    return function.emit("Expand", function.emit("Unsqueeze", integer_arrays.initial(state), function.constant([0], np.int64)),
-                         function.emit("Concat", batch, function.constant([1], np.int64), axis=0))  # fmt: skip
+    value = start if has_batch else function.emit("Unsqueeze", start, function.constant([0], np.int64))
+    return function.emit("Expand", value, function.emit("Concat", batch, function.constant([1], np.int64), axis=0))
 
 
 def _per_sequence(step: Step, index: int, like: str) -> str:
