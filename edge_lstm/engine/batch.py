@@ -22,11 +22,13 @@ Values = npt.NDArray[np.integer]
 
 @dataclass(frozen=True)
 class Batch:
-    """Checked sequences. values: [batch, time, channels], or packed [rows, channels]; lengths: [batch]; starts: first rows, packed only."""
+    """Checked sequences. values: [batch, time, channels], or packed [rows, channels]; lengths: [batch]; starts: first rows, packed only;
+    equal: whether all are as long as the array."""
 
     values: Values
     lengths: Int64Array
     starts: Int64Array | None
+    equal: bool = False
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -78,7 +80,7 @@ def checked(
     if 0 in array.shape:
         raise EdgeLstmError(f"{what} of shape {array.shape} are empty")
     if lengths is None:
-        return Batch(array, np.full(len(array), array.shape[1], np.int64), None)
+        return Batch(array, np.full(len(array), array.shape[1], np.int64), None, equal=True)
     each = np.asarray(lengths)
     if each.ndim != 1 or each.dtype.kind not in "iu" or len(each) == 0:
         raise EdgeLstmError(f"lengths have type {each.dtype} and shape {each.shape}, expected one integer for each sequence")

@@ -13,27 +13,45 @@ from edge_lstm.fixed_point.integer_network import Normalize
 from edge_lstm.fixed_point.operators import half
 
 ENOUGH_FOR_A_KERNEL = 1 << 15  # counts: below, NumPy normalizes them faster than a kernel is loaded from the disk
+TOGETHER = 1024  # values that one loop of the kernel normalizes
 _SOURCE = '''"""Normalization of many sequences."""
 
 
-def normalize(raw, starts, x, to, blocks, decimation, offset, limit, multiplier, shift, half):
-    """x [rows, channels] from counts raw [rows, channels]; the bounds of the converter keep all sums within 32 bits.
+def normalize(raw, starts, x, to, blocks, channels, decimation, offset, limit, multiplier, shift, half, sums):
+    """x from counts raw, both [rows * channels]; the bounds of the converter keep all sums within 32 bits.
 
-    Sequence k has blocks[k] blocks of samples; they begin at row starts[k] of raw and go to x from row to[k] on.
+    Sequence k has blocks[k] blocks of samples; they begin at row starts[k] of raw and go to x from row to[k] on. offset, limit and
+    multiplier are repeated for as many blocks as sums has room for, so that one loop runs over many values.
     """
+    most = len(sums) // channels
     for sequence in range(len(blocks)):
-        for block in range(blocks[sequence]):
-            for channel in range(x.shape[1]):
-                total = 0
-                first = starts[sequence] + block * decimation
-                for sample in range(first, first + decimation):
-                    total += raw[sample, channel]
-                centred = min(max(total - offset[channel], -limit[channel]), limit[channel])
-                x[to[sequence] + block, channel] = min(max((centred * multiplier[channel] + half) >> shift, -127), 127)
+        done = 0
+        while done < blocks[sequence]:
+            count = min(most, blocks[sequence] - done)
+            width = count * channels
+            at = (starts[sequence] + done * decimation) * channels
+            counts = raw[at : at + width * decimation]
+            if decimation == 1:
+                for k in range(width):
+                    sums[k] = counts[k]
+            else:
+                for block in range(count):
+                    total = sums[block * channels : (block + 1) * channels]
+                    total[:] = 0
+                    for sample in range(block * decimation, (block + 1) * decimation):
+                        values = counts[sample * channels : (sample + 1) * channels]
+                        for k in range(channels):
+                            total[k] += values[k]
+            place = (to[sequence] + done) * channels
+            results = x[place : place + width]
+            for k in range(width):
+                centred = min(max(sums[k] - offset[k], -limit[k]), limit[k])
+                results[k] = min(max((centred * multiplier[k] + half) >> shift, -127), 127)
+            done += count
 '''
 SIGNATURE = (
-    "void(Array(int16, 2, 'C', readonly=True), int64[::1], int8[:, ::1], int64[::1], int64[::1], int64, int64[::1], int64[::1],"
-    " int64[::1], int64, int64)"
+    "void(Array(int16, 1, 'C', readonly=True), int64[::1], int8[::1], int64[::1], int64[::1], int64, int64, int32[::1], int32[::1],"
+    " int32[::1], int64, int64, int32[::1])"
 )
 
 
@@ -53,7 +71,10 @@ def normalize(front: Normalize, batch: Batch, which: Int64Array) -> tuple[npt.ND
     if front.features is not None:
         FeatureTables(front, front.features).whole(rows.astype(np.int16, copy=False), starts, x, to, blocks)
         return x, to
-    offset, limit, multiplier = (values.astype(np.int64) for values in (front.offset, front.limit, front.multiplier))
+    repeats = max(1, TOGETHER // front.inputs)
+    constants = (np.tile(values.astype(np.int32), repeats) for values in (front.offset, front.limit, front.multiplier))
+    sums = np.empty(repeats * front.inputs, np.int32)
     kernel = kernels(_SOURCE, {"normalize": SIGNATURE})["normalize"]
-    kernel(rows, starts, x, to, blocks, front.decimation, offset, limit, multiplier, front.shift, half(front.shift))
+    sizes = front.inputs, front.decimation
+    kernel(rows.reshape(-1), starts, x.reshape(-1), to, blocks, *sizes, *constants, front.shift, half(front.shift), sums)
     return x, to

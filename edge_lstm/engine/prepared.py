@@ -35,18 +35,23 @@ class Prepared:
 
         The caller has checked that all of them lie within x.
         """
-        rows = first_rows(steps)
+        where = np.empty((len(steps), 4), np.int64)
+        where[:, 0] = firsts * x.shape[1] + x.ctypes.data
+        where[:, 1] = steps
+        if self.every_step or states:
+            where[:, 2] = where[:, 3] = first_rows(steps)
+        if not self.every_step:
+            where[:, 2] = np.arange(len(steps))
         scores = np.empty((int(steps.sum()) if self.every_step else len(steps), self.outputs), np.int32)
         traces = [np.empty((int(steps.sum()), place.padded), np.int32) for place in self.packed.states] if states else None
-        where = np.stack([x.ctypes.data + firsts * x.shape[1], steps, rows if self.every_step else np.arange(len(steps)), rows], 1)
         block = min(BLOCK, len(steps))
         records = aligned(block * len(self.packed.initial))
         chunk = min(int(steps[0]), max(1, INPUT_BYTES // x.shape[1]))
         inputs = aligned(block * (chunk * x.shape[1] * self.target.source_bytes + LINE))
-        table = np.array([trace.ctypes.data for trace in traces or ()], np.int64)
+        table = np.array([trace.ctypes.data for trace in traces], np.int64) if traces is not None else None
         memory = records.ctypes.data, block, inputs.ctypes.data, chunk
         self.kernels["run"](
-            self.address, where.ctypes.data, 0, len(steps), *memory, scores.ctypes.data, table.ctypes.data if traces is not None else 0
+            self.address, where.ctypes.data, 0, len(steps), *memory, scores.ctypes.data, table.ctypes.data if table is not None else 0
         )
         return Results(scores, traces)
 

@@ -85,15 +85,22 @@ class _Job:
     def __init__(self, network: IntegerNetwork, batch: Batch, raw: bool, states: bool, gates: bool, kernel: str | None):
         self.network, self.batch, self.raw, self.states, self.gates = network, batch, raw, states, gates
         self.steps = batch.lengths // network.normalize.decimation if raw else batch.lengths
-        made = {count: reference.check_steps(network, count) for count in np.unique(self.steps).tolist()}
-        self.made = Steps(np.array([made[count] for count in self.steps.tolist()], np.int64), batch.packed)
-        self.layer_steps = [Steps(steps, batch.packed) for steps in _steps_of_layers(network, self.steps)]
+        if batch.equal:
+            made = np.full(len(batch), reference.check_steps(network, int(self.steps[0])), np.int64)
+        else:
+            checked_steps = {count: reference.check_steps(network, count) for count in np.unique(self.steps).tolist()}
+            made = np.array([checked_steps[count] for count in self.steps.tolist()], np.int64)
+        self.made = Steps(made, batch.packed)
+        self.layer_steps = [Steps(steps, batch.packed) for steps in _steps_of_layers(network, self.steps)] if states or gates else []
         self.every_step = network.read_out.kind == "every"
         self.stages = prepare(network, kernel)
 
     def run(self, threads: int | None) -> Run:
-        room = self._room()
         parts, count = self._parts(threads)
+        if len(parts) == 1 and self.batch.equal and not (self.states or self.gates):  # the results are in order as they come
+            scores = self._run(parts[0]).scores
+            return Run(np.asarray(self.made.shaped(scores) if self.every_step else scores, np.int32), steps=self.made.steps)
+        room = self._room()
         if count == 1:
             for part in parts:
                 self._put(part, self._run(part), room)
@@ -111,13 +118,14 @@ class _Job:
 
     def _parts(self, threads: int | None) -> tuple[list[Int64Array], int]:
         """The sequences in parts, longest first, and the number of threads that share them."""
-        equal = bool((self.steps == self.steps[0]).all())
-        order = np.arange(len(self.steps)) if equal else np.argsort(-self.steps, kind="stable")
+        order = np.arange(len(self.steps)) if self.batch.equal else np.argsort(-self.steps, kind="stable")
         total = int(self.steps.sum())
         count = min(threads or available_threads(), len(order), max(1, total * self.stages.weights // ENOUGH_FOR_A_THREAD))
         most = MOST_BYTES // (self.batch.values.shape[-1] * (2 * self.network.normalize.decimation if self.raw else 1))
         if count > 1:
             most = min(most, -(-total // (PARTS_OF_A_THREAD * count)))
+        if self.batch.equal and count == 1 and total <= most:
+            return [order], 1
         # What is not one kernel runs sequences of one length at a time.
         alike = [order] if self.stages.whole is not None else np.split(order, np.flatnonzero(np.diff(self.steps[order])) + 1)
         block = min(BLOCK, -(-len(order) // count))
@@ -131,7 +139,7 @@ class _Job:
             scores = np.empty((len(self.batch), self.network.outputs), np.int32)
         states: Layers = []
         gates: Layers = []
-        for layer, steps in zip(self.network.recurrent, self.layer_steps, strict=True):
+        for layer, steps in zip(self.network.recurrent, self.layer_steps, strict=False):
             if self.states:
                 states.append({state.name: steps.empty(layer.units, np.int32) for state in layer.states})
             if self.gates:
