@@ -1,7 +1,8 @@
 """The three sets of the studies, each split into training, validation and test so that nobody is in two parts.
 
 watch    10 people in 5 folds: 2 are tested, 2 of the other 8 validate. 4 s windows every 2 s.
-hapt     the set's own 9 test people; of the other 21, 4 validate. 2.56 s windows every 1.28 s, six activities.
+hapt     the set's own 9 test people; of the other 21, 4 validate. 2.56 s windows every 1.28 s, six activities; behind the integer IMU
+         features, which run on from window to window, or raw.
 vowels   nine speakers, who are the classes, so all are in every part; the published test part; a fifth of each speaker's training
          utterances validates.
 
@@ -18,30 +19,37 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_lstm import data, engine
-from edge_lstm.data.hapt_recordings import ACTIVITIES
+from edge_lstm.data.hapt_recordings import ACTIVITIES, TEST_PEOPLE, activities
+from edge_lstm.engine import reference
+from edge_lstm.features import Imu, Memory, imu_features, memories
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
-from edge_lstm.float_inference import run
+from edge_lstm.float_inference import preprocess, run
 from edge_lstm.network import Network, Preprocess
 
 Index = npt.NDArray[np.int64]
 FOLDS = {"watch": 5, "hapt": 1, "vowels": 1}
 SETS = tuple(FOLDS)
+IMU = Imu()
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """n sequences. x: [n, samples, channels] counts; y: [n]; person: [n]; lengths: [n] valid samples, None where all are."""
+    """n sequences. x: [n, samples, channels] counts; y: [n]; person: [n]; lengths: [n] valid samples, None where all are; memory: what a
+    front end with features remembers before each, None where there is none."""
 
     x: npt.NDArray[Any]
     y: Index
     person: npt.NDArray[np.str_]
     lengths: Index | None = None
+    memory: Memory | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
     def take(self, which: Any) -> Part:
-        return Part(self.x[which], self.y[which], self.person[which], None if self.lengths is None else self.lengths[which])
+        lengths = None if self.lengths is None else self.lengths[which]
+        memory = None if self.memory is None else {op: values[which] for op, values in self.memory.items()}
+        return Part(self.x[which], self.y[which], self.person[which], lengths, memory)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,15 +62,20 @@ class Split:
     validation: Part
     test: Part
     noise: float = 0.1  # of the augmentation: what suits the set
+    rotation: float = 0.0
+    vectors: tuple[tuple[int, ...], ...] = ()
 
 
 @cache
-def split(name: str, fold: int, decimation: int = 0, every: int = 1) -> Split:
-    """Fold `fold` of set `name`. decimation: samples of one step, 0 for the set's own; every: use each so many-th training window."""
-    return {"watch": _watch, "hapt": _hapt, "vowels": _vowels}[name](fold, decimation, every)
+def split(name: str, fold: int, decimation: int = 0, every: int = 1, *, imu: bool = True) -> Split:
+    """Fold `fold` of set `name`. decimation: samples of one step, 0 for the set's own; every: use each so many-th training window;
+    imu: whether HAPT comes with the features of its sensor."""
+    if name == "hapt":
+        return _hapt(decimation, every, imu)
+    return {"watch": _watch, "vowels": _vowels}[name](fold, decimation, every)
 
 
-def _front(part: Part, decimation: int, dataset: data.Dataset) -> Preprocess:
+def front(part: Part, decimation: int, dataset: data.Dataset) -> Preprocess:
     if part.lengths is None:
         found = data.standardize(part.x, decimation, dataset.channels)
         return Preprocess(decimation, found.offset, 1 / found.scale, dataset.units_per_count)
@@ -82,24 +95,37 @@ def _watch(fold: int, decimation: int, every: int) -> Split:
     learn, test = data.person_folds(windows.person, FOLDS["watch"], 0)[fold]
     training, validation, tested = _by_people(windows, learn, test, 2, fold)
     training = training.take(slice(None, None, every))
-    return Split(dataset.classes, _front(training, decimation or 4, dataset), training, validation, tested)
+    return Split(dataset.classes, front(training, decimation or 4, dataset), training, validation, tested)
 
 
 @cache
-def _hapt_windows() -> tuple[data.Dataset, data.Windows]:
-    dataset = data.hapt()
-    activities = replace(dataset, recordings=dataset.recordings[:1])  # for its channels and counts
-    train, test = data.hapt_windows()
-    joined = data.Windows(*(np.concatenate([getattr(train, k), getattr(test, k)]) for k in ("x", "y", "person", "recording", "start")))
-    return activities, joined
+def _hapt_recordings() -> tuple[data.Dataset, data.Windows]:
+    dataset = activities(data.hapt())
+    return dataset, data.windows(dataset, 128, 64)
 
 
-def _hapt(fold: int, decimation: int, every: int) -> Split:
-    dataset, windows = _hapt_windows()
-    is_test = np.isin(windows.person, data.hapt_recordings.TEST_PEOPLE)
-    training, validation, test = _by_people(windows, np.flatnonzero(~is_test), np.flatnonzero(is_test), 4, 0)
-    training = training.take(slice(None, None, every))
-    return Split(ACTIVITIES, _front(training, decimation or 4, dataset), training, validation, test)
+def _hapt(decimation: int, every: int, imu: bool) -> Split:
+    dataset, windows = _hapt_recordings()
+    block = decimation or 4
+    whole = Part(windows.x, windows.y, windows.person)
+    features = None
+    if imu:
+        units = dataset.units_per_count
+        assert units is not None
+        features = imu_features(IMU, units, block, dataset.rate_hz or 0.0)
+        samples = [np.asarray(recording.samples, np.int16) for recording in dataset.recordings]
+        whole = replace(whole, memory=memories(features, block, samples, windows.recording, windows.start))
+    is_test = np.isin(windows.person, TEST_PEOPLE)
+    learn, apart = data.person_holdout(windows.person, 4, 0, within=np.flatnonzero(~is_test))
+    training = whole.take(learn).take(slice(None, None, every))
+    parts = training, whole.take(apart), whole.take(is_test)
+    if features is None:
+        return Split(ACTIVITIES, front(training, block, dataset), *parts)
+    plain = Preprocess(block, np.zeros(features.count), np.ones(features.count), dataset.units_per_count, features)
+    values = preprocess(plain, training.x, training.memory).reshape(-1, features.count)
+    return Split(
+        ACTIVITIES, replace(plain, offset=values.mean(0), scale=1 / values.std(0)), *parts, rotation=0.1, vectors=IMU.vectors
+    )
 
 
 def _vowels(fold: int, decimation: int, every: int) -> Split:
@@ -122,13 +148,19 @@ def _vowels(fold: int, decimation: int, every: int) -> Split:
         rank[own] = np.arange(len(own))
     apart = rank % 5 == 0
     training = known.take(~apart).take(slice(None, None, every))
-    return Split(train.classes, _front(training, 1, train), training, known.take(apart), padded(test), noise=0.3)
+    return Split(train.classes, front(training, 1, train), training, known.take(apart), padded(test), noise=0.3)
 
 
 def labels(network: Network | IntegerNetwork, part: Part) -> Index:
     """Class of each sequence, computed by the engine (integers) or by float inference."""
+    if isinstance(network, Network) and part.memory is not None and network.preprocess is not None:
+        x = preprocess(network.preprocess, part.x, part.memory).astype(np.float32)
+        return np.asarray(run(replace(network, preprocess=None), x).argmax(1), np.int64)
     if isinstance(network, Network):
         return np.asarray(run(network, part.x, part.lengths).argmax(1), np.int64)
+    if part.memory is not None:
+        normalized = reference.normalize(network.normalize, part.x, part.memory)
+        return np.asarray(engine.run_normalized(network, normalized).scores.argmax(1), np.int64)
     if part.lengths is None:
         return np.asarray(engine.run(network, part.x).scores.argmax(1), np.int64)
     found = np.empty(len(part), np.int64)

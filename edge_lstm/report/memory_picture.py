@@ -87,7 +87,7 @@ def _figure(course: RecordingCourse, layer: int, colours: dict[str, str]) -> Any
         if colours:  # the page has a heading of its own
             figure.suptitle(f"{course.title}, computed in {course.numbers}", x=0.02, ha="left", fontsize=12, fontweight="bold")
         figure.set_layout_engine("constrained", h_pad=0.02, hspace=0.0)
-        figure.patch.set_alpha(0)
+        figure.patch.set_alpha(1 if colours else 0)  # a file of its own brings its background along
         axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=[panel.height for panel in panels])[:, 0]
         for axis, panel in zip(axes, panels, strict=True):
             axis.patch.set_alpha(0)
@@ -121,6 +121,7 @@ def _panels(course: RecordingCourse, layer: LayerHolding) -> Iterator[_Panel]:
         f"{layer.memory}  memory, one row a unit; those that hold longest on top",
         f"blue +, red -, full colour ±{largest:.3g}; longest hold {int(layer.longest.max())} steps (unit {order[0]})",
         1.35 * height,
+        shaded=False,  # its colours are to be compared
     )
     what = "not a bit of the memory changes" if layer.exact else "no unit moves by more than 1 % of its range"
     note = f"{100 * (1 - layer.moved.mean()):.1f} % of the units stand still"
