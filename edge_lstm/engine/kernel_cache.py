@@ -9,6 +9,7 @@ Compilation is announced through the logger "edge_lstm.engine" (level INFO) befo
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib.util
 import logging
@@ -17,7 +18,8 @@ import pickle
 import platform
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -72,7 +74,7 @@ class Kernels:
     def __getitem__(self, entry: str) -> Any:
         """The compiled entry point, one of `signatures`."""
         if entry not in self._compiled:
-            with self._lock:
+            with self._lock, _no_garbage_collection():
                 if entry not in self._compiled:
                     self._compiled[entry] = self._compile(entry)
         return self._compiled[entry]
@@ -113,6 +115,18 @@ class Kernels:
         except (*_BROKEN_CACHE, RuntimeError) as error:
             _warn_about_cache(error)
             return _in_memory(self.name, self.source), False
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Numba makes hundreds of thousands of objects that stay: looking through them again and again takes a seventh of its time."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _in_memory(name: str, source: str) -> ModuleType:

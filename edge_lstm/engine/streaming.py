@@ -55,14 +55,20 @@ class Stream:
 
     def run(self, x: npt.NDArray[np.int8]) -> int:
         """All steps of int8 x: [time, channels] in one call; returns how many reached the read-out."""
+        if self._record is not None:
+            kernel, address = self._record.prepared.kernels["sequence"], self._record.address
+            try:
+                made = kernel(x, address)  # Numba refuses other types, read-only and strided arrays; checks cost more than short sequences
+            except TypeError:
+                made = -1
+            if made >= 0:
+                return int(made)
         width = self.network.normalize.outputs
         if not (isinstance(x, np.ndarray) and x.dtype == np.int8 and x.ndim == 2 and x.shape[1] == width):
             raise EdgeLstmError(f"inputs have {_what(x)}, expected int8 of shape [time, {width}]")
         if self._record is None:
             return sum(map(self.step, x))
-        if not (type(x) is np.ndarray and x.flags.c_contiguous and x.flags.writeable):
-            x = np.array(x)
-        return int(self._record.prepared.kernels["sequence"](x, self._record.address))
+        return int(kernel(np.array(x), address))
 
     @property
     def steps(self) -> int:

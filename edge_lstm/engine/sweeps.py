@@ -89,22 +89,22 @@ class _Stack:
         return replace(places, **dict(zip(moving, ends, strict=True)))
 
 
+def step_of_all_layers(code: Code, structure: Structure, target: Target, block: bool, places: Sequence[Value]) -> Value:
+    """Code of one step of all layers for `places` as `advance` takes them; returns the address of the output in the first record."""
+    model, records, count, stride, parity, inputs, input_stride = places
+    stack = _Stack(code, structure, target, model)
+    for layer in range(len(structure.layers)):
+        stack.step(layer, records, count, stride, parity, inputs, input_stride, block)
+        inputs, input_stride = code.plus(records, stack.output(layer, code.minus(1, parity))), stride
+    return inputs
+
+
 def advance(structure: Structure, target: Target, block: bool) -> Any:
     """(model, records, count, stride, parity, inputs, input_stride) -> address of the output in the first record: one step of all layers.
 
     block: for `count` records; otherwise for one. inputs: of the first record; input_stride: from one record's inputs to the next.
     """
-
-    def emit(
-        code: Code, model: Value, records: Value, count: Value, stride: Value, parity: Value, inputs: Value, input_stride: Value
-    ) -> Value:
-        stack = _Stack(code, structure, target, model)
-        for layer in range(len(structure.layers)):
-            stack.step(layer, records, count, stride, parity, inputs, input_stride, block)
-            inputs, input_stride = code.plus(records, stack.output(layer, code.minus(1, parity))), stride
-        return inputs
-
-    return _intrinsic(7, emit, target)
+    return _intrinsic(7, lambda code, *places: step_of_all_layers(code, structure, target, block, places), target)
 
 
 def output_place(structure: Structure, target: Target) -> Any:
