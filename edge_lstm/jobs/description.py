@@ -13,7 +13,7 @@ from edge_lstm.network import Bidirectional, Layer, ReadOut, Recurrent
 
 
 def describe(network: AnyNetwork) -> dict[str, Any]:
-    """Name, sizes, classes, metadata, and a dictionary a layer: "what", "lines", and for integers "bounds"."""
+    """Name, sizes, classes, metadata, and a dictionary a layer: "what", "lines", and for integers "bounds" and the kernel."""
     if isinstance(network, IntegerNetwork):
         layers = [_integer_layer(layer) for layer in network.layers]
         for layer, bounds in zip(layers, prove_network(network), strict=True):
@@ -32,8 +32,16 @@ def describe(network: AnyNetwork) -> dict[str, Any]:
         "decimation": decimation(network),
         "parameters": parameters(network),
         "file_metadata": dict(network.metadata),
+        "kernel": _kernel() if isinstance(network, IntegerNetwork) else "",
         "layers": layers,
     }
+
+
+def _kernel() -> str:
+    """Which kernel runs an integer network here, and why; LLVM is asked about the processor, so this loads it."""
+    from edge_lstm.engine.target import choose, why
+
+    return why(choose())
 
 
 def _integer_layer(layer: IntegerLayer) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from toy_commands import CLASSES, DECIMATION, STEPS, Files, float_network, nothi
 
 import firmware_gen.host
 from edge_lstm import data, onnx_io
-from edge_lstm.engine import reference
+from edge_lstm.engine import reference, target
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.fixed_point.quantize import quantize
 from edge_lstm.jobs import verification
@@ -131,6 +131,7 @@ def test_inspect_names_equations_formats_and_bounds(files: Files, edge_lstm) -> 
     text = edge_lstm("inspect", files.hard_int).out
     for said in ("c' = f c + i g", "state c: int16", "i: threshold", "dense accumulator", "read-out: mean", "rest", "window steps: 10"):
         assert said in text
+    assert f"kernel: {target.choose().name}: " in text
     found = edge_lstm("inspect", files.soft, "--json").json
     assert found["parameters"] == 4 * 8 * (3 + 8 + 1) + 3 * (8 + 1)
 

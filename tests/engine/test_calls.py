@@ -151,6 +151,16 @@ def test_an_unknown_kernel_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert target.choose().name == "portable"
 
 
+def test_why_a_kernel_was_taken_is_said() -> None:
+    fastest = target.choose(target.fastest())
+    assert target.why(fastest).startswith(f"{fastest.name}: ")
+    if fastest.name != "portable":
+        assert f"the fastest here is {fastest.name}" in target.why(target.choose("portable"))
+    foreign = "neon" if fastest.name != "neon" else "vnni"
+    with pytest.raises(EdgeLstmError, match=f"the kernel '{foreign}' needs a processor with"):
+        target.choose(foreign)
+
+
 @pytest.mark.parametrize("read_out", ["last", "mean", "every"])
 def test_outputs_are_scores_in_real_units(read_out: str) -> None:
     rng = np.random.default_rng(8)
