@@ -68,7 +68,7 @@ class Stream:
             raise EdgeLstmError(f"inputs have {_what(x)}, expected int8 of shape [time, {width}]")
         if self._record is None:
             return sum(map(self.step, x))
-        return int(kernel(np.array(x), address))
+        return int(kernel(np.array(x, order="C"), address))
 
     @property
     def steps(self) -> int:
@@ -104,9 +104,9 @@ def _what(values: object) -> str:
 
 def _vector(values: npt.NDArray[Any], dtype: type[np.signedinteger[Any]], channels: int, entry: str) -> npt.NDArray[Any]:
     """A copy of `values` that a kernel may read. Raises EdgeLstmError for anything but `channels` values of `dtype`."""
-    if not (isinstance(values, np.ndarray) and values.dtype == dtype and values.shape == (channels,)):
+    if not (isinstance(values, np.ndarray) and values.dtype.newbyteorder("=") == dtype and values.shape == (channels,)):
         raise EdgeLstmError(f"a {entry} takes {np.dtype(dtype)} values of shape [{channels}], got {_what(values)}")
-    return np.array(values)
+    return np.array(values, dtype, order="C")
 
 
 def _on_first_use(stream: Stream, entry: str, dtype: type[np.signedinteger[Any]]) -> Call:
@@ -131,13 +131,14 @@ def _through_layers(streams: Streams, channels: int, entry: str, dtype: type[np.
 
 
 def _direct(record: Records, channels: int, entry: str, dtype: type[np.signedinteger[Any]]) -> Call:
-    kernel, address = record.prepared.kernels[entry], record.address
+    kernel, address, plain = record.prepared.kernels[entry], record.address, np.dtype(dtype)
 
     def call(values: npt.NDArray[Any], record: Records = record) -> bool:
         """`record` is held here, since the kernel only knows its address."""
         try:
-            made = kernel(values, address)  # Numba refuses other types, read-only and strided arrays
-        except TypeError:
+            # Numba refuses other types, read-only and strided arrays, but takes one byte order for the other.
+            made = kernel(values, address) if values.dtype is plain else -1
+        except (TypeError, AttributeError):
             made = -1
         if made < 0:
             made = kernel(_vector(values, dtype, channels, entry), address)

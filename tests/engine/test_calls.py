@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,6 +35,62 @@ def network(read_out: str = "last", seed: int = 0, **options: object) -> Integer
 def test_counts_of_another_type_or_shape_are_refused(raw: np.ndarray, message: str) -> None:
     with pytest.raises(EdgeLstmError, match=message):
         engine.run(network(), raw)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.zeros((2, 9, 3), np.int16), "inputs have type int16, expected int8"),
+        (np.zeros((2, 9, 3), np.uint8), "inputs have type uint8, expected int8"),
+        (np.full((2, 9, 3), np.nan), "inputs have type float64, expected int8"),
+        (np.zeros((2, 9, 2), np.int8), r"expected \[batch, time, 3\]"),
+        (np.zeros((2, 0, 3), np.int8), "empty"),
+        ([[[1, 2, 3]]], "inputs have type int64, expected int8"),
+    ],
+)
+def test_inputs_of_another_type_or_shape_are_refused(x: object, message: str) -> None:
+    with pytest.raises(EdgeLstmError, match=message):
+        engine.run_normalized(network(), x)
+
+
+def test_many_steps_of_any_layout_are_understood_and_others_refused(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    model = network()
+    x = rng.integers(-127, 128, (40, 6)).astype(np.int8)[::2, ::2]
+    np.save(tmp_path / "x.npy", x)
+    read_only = x.copy()
+    read_only.flags.writeable = False
+    stream = engine.Stream(model)
+    stream.run(x.copy())
+    wanted = stream.scores
+    mapped = [np.load(tmp_path / "x.npy", mmap_mode=mode) for mode in ("r", "r+")]
+    for form in (x, read_only, np.asfortranarray(x), *mapped):
+        stream.reset()
+        assert stream.run(form) == 20
+        np.testing.assert_array_equal(stream.scores, wanted)
+    assert stream.run(x[:0]) == 0
+    for bad in (x.astype(np.int16), x[0], x[:, :2], x[None], x.tolist(), None):
+        with pytest.raises(EdgeLstmError, match=r"expected int8 of shape \[time, 3\]"):
+            stream.run(bad)
+    assert stream.steps == 20
+
+
+def test_samples_of_any_layout_are_understood(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    model = network()
+    raw = rng.integers(-999, 999, 3).astype(np.int16)
+    memory = np.zeros(7, np.uint8)
+    unaligned = memory[1:].view(np.int16)
+    unaligned[:] = raw
+    np.save(tmp_path / "raw.npy", raw)
+    stream = engine.Stream(model)
+    stream.push(raw)
+    wanted = stream.scores
+    mapped = np.load(tmp_path / "raw.npy", mmap_mode="r")
+    for form in (unaligned, np.repeat(raw, 2)[::2], raw[::-1].copy()[::-1], mapped, raw.astype(">i2")):
+        stream.reset()
+        assert stream.push(form)
+        np.testing.assert_array_equal(stream.scores, wanted)
 
 
 def test_less_than_a_block_and_more_than_the_window_are_refused() -> None:
