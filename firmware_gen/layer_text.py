@@ -12,6 +12,7 @@ from firmware_gen.column_text import ColumnText
 from firmware_gen.columns import BLOCK, Plan
 from firmware_gen.simplify import Dataflow
 from firmware_gen.tables import BYTES
+from firmware_gen.vectors import VectorText
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class LayerText:
     of the states that are copied back when the last pass is over; output: the layer's output of unit u, from the struct `state`;
     output_field: the int8 field that holds it as it is, None if it takes an expression; output_stored: whether that field exists for
     this purpose alone; lazy_rows: rows computed only where a gate is open; flow: the simplified dataflow, for the banner;
-    choice: how its rows are summed, and why; columns, column_plan: the C of rows by columns, and which rows these are.
+    choice: how its rows are summed, and why; columns, column_plan: the C of rows by columns, and which rows these are;
+    vectors: the same layer for cores with vectors, None if it has no such form.
     """
 
     infix: str
@@ -50,6 +52,7 @@ class LayerText:
     choice: Choice
     columns: ColumnText
     column_plan: Plan
+    vectors: VectorText | None
 
     @property
     def strategy(self) -> str:
@@ -59,7 +62,8 @@ class LayerText:
     @property
     def local_bytes(self) -> int:
         """What its local arrays take on the stack."""
-        return sum(BYTES[kind] for kind, _ in self.arrays) * self.units + self.columns.bytes
+        portable = sum(BYTES[kind] for kind, _ in self.arrays) * self.units + self.columns.bytes
+        return max(portable, self.vectors.bytes if self.vectors else 0)
 
     @property
     def blocks(self) -> int:

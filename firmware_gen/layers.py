@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from edge_lstm.fixed_point.integer_network import IntegerRecurrent, IntOp
+from firmware_gen.activity import LayerActivity
 from firmware_gen.choice import Choice
 from firmware_gen.column_text import column_text
 from firmware_gen.columns import Plan, plan_columns
@@ -16,6 +17,7 @@ from firmware_gen.saturation import clips_behind_gates
 from firmware_gen.schedule import Path, Schedule, schedule, stored_as_read
 from firmware_gen.simplify import Constant, Dataflow, Value, simplify
 from firmware_gen.tables import WIDTH, Tables, signed_type
+from firmware_gen.vectors import vector_text
 
 STORED_VIEW = ("clip", "shift", "raise", "offset", "complement")  # operators that need nothing but a stored number
 LONGEST_OPERAND = 20  # characters
@@ -30,13 +32,15 @@ RESERVED_FIELDS = {"sum", "block", "samples", "steps", "output"}  # and that the
 
 
 def layer_text(
-    layer: IntegerRecurrent, tables: Tables, infix: str, choice: Choice, running_sum: str | None = None
+    layer: IntegerRecurrent, tables: Tables, infix: str, choice: Choice, running_sum: str | None = None,
+    *, vectors: bool = True, activity: LayerActivity | None = None,
 ) -> LayerText:  # fmt: skip
     """The C of `layer`; its constants are added to `tables`.
 
-    choice: how its rows are summed; running_sum: C type of the sum of its output over the steps, if it is the one that a mean reads.
+    choice: how its rows are summed; running_sum: C type of the sum of its output over the steps, if it is the one that a mean reads;
+    vectors: whether it is written for cores with vectors, too; activity: what it does on data, None to assume it.
     """
-    return _Writer(layer, tables, infix, choice, running_sum).write()
+    return _Writer(layer, tables, infix, choice, running_sum, vectors, activity).write()
 
 
 def _field_name(state: str, layer: str) -> str:
@@ -45,7 +49,10 @@ def _field_name(state: str, layer: str) -> str:
 
 
 class _Writer:
-    def __init__(self, layer: IntegerRecurrent, tables: Tables, infix: str, choice: Choice, running_sum: str | None):
+    def __init__(
+        self, layer: IntegerRecurrent, tables: Tables, infix: str, choice: Choice, running_sum: str | None, vectors: bool,
+        activity: LayerActivity | None,
+    ):  # fmt: skip
         self.layer, self.tables, self.infix, self.choice, self.running_sum = layer, tables, infix, choice, running_sum
         self.number = infix.strip("_").removeprefix("layer")
         self.fields = {s.name: (f"int{s.bits}_t", _field_name(s.name, self.number)) for s in layer.states}
@@ -62,6 +69,8 @@ class _Writer:
         self.absorbed = clips_behind_gates(self.flow, self.plan, self.statements)
         self._name_everything()
         self.columns = column_text(self.column_plan, self.flow, choice.strategy, self.names, self.number, self._vector)
+        own = (self.flow, schedule(self.flow), self.names, self.fields, running_sum, self.view, activity)
+        self.vectors = vector_text(*own) if vectors else None
 
     def write(self) -> LayerText:
         passes = [list(self._block(p, (), INDENT * 2)) for p in range(self.plan.passes)]
@@ -82,7 +91,7 @@ class _Writer:
         return LayerText(
             self.infix, self.layer, self.flow, self._passes(passes), tuple(arrays), self.fields, tuple(buffers), output, output_field,
             self.flow.output is not None, tuple(op.name for i, op in self.flow.ops.items() if op.code == "row" and self.plan.lazy[i]),
-            self.choice, self.columns, self.column_plan,
+            self.choice, self.columns, self.column_plan, self.vectors,
         )  # fmt: skip
 
     def _passes(self, bodies: list[list[str]]) -> tuple[Pass, ...]:

@@ -32,6 +32,7 @@ FUNCTIONS = (
     "curve", "recurrent", "shift_is_arithmetic", "column", "weight", "list", "list_changes", "end_list", "nothing", "features", "compand",
     "next_window",
     "magnitude", "longer", "add_columns", "add_changes", "add_listed", "add_each", "gather", "seldom", "dot_listed", "dot_values",
+    "vectors", "vectors_copy", "vectors_curve",
 )  # fmt: skip
 
 # Bytes of stack that registers and return addresses of the deepest call are allowed. The most seen is 374 (clang for a Cortex-M0+, -O2), on
@@ -169,11 +170,16 @@ def build(
     if front.features is not None:
         features = features_text(front.features, name, "sums" if front.decimation > 1 else "raw", tables)
     sum_type = signed_type(-127 * network.read_out.window, 127 * network.read_out.window) if mean else None
-    measured = iter(activity if activity is not None else [None] * len(network.recurrent))
-    choices = {k: choose(r, strategy, target, next(measured)) for k, r in enumerate(before) if isinstance(r, IntegerRecurrent)}
+    places = [k for k, layer in enumerate(before) if isinstance(layer, IntegerRecurrent)]
+    measured = dict(zip(places, activity if activity is not None else [None] * len(places), strict=True))
+    choices = {k: choose(r, strategy, target, measured[k]) for k, r in enumerate(before) if isinstance(r, IntegerRecurrent)}
+    vectors = target in (None, "cortex-m55")  # their weights stand beside the others, and make the text twice as long
     alone = len(before) == 1 and features is None  # else the layer's inputs are not those of the model
     stages = tuple(
-        layer_text(layer, tables, "" if alone else f"layer{k + 1}_", choices[k], sum_type if layer is before[-1] else None)
+        layer_text(
+            layer, tables, "" if alone else f"layer{k + 1}_", choices[k], sum_type if layer is before[-1] else None,
+            vectors=vectors, activity=measured[k],
+        )
         if isinstance(layer, IntegerRecurrent)
         else feed_forward_text(layer, k + 1, tables)
         for k, layer in enumerate(before)

@@ -42,7 +42,7 @@ class Part:
 class Table:
     """One `static const` array. comment: what it holds, with its shape; parts: what its rows consist of, where the target decides how
     they are stored; prefix: starts the names of macros and the word for flash, empty: it lies in RAM; declared: type in C, where it is
-    not `type`."""
+    not `type`; vectors: whether it is only for cores with vectors, which then leave out others."""
 
     name: str
     type: str
@@ -51,6 +51,7 @@ class Table:
     parts: tuple[Part, ...] = ()
     prefix: str = ""
     declared: str = ""
+    vectors: bool = False
 
     @property
     def bytes(self) -> int:
@@ -110,7 +111,7 @@ class Tables:
         kind = signed_type(int(values.min(initial=0)), int(values.max(initial=0)))
         kind = max(kind, at_least, key=BYTES.__getitem__)
         for table in self.tables:
-            if table.type == kind and not table.parts and np.array_equal(table.values, values):
+            if table.type == kind and not table.parts and not table.vectors and np.array_equal(table.values, values):
                 return table.name
         name = self._free(names)
         self.tables.append(Table(name, kind, values, comment, prefix=self.prefix))
@@ -126,6 +127,12 @@ class Tables:
         self.tables.append(Table(found, kind, values, comment, parts, self.prefix, declared))
         return found
 
+    def add_own(self, names: tuple[str, ...], values: npt.NDArray[np.integer], comment: str, kind: str) -> str:
+        """The C name of a table for cores with vectors alone; kind: its type."""
+        name = self._free(names)
+        self.tables.append(Table(name, kind, values, comment, prefix=self.prefix, vectors=True))
+        return name
+
     def _free(self, names: tuple[str, ...]) -> str:
         candidates = [f"{self.prefix}_{identifier(name)}" for name in names]
         name = next((c for c in candidates if c not in self.taken), candidates[-1])
@@ -137,4 +144,4 @@ class Tables:
 
     @property
     def bytes(self) -> int:
-        return sum(table.bytes for table in self.tables)
+        return sum(table.bytes for table in self.tables if not table.vectors)

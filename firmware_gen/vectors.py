@@ -1,0 +1,286 @@
+"""One recurrent layer for cores with vectors (MVE, Armv8.1-M): rows 16 weights at a time, everything behind them 4 units at a time.
+
+It stands beside the portable C of the same layer, behind `#if`, with weights laid out for it. Rows of a block of units are summed by a
+kernel in assembler, several of them against each vector of what they read; a row that few open gates need is summed for these units
+alone. Then the dataflow runs over vectors of 4 units, one intrinsic or two for each operator: the table `OPERATORS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_lstm.fixed_point.integer_network import IntOp
+from firmware_gen.activity import LayerActivity, assumed
+from firmware_gen.expressions import LayerNames
+from firmware_gen.schedule import Schedule, stored_as_read
+from firmware_gen.simplify import Constant, Dataflow, Value
+from firmware_gen.tables import signed_type
+from firmware_gen.vector_rows import FULL, LANES, RowKernel, RowWriter
+
+SUFFIX = {"int8_t": "b", "int16_t": "h", "int32_t": "w"}
+
+
+@dataclass(frozen=True)
+class VectorText:
+    """kernels: in assembler; locals: declarations; gather, block, lanes: lines at the start, of each block of units, and of each vector of
+    4 units; bytes: of the local arrays; size: units of a block; tables: names of the tables that only this way reads."""
+
+    kernels: tuple[RowKernel, ...]
+    locals: tuple[str, ...]
+    gather: tuple[str, ...]
+    block: tuple[str, ...]
+    lanes: tuple[str, ...]
+    bytes: int
+    size: int
+    tables: tuple[str, ...]
+
+
+def vector_text(
+    flow: Dataflow, plan: Schedule, names: LayerNames, fields: dict[str, tuple[str, str]], running_sum: str | None,
+    view: list[int] | None, activity: LayerActivity | None,
+) -> VectorText | None:  # fmt: skip
+    """The C of a layer on vectors, None where its rows read what is made within the step, or its output is kept beside its states."""
+    rows = [index for index, op in flow.ops.items() if op.code == "row"]
+    sources = {a for index in rows for a in flow.args[index]}
+    simple = plan.passes == 1 and flow.output is None and view is not None and bool(rows)
+    if not simple or not all(isinstance(a, int) and stored_as_read(flow, a) for a in sources):
+        return None
+    if any(len(flow.args[index]) != len(set(flow.args[index])) for index in rows):
+        return None
+    return _Writer(flow, plan, names, fields, running_sum, view or [], activity or assumed(flow.layer)).text()
+
+
+class _Writer(RowWriter):
+    def __init__(
+        self, flow: Dataflow, plan: Schedule, names: LayerNames, fields: dict[str, tuple[str, str]], running_sum: str | None,
+        view: list[int], activity: LayerActivity,
+    ):  # fmt: skip
+        super().__init__(flow, plan, names, fields, activity)
+        self.running_sum, self.view = running_sum, view
+        self.lines: list[str] = []
+        self.curves: dict[bytes, str] = {}
+        self.partial = self.units % FULL != 0
+
+    def text(self) -> VectorText:
+        alone = [index for index in self.rows if self.worth_alone(index)]
+        together = [index for index in self.rows if index not in alone]
+        z = (8 * 2 if self.narrow else LANES * self.x_vectors()) + LANES * self.state_vectors()
+        several = len(self.shifts) if self.narrow else 1
+        locals_ = [f"int8_t z[{several}][{z}] __attribute__((aligned(8)));", f"int32_t sums[{len(self.rows)}][{self.size}];"]
+        size = several * z + 4 * len(self.rows) * self.size
+        gather = self.gather()
+        lines: list[str] = []
+        kernels: dict[str, RowKernel] = {}
+        for kernel, line in self.together(together):
+            kernels[kernel.name] = kernel
+            lines.append(line)
+        for index in alone:
+            kernel, more = self.alone(index)
+            kernels[kernel.name] = kernel
+            lines += more
+        self._lanes()
+        return VectorText(
+            tuple(kernels.values()), tuple(locals_), tuple(gather), tuple(lines), tuple(self.lines), size, self.size, tuple(self.tables)
+        )  # fmt: skip
+
+    # ---- 4 units at a time --------------------------------------------------------------------------------------------------
+
+    def _lanes(self) -> None:
+        if self.partial:
+            self.lines.append(f"const mve_pred16_t live = vctp32q({self.P}UNITS - u);")
+        value: dict[int, str] = {}
+        roots = self.flow.roots()
+        for index, op in self.flow.ops.items():
+            users = [user for user in self.flow.users(index) if self.flow.ops[user].code != "row"]
+            if index not in roots and (not users or all(index in self._merged(user) for user in users)):
+                continue  # rows read it from z, or it is part of the operator that uses it
+            name = f"v{index}"
+            kind = "mve_pred16_t" if self._is_predicate(index) else "int32x4_t"
+            self.lines.append(f"const {kind} {name} = {self._value(index, value)}; /* {op.code} {op.name} */".replace("  */", " */"))
+            value[index] = name
+        for state, update in self.flow.updates.items():
+            kind, field = self.fields[state]
+            self._store(kind, field, self._number(update, value))
+        if self.running_sum is not None:
+            output = self._viewed(value)
+            sum_ = self._load(self.running_sum, "state->sum")
+            self._store(self.running_sum, "sum", f"vaddq_s32({sum_}, {output})")
+
+    def _viewed(self, value: dict[int, str]) -> str:
+        source = self.flow.layer.output if not self.view else self.flow.layer.ops[self.view[0]].args[0]
+        state = next(s.name for s in self.flow.layer.states if s.update == source)
+        text = self._number(self.flow.updates[state], value)
+        for index in self.view:
+            op = self.flow.layer.ops[index]
+            text = OPERATORS[op.code](op.numbers, [text])
+        return text
+
+    def _store(self, kind: str, field: str, value: str) -> None:
+        end = "_p" if self.partial else ""
+        live = ", live" if self.partial else ""
+        self.lines.append(f"vstr{SUFFIX[kind]}q{end}_s32(&state->{field}[u], {value}{live});")
+
+    def _load(self, kind: str, array: str) -> str:
+        end, live = ("_z", ", live") if self.partial else ("", "")
+        return f"vldr{SUFFIX[kind]}q{end}_s32(&{array}[u]{live})"
+
+    def _value(self, index: int, value: dict[int, str]) -> str:
+        op, args = self.flow.ops[index], self.flow.args[index]
+        if op.code == "row":
+            return f"vldrwq_s32(&sums[{self.order[index]}][u - {self.size} * block])"
+        if op.code == "state":
+            kind, field = self.fields[op.name]
+            return self._load(kind, f"state->{field}")
+        if op.code == "vector":
+            return self._per_unit(op.name, op.name, f"parameter {op.name}")
+        merged = self._merged(index)
+        if op.code == "select" and merged:
+            # Where the gate is closed a load gives zeros.
+            kind, field = self.fields[self.flow.ops[merged[0]].name]
+            return f"vldr{SUFFIX[kind]}q_z_s32(&state->{field}[u], {value[args[0]]})"  # type: ignore[index]
+        if op.code == "add" and merged:
+            gate, chosen = self.flow.args[merged[0]]
+            other = self._number(args[1] if args[0] == merged[0] else args[0], value)
+            return f"vaddq_m_s32({other}, {other}, {self._number(chosen, value)}, {value[gate]})"  # type: ignore[index]
+        if op.code == "select":
+            gate, chosen = args
+            condition = value[gate] if isinstance(gate, int) and self._is_predicate(gate) else None
+            condition = condition or f"vcmpneq_n_s32({self._number(gate, value)}, 0)"
+            return f"vpselq_s32({self._number(chosen, value)}, vdupq_n_s32(0), {condition})"
+        if self._is_predicate(index) and op.code == "complement":
+            return f"vpnot({value[args[0]]})"  # type: ignore[index]
+        if op.code == "rescale":
+            row = self.names.row_of(op)
+            if self._clamps_nothing(index):
+                high = self._high(op, row)
+                return f"vqrdmulhq_s32({self._number(args[0], value)}, {high})"
+            limit = self._per_unit(op.name + ".limit", f"{row}_limit", f"rescaling of {row}: clamp before the multiplication")
+            multiplier = self._per_unit(op.name + ".multiplier", f"{row}_multiplier", f"rescaling of {row}: factor * 2^{op.numbers[0]}")
+            clipped = f"vmaxq_s32(vminq_s32({self._number(args[0], value)}, {limit}), vnegq_s32({limit}))"
+            return _shifted(f"vmulq_s32({clipped}, {multiplier})", op.numbers[0])
+        if op.code == "interpolate":
+            if text := self._curve(index, op, value):
+                return text
+            knots, kind = self.flow.layer.tables[op.name], op.name.strip("_").partition("_")[2] or op.name
+            comment = f"curve {op.name}: {len(knots) - 1} segments of width 2^{op.numbers[0]}"
+            table = self.names.add((kind, op.name), knots, comment, at_least="int16_t")
+            segment, out = op.numbers
+            return f"{self.p}_vectors_curve({self._number(args[0], value)}, {table}, {len(knots) - 1}, {segment}, {out})"
+        return OPERATORS[op.code](op.numbers, [self._number(a, value) for a in args])
+
+    def _is_predicate(self, index: int) -> bool:
+        """Whether a value is 0 or 1: a threshold gate, or 1 minus one."""
+        op, (first, *_) = self.flow.ops[index], (*self.flow.args[index], None)
+        if op.code == "complement" and op.numbers == (1,) and isinstance(first, int):
+            return self._is_predicate(first)
+        return op.code == "positive"
+
+    def _merged(self, index: int) -> tuple[int, ...]:
+        """The argument that is computed as part of the operator: a state behind a gate, or what a gate lets be added."""
+        op, args = self.flow.ops[index], self.flow.args[index]
+        if op.code == "select" and isinstance(args[0], int) and isinstance(args[1], int):
+            state = args[1]
+            if self._is_predicate(args[0]) and self.flow.ops[state].code == "state" and self._read_by(state) == [index]:
+                return (state,)
+        if op.code == "add":
+            for a in reversed(args):
+                if isinstance(a, int) and self.flow.ops[a].code == "select" and self._read_by(a) == [index] and not self._merged(a):
+                    gate = self.flow.args[a][0]
+                    if isinstance(gate, int) and self._is_predicate(gate) and args.count(a) == 1:
+                        return (a,)
+        return ()
+
+    def _read_by(self, index: int) -> list[int]:
+        """Operators besides rows that read a value; its own index stands for what outlives the step."""
+        found = [user for user in self.flow.users(index) if self.flow.ops[user].code != "row"]
+        return found + [index] * (index in self.flow.roots())
+
+    def _clamps_nothing(self, index: int) -> bool:
+        """Whether the clamp of a rescaling can be left out: what it would change lies beyond the ends of the curve that follows."""
+        op, args = self.flow.ops[index], self.flow.args[index]
+        users = self.flow.users(index)
+        if not users or index in self.flow.roots() or not isinstance(args[0], int):
+            return False
+        limit, multiplier = (self.flow.layer.vectors[op.name + end].astype(np.int64) for end in (".limit", ".multiplier"))
+        if (multiplier << (31 - op.numbers[0])).max() >= 2**31 or multiplier.min() < 0 or op.numbers[0] > 31:
+            return False
+        low, high = self.flow.range[args[0]]
+        if -limit.min() <= low and high <= limit.min():
+            return True
+        half = (1 << op.numbers[0]) >> 1
+        lowest, highest = (-limit * multiplier + half) >> op.numbers[0], (limit * multiplier + half) >> op.numbers[0]
+        for user in users:
+            if self.flow.ops[user].code != "interpolate":
+                return False
+            reach = (len(self.flow.layer.tables[self.flow.ops[user].name]) - 1) << self.flow.ops[user].numbers[0] >> 1
+            if lowest.max() > -reach or highest.min() < reach - 1:
+                return False
+        return True
+
+    def _high(self, op: IntOp, row: str) -> str:
+        """Factors of a multiplication that keeps the upper half: (2 v m 2^(31 - s) + 2^31) >> 32 is v m 2^-s, rounded half up."""
+        values = self.flow.layer.vectors[op.name + ".multiplier"].astype(np.int64) << (31 - op.numbers[0])
+        if (values == values[0]).all():
+            return f"vdupq_n_s32({int(values[0])})"
+        comment = f"[units] rescaling of {row}: factor * 2^31"
+        return self._load("int32_t", self.table(f"vectors_{row}_factor", values, comment, "int32_t"))
+
+    def _curve(self, index: int, op: IntOp, value: dict[int, str]) -> str | None:
+        """A curve with 2^n segments: a saturating shift clamps, and a knot stands beside the rise behind it; None for another curve."""
+        knots, (width, shift) = self.flow.layer.tables[op.name].astype(np.int64), op.numbers
+        segments, rises = len(knots) - 1, np.diff(knots)
+        spare = 32 - (segments.bit_length() - 1) - width
+        fits = np.abs(knots).max() < 2**15 and np.abs(rises).max() < 2**15
+        if segments & (segments - 1) or width < 1 or spare < 1 or not fits or width + shift < 1:
+            return None
+        packed = ((rises << 16) | (knots[:-1] & 0xFFFF)).astype(np.int64)
+        packed = np.where(packed >= 2**31, packed - 2**32, packed)
+        key = (op.name, packed.tobytes())
+        if key[1] not in self.curves:
+            comment = f"curve {op.name}: {segments} segments, a knot and 2^16 times the rise behind it"
+            self.curves[key[1]] = self.table(f"vectors_{op.name.strip('_')}", packed, comment, "int32_t")
+        table, (argument,), v = self.curves[key[1]], self.flow.args[index], f"v{index}"
+        at = f"vreinterpretq_u32_s32(vshrq_n_s32({v}_high, {spare + width}))"
+        part = f"vshlq_n_u32(vreinterpretq_u32_s32({v}_high), {32 - spare - width})" if spare + width < 32 else ""
+        rest = f"vreinterpretq_s32_u32(vshrq_n_u32({part}, {32 - width}))"
+        self.lines += [
+            f"const int32x4_t {v}_high = vqshlq_n_s32({self._number(argument, value)}, {spare});",
+            f"const int16x8_t {v}_knot = vreinterpretq_s16_s32(vldrwq_gather_shifted_offset_s32(&{table}[{segments // 2}], {at}));",
+        ]
+        rise = f"vmulq_s32(vmovltq_s16({v}_knot), {rest})"
+        return f"vrshrq_n_s32(vaddq_s32(vshlq_n_s32(vmovlbq_s16({v}_knot), {width}), {rise}), {width + shift})"
+
+    def _per_unit(self, name: str, readable: str, comment: str) -> str:
+        values = self.flow.layer.vectors[name]
+        if (values == values[0]).all():
+            return f"vdupq_n_s32({int(values[0])})"
+        table = self.names.add((readable, name), values, f"[units] {comment}")
+        return self._load(signed_type(int(values.min(initial=0)), int(values.max(initial=0))), table)
+
+    def _number(self, argument: Value, value: dict[int, str]) -> str:
+        if isinstance(argument, Constant):
+            return f"vdupq_n_s32({argument.value})"
+        if self._is_predicate(argument):
+            return f"vpselq_s32(vdupq_n_s32(1), vdupq_n_s32(0), {value[argument]})"
+        return value[argument]
+
+
+def _shifted(value: str, shift: int) -> str:
+    return f"vrshrq_n_s32({value}, {shift})" if shift else value
+
+
+# Operators whose arguments are vectors and whose constants are numbers.
+OPERATORS: dict[str, Callable[[tuple[int, ...], list[str]], str]] = {
+    "positive": lambda n, a: f"vcmpgtq_n_s32({a[0]}, 0)",
+    "add": lambda n, a: f"vaddq_s32({a[0]}, {a[1]})",
+    "subtract": lambda n, a: f"vsubq_s32({a[0]}, {a[1]})",
+    "complement": lambda n, a: f"vsubq_s32(vdupq_n_s32({n[0]}), {a[0]})",
+    "offset": lambda n, a: f"vaddq_n_s32({a[0]}, {n[0]})",
+    "clip": lambda n, a: f"vmaxq_s32(vminq_s32({a[0]}, vdupq_n_s32({n[1]})), vdupq_n_s32({n[0]}))",
+    "multiply": lambda n, a: _shifted(f"vmulq_s32({a[0]}, {a[1]})", n[0]),
+    "shift": lambda n, a: _shifted(a[0], n[0]),
+    "raise": lambda n, a: f"vshlq_n_s32({a[0]}, {n[0]})",
+}

@@ -1,0 +1,66 @@
+"""Layers on vectors give the bits of the reference: sizes that fill no vector, every way to sum rows, every operator of the table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from random_networks import random_counts, random_integer
+
+from firmware_gen import emulation
+from firmware_gen.activity import assumed
+from firmware_gen.emulation import cross, machine, profiling
+from firmware_gen.emulation.targets import BY_NAME, Target
+from firmware_gen.model import build
+
+# cell, inputs, units, gates, the rest; what of the kernels it is for
+CASES = (
+    ("lstm", 8, 5, "threshold", {}, "shifts that differ, units that fill no vector"),
+    ("lstm", 6, 18, "sigmoid", {"read_out": "mean", "layers": 2}, "soft gates, a second layer without a shift"),
+    ("lstm_peephole", 17, 16, "mixed", {"cell_bits": 32}, "two vectors of x, products with the cell state of 32 bits"),
+    ("lstm_coupled", 6, 33, "three_level", {"read_out": "mean", "decimation": 2}, "x in 16 bits, six rows at a time, three levels"),
+    ("janet", 40, 150, "threshold", {}, "more vectors than registers, a gate and what is left of it"),
+    ("lstm_no_output_gate", 20, 270, "threshold", {"read_out": "every"}, "a loop over vectors, a row for open gates only"),
+)
+
+
+@pytest.fixture(scope="module")
+def cortex_m55() -> Target:
+    target = BY_NAME["cortex-m55"]
+    if reason := None if cross.compilers(target) else "no compiler":
+        pytest.skip(reason)
+    if reason := machine.missing(target):
+        pytest.skip(reason)
+    return target
+
+
+@pytest.mark.parametrize(("cell", "inputs", "units", "gates", "options"), [case[:5] for case in CASES], ids=[case[5] for case in CASES])
+def test_every_bit_is_that_of_the_reference(cortex_m55, cell, inputs, units, gates, options):
+    rng = np.random.default_rng(units)
+    network = random_integer(rng, cell, inputs, units, gates, **options)
+    assert all(text.vectors is not None for text in build(network, "model", "event").layers)
+    raw = random_counts(rng, network, 1, 6, extremes=units % 2 == 0)
+    found = emulation.profile(network, raw, cortex_m55, strategy="event")
+    assert (found.differing, found.steps) == (0, 6)
+    assert found.step.kinds["vector"] > inputs * units / 16  # rows went by vectors
+    assert found.ram.stack <= build(network, "model", "event").stack_bound
+
+
+def test_a_row_behind_a_gate_is_summed_alone_where_the_gate_is_seldom_open(cortex_m55, monkeypatch):
+    rng = np.random.default_rng(1)
+    network = random_integer(rng, "lstm", 20, 64, "threshold")
+    raw = random_counts(rng, network, 1, 6)
+    (layer,) = network.recurrent
+    often = assumed(layer)
+    seldom = replace(often, open=dict.fromkeys(often.open, 0.1))
+    kernels = {}
+    for name, activity in (("often", often), ("seldom", seldom)):
+        given = {"activity": [activity]}
+        monkeypatch.setattr(profiling, "build", lambda *values, given=given, **named: build(*values, **{**named, **given}))
+        found = emulation.profile(network, raw, cortex_m55, strategy="event")
+        assert found.differing == 0
+        (text,) = build(network, "model", "event", activity=[activity]).layers
+        kernels[name] = sorted(kernel.group for kernel in text.vectors.kernels)
+    assert 1 in kernels["seldom"]
+    assert 1 not in kernels["often"]
