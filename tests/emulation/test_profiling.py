@@ -67,7 +67,7 @@ def test_wrong_bits_are_found_and_counted(core, watch, monkeypatch):
 
     def damaged(model):
         text = original(model)
-        changed = text.replace("-32767, 32767)", "-32767, 32)")  # the range of the cell state
+        changed = text.replace("-32767, 32767)", "-32767, 32)").replace("s32(32767)", "s32(32)")  # the range of the cell state
         assert changed != text
         return changed
 
@@ -88,10 +88,13 @@ def test_counts_are_the_same_each_time_and_hang_together(core, watch):
         assert sum(cost.kinds.values()) == pytest.approx(cost.instructions)
     # A multiplication does one or, of 16 bits, half of four multiply-accumulates; candidate rows behind a closed gate need none.
     multiplies = sum(number for kind, number in first.step.kinds.items() if kind.startswith("multiply"))
-    if core.architecture != "avr":  # where kinds are not told apart
+    if core.emulator == "qemu":  # 16 at a time, of whole vectors
+        assert first.step.kinds["vector"] >= 4 * 16 * 2
+    elif core.architecture != "avr":  # where kinds are not told apart
         assert 3 * 16 * (6 + 16) / 2 <= multiplies <= 4 * 16 * (6 + 16) + 16 * 8
     # A threshold gate that is closed saves work, so steps differ; normalization and decision do the same work each time.
-    assert first.step.instructions < first.step.worst_instructions
+    # Vectors of 4 units take both ways, so there they may be alike.
+    assert first.step.instructions < first.step.worst_instructions or core.emulator == "qemu"
     # What firmware calls for a block: a step, its normalization, and four sums over six channels, inlined and without calls between.
     parts = first.step.instructions + first.normalize.instructions
     of_a_sum = 12 if core.architecture != "avr" else 36  # there in bytes
@@ -107,12 +110,14 @@ def test_flash_and_ram_are_those_of_the_linked_program(core, watch):
     assert isinstance(dense, IntegerDense)
     weights = sum(row.W.size + sum(R.size for R in row.R) for row in layer.rows.values()) + dense.W.size
     biases = 4 * 16 + 7
-    assert weights + biases <= found.flash.weights <= weights + 4 * biases
-    assert found.flash.weights + found.flash.tables <= sum(table.bytes for table in model.tables.tables) + 64
+    padding = 4 * 16 * 2 if core.emulator == "qemu" else 0  # x up to 8 elements
+    assert weights + biases <= found.flash.weights <= weights + padding + 4 * biases
+    if core.emulator != "qemu":  # which has curves of its own
+        assert found.flash.weights + found.flash.tables <= sum(table.bytes for table in model.tables.tables) + 64
     assert 500 < found.flash.code < 8000
     assert found.flash.total == found.flash.code + found.flash.weights + found.flash.tables
-    padding = 2 if core.architecture == "avr" else 0  # 8-bit cores align nothing
-    assert found.ram.state == model.state_bytes - padding
+    unaligned = 2 if core.architecture == "avr" else 0  # 8-bit cores align nothing
+    assert found.ram.state == model.state_bytes - unaligned
     assert found.ram.static == 0
     assert model.stack_bytes <= found.ram.stack < 1024
     small = emulation.profile(network, raw[:1, :4], core, strategy="dense", optimization="-Os")
