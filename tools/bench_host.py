@@ -286,8 +286,9 @@ Sizes are inputs, hidden units. Peak of the core, measured in the same run: {mos
 - A step is one Python call with the state kept by the engine, as LiteRT keeps it; ONNX Runtime is fed the state back, by `run` or
   through IO binding, PyTorch by `LSTMCell`. LiteRT is `set_tensor`, `invoke`, `get_tensor`; "all int8" is its 8x8_16 kernel with
   int16 gates.
-- No kernel skips columns of zeros. Random networks with hard gates, counted: {zeros}. VNNI reads four columns at once and holds zero as
-  128, so that a skipped tile would have to be corrected; and a branch on every tile costs more than so few skipped ones save.
+- For one sequence of 128 units and more, kernels without VNNI ("portable" here) leave out tiles of zeros behind threshold gates.
+  Counted on these random networks: {zeros}.
+  VNNI holds zero as 128 and skips nothing.
 - A sequence ends with its scores; so does every sequence in bulk. Ours starts from int8 inputs, as "all int8" does, the others from
   float32.{absent}
 {tables(contests, most)}

@@ -117,6 +117,33 @@ class Code:
             results.append(phi)
         return results
 
+    def where(self, condition: Value, carried: Sequence[Value], body: Callable[[], Sequence[Value]]) -> list[Value]:
+        """What the body gives where the condition, one bit, holds; otherwise `carried`. A branch: the body's loads are left out too."""
+        b = self.builder
+        before = b.block
+        inside, joined = b.append_basic_block("inside"), b.append_basic_block("joined")
+        b.cbranch(condition, inside, joined)
+        b.position_at_end(inside)
+        renewed = body()
+        last = b.block
+        b.branch(joined)
+        b.position_at_end(joined)
+        results = []
+        for value, other in zip(carried, renewed, strict=True):
+            phi = b.phi(value.type)
+            phi.add_incoming(value, before)
+            phi.add_incoming(other, last)
+            results.append(phi)
+        return results
+
+    def is_less(self, a: Value, b: int) -> Value:
+        """One bit."""
+        return self.builder.icmp_signed("<", a, self.integer(b))
+
+    def is_busy(self, address: Value, always: Value) -> Value:
+        """Whether any of the 4 bytes of sources at an address is not zero, or `always` holds; one bit."""
+        return self.builder.or_(self.builder.icmp_unsigned("!=", self.load(_I32, address), ir.Constant(_I32, 0)), always)
+
     # ---- lanes ------------------------------------------------------------------------------------------------------------
 
     def constant(self, value: int) -> ir.Constant:
