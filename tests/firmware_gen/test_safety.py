@@ -72,8 +72,8 @@ def test_every_misra_deviation_is_listed_with_its_reason(tmp_path):
     found: dict[str, str] = {}
     options = ("--std=c99", "--addon=misra", "--enable=warning,performance,portability", "--quiet", "--suppress=missingIncludeSystem",
                "--template={file}:{line} {id} {message}")  # fmt: skip
-    for number, (network, strategy) in enumerate(networks()):
-        source = written(tmp_path / str(number), network, strategy)
+    for number in (0, 2, 3):  # the second has nothing that the others have not
+        source = written(tmp_path / str(number), *networks()[number])
         result = subprocess.run(["cppcheck", *options, source.name], cwd=source.parent, capture_output=True, text=True, check=True)
         for line in (result.stdout + result.stderr).splitlines():
             assert re.match(r"\S+:\d+ misra-c2012-\d+\.\d+", line), line
