@@ -17,6 +17,7 @@ from edge_lstm.cells import KINDS, activation, cell, family
 from edge_lstm.engine import reference
 from edge_lstm.engine.stages import prepare
 from edge_lstm.errors import EdgeLstmError
+from edge_lstm.features import Imu, imu_features
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.fixed_point.quantize import Options, quantize
 from edge_lstm.network import Bidirectional, Conv1d, Dense, Layer, Network, Pool, Preprocess, ReadOut, Recurrent
@@ -58,6 +59,8 @@ def layer_cases() -> dict[str, tuple[Network, Options]]:
     lstm, second, own = _lstm(), _lstm(UNITS), Options()
     initial = {"h": np.full(UNITS, 0.5), "c": np.full(UNITS, -0.5)}
     front = Preprocess(4, np.zeros(INPUTS), np.full(INPUTS, 1 / 512))
+    imu = imu_features(Imu(turning=()), [1 / 512] * 3, 4, 50.0)
+    sensor = Preprocess(4, np.zeros(imu.count), np.full(imu.count, 1 / 4096), None, imu)
     networks = {
         "one recurrent layer, last step": _network(lstm),
         "two recurrent layers": _network(lstm, second),
@@ -70,6 +73,7 @@ def layer_cases() -> dict[str, tuple[Network, Options]]:
         "hidden dense layer behind a mean": _network(lstm, read_out="mean", behind=(_dense(UNITS, 4, "relu"), _dense(4, 3))),
         "softmax": _network(lstm, softmax=True),
         "normalization and decimation of sensor counts": _network(lstm, preprocess=front),
+        "features of an inertial sensor": _network(_lstm(imu.count), preprocess=sensor),
         "initial states": _network(replace(lstm, initial=initial)),
         "`clip`": _network(replace(lstm, clip=1.5)),
         "cell state in 32 bits": _network(lstm),
