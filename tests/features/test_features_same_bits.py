@@ -115,6 +115,22 @@ def test_a_stream_without_features_keeps_its_unfinished_block_for_the_next_windo
     assert np.array_equal(stream.scores, reference.run(network, raw[None, 16:40]).scores[0])
 
 
+def test_a_window_of_one_stream_ends_without_the_others(networks: list[IntegerNetwork]) -> None:
+    network = networks[1]
+    raw = inputs(1, network)[0]
+    many, alone = engine.Streams(network, len(raw)), [engine.Stream(network) for _ in raw]
+    for t in range(raw.shape[1]):
+        if t == raw.shape[1] // 2:
+            many.next_window([2, 0])
+            alone[0].next_window()
+            alone[2].next_window()
+        many.push(np.ascontiguousarray(raw[:, t]))
+        for stream, sample in zip(alone, raw[:, t], strict=True):
+            stream.push(sample)
+    assert many.steps.tolist() == [stream.steps for stream in alone]
+    assert np.array_equal(many.scores(), np.stack([stream.scores for stream in alone]))
+
+
 def test_two_streams_of_one_network_share_nothing(networks: list[IntegerNetwork]) -> None:
     network = networks[0]
     raw = inputs(0, network)[0]
