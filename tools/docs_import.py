@@ -13,6 +13,8 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
+from docs_node_tests import LOSS, TOLERANCE, node_table
+
 from edge_lstm.onnx_io import read, read_activations, read_keras_layers, read_loop, read_unrolled, read_walk
 from edge_lstm.onnx_io.read_node import Operator
 
@@ -84,6 +86,9 @@ def imports(render: Callable[..., str]) -> dict[str, str]:
             unrolled=list(read_unrolled.STEP_OPERATORS),
             loop=[reason for reason in reasons_of(read_loop.read_loop, read_loop.counted) if reason not in common],
             patterns=tested(),
+            nodes=node_table(),
+            tolerance=TOLERANCE,
+            loss=LOSS,
         )
     }
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from edge_lstm.cells import activation
 from edge_lstm.engine.reference import check_steps
 from edge_lstm.engine.whole import run
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.fixed_point.integer_network import IntegerNetwork, Normalize
+from edge_lstm.fixed_point.integer_network import HOST_ACTIVATION, IntegerNetwork, Normalize
 from edge_lstm.float_inference import check_input, softmax
 
 INT16 = np.iinfo(np.int16)
@@ -35,7 +36,8 @@ def to_counts(physical: npt.NDArray[np.floating], units_per_count: npt.NDArray[n
 def outputs(network: IntegerNetwork, x: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
     """Real-valued outputs, float32 [batch, outputs] or [batch, time, outputs], for x: [batch, time, channels].
 
-    Floats are physical units; integers are sensor counts and must fit int16. Probabilities where the float network ended in a softmax.
+    Floats are physical units; integers are sensor counts and must fit int16. Behind the softmax, or the function behind the last dense
+    layer, where the float network had one.
     Raises EdgeLstmError for a wrong shape or type, an empty array, NaN, or counts beyond int16.
     """
     x = np.asarray(x)
@@ -49,4 +51,15 @@ def outputs(network: IntegerNetwork, x: npt.NDArray[np.generic]) -> npt.NDArray[
     real = run(network, raw).scores * network.score_scale
     if network.read_out.kind == "mean":
         real = real / check_steps(network, raw.shape[1] // network.normalize.decimation)
-    return np.asarray(softmax(real) if network.softmax else real, np.float32)
+    return np.asarray(finished(network, real), np.float32)
+
+
+def finished(network: IntegerNetwork, real: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """The softmax, or the function behind the last dense layer, of the real values of the scores: what is left to the host."""
+    if HOST_ACTIVATION in network.metadata:
+        kind, *parameters = network.metadata[HOST_ACTIVATION].split()
+        try:
+            real = activation(kind, *map(float, parameters))(real)
+        except (TypeError, ValueError) as error:
+            raise EdgeLstmError(f"metadata {HOST_ACTIVATION} = {network.metadata[HOST_ACTIVATION]!r} names no activation") from error
+    return softmax(real) if network.softmax else real

@@ -18,6 +18,7 @@ Int16Array = npt.NDArray[np.int16]
 Int32Array = npt.NDArray[np.int32]
 Float64Array = npt.NDArray[np.float64]
 
+HOST_ACTIVATION = "host_activation"  # metadata: "kind alpha beta" of a function that the host applies to the real value of the scores
 CODES = (
     "row", "state", "vector", "positive", "select", "add", "subtract", "complement", "offset", "clip", "rescale", "multiply", "shift",
     "raise", "interpolate",

@@ -15,6 +15,7 @@ from edge_lstm.fixed_point.bounds import prove_network
 from edge_lstm.fixed_point.feed_forward import integer_convolution, integer_dense, pooling
 from edge_lstm.fixed_point.formats import INT8, state_formats
 from edge_lstm.fixed_point.integer_network import (
+    HOST_ACTIVATION,
     IntegerBidirectional,
     IntegerLayer,
     IntegerNetwork,
@@ -31,6 +32,7 @@ from edge_lstm.network import Bidirectional, Conv1d, Dense, FloatArray, Layer, N
 Float64Array = npt.NDArray[np.float64]
 INPUT_RANGE = 4.0  # standardized inputs are clipped at +-4 standard deviations
 COUNTS_PER_UNIT = 128  # for networks whose inputs are no sensor counts: int16 then holds twice the calibrated range
+RISING = ("sigmoid", "tanh", "hard_sigmoid", "hard_tanh", "softsign", "scaled_sigmoid")
 MEAN_WINDOW = 4096  # steps that a mean read-out may sum when the network names no window
 
 
@@ -123,11 +125,26 @@ def quantize(network: Network, calibration: npt.NDArray[np.generic], options: Op
 def quantize_with_ranges(network: Network, ranges: Ranges, options: Options) -> IntegerNetwork:
     """`quantize` for ranges that are known already (the trainer keeps them fixed while the integers are in the loop)."""
     normalize = normalization(network, ranges.input)
+    network = left_to_the_host(network)
     integer = IntegerNetwork(
         normalize, _layers(network, normalize, ranges, options), network.softmax, network.classes, network.name, dict(network.metadata)
     )
     prove_network(integer)
     return integer
+
+
+def left_to_the_host(network: Network) -> Network:
+    """The network without a rising function behind its last dense layer, which is noted in the metadata (`HOST_ACTIVATION`).
+
+    Like a softmax it changes no order, and the integer scores are exact without it; `engine.outputs` applies it to their real values.
+    """
+    last = network.layers[-1]
+    if not isinstance(last, Dense) or last.activation.kind not in RISING:
+        return network
+    one = last.activation
+    text = f"{one.kind} {one.alpha!r} {one.beta!r}"
+    layers = (*network.layers[:-1], replace(last, activation=Activation("identity")))
+    return replace(network, layers=layers, metadata={**network.metadata, HOST_ACTIVATION: text})
 
 
 def _layers(network: Network, normalize: Normalize, ranges: Ranges, options: Options) -> tuple[IntegerLayer, ...]:

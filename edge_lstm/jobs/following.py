@@ -8,6 +8,7 @@ import numpy.typing as npt
 from edge_lstm import data, float_inference
 from edge_lstm.engine import gate_activity, reference
 from edge_lstm.engine.gate_activity import GateCourse
+from edge_lstm.engine.physical import finished
 from edge_lstm.errors import EdgeLstmError, UsageError
 from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerNetwork
 from edge_lstm.jobs import inputs
@@ -136,5 +137,4 @@ def _integer_outputs(
             assert isinstance(layer, IntegerDense)
             row, steps = reference.dense(layer, row[None], steps)[0], 1
         rows.append(row * network.score_scale / (count if network.read_out.kind == "mean" else 1))
-    real = np.array(rows)
-    return np.asarray(float_inference.softmax(real) if network.softmax else real, np.float64)
+    return np.asarray(finished(network, np.array(rows)), np.float64)

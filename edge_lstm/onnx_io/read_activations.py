@@ -30,16 +30,22 @@ def read_activations(names: Sequence[str], alphas: Sequence[float], betas: Seque
     Raises Refusal for a function that no cell here can compute, or for parameters left over.
     """
     waiting_alphas, waiting_betas = list(alphas), list(betas)
-    found = []
+    found, refused = [], []
     for name in names:
         if name.lower() not in _PARAMETERS:
-            raise Refusal(f"attribute activations names the unknown function {name}; read are {_READ}")
+            refused.append(f"unknown function {name}")
+            continue
         alpha, beta = _PARAMETERS[name.lower()]
         if alpha is not None and waiting_alphas:
             alpha = float(waiting_alphas.pop(0))
         if beta is not None and waiting_betas:
             beta = float(waiting_betas.pop(0))
-        found.append(_activation(name, alpha or 0.0, beta or 0.0))
+        try:
+            found.append(_activation(name, alpha or 0.0, beta or 0.0))
+        except Refusal as refusal:
+            refused.append(str(refusal))
+    if refused:
+        raise Refusal(f"{' and '.join(dict.fromkeys(refused))} is not read; read are {_READ}")
     for attribute, waiting in (("activation_alpha", waiting_alphas), ("activation_beta", waiting_betas)):
         if waiting:
             raise Refusal(f"attribute {attribute} has {len(waiting)} value(s) more than the functions {', '.join(names)} take")
@@ -60,4 +66,4 @@ def _activation(name: str, alpha: float, beta: float) -> Activation:
         # alpha tanh(x / 2) = 2 alpha sigmoid(x) - alpha: g and h of Hochreiter & Schmidhuber (1997) with alpha 2 and 1.
         return Activation("scaled_sigmoid", 2 * alpha, -alpha)
     given = [f"{p} {v:g}" for p, v, default in zip(("alpha", "beta"), (alpha, beta), _PARAMETERS[kind], strict=True) if default is not None]
-    raise Refusal(f"activation {name}{' with ' + ' and '.join(given) if given else ''} is not read; read are {_READ}")
+    raise Refusal(f"activation {name}{' with ' + ' and '.join(given) if given else ''}")

@@ -78,7 +78,10 @@ class Node:
         if isinstance(value, Refused):
             raise Refusal(value.reason)
         if isinstance(value, IntegerInput):
-            raise Refusal(f"reads input {value.name}, which is no tensor of floats")
+            raise Refusal(
+                f"reads input {value.name}, which is no tensor of floats: "
+                "an embedding belongs to the host; read the graph from its vectors on (--from)"
+            )
         if isinstance(value, (StepNumber, Condition)):
             raise Refusal("computes with the number of a loop's step in a way that is not read")
         if isinstance(value, Labels):

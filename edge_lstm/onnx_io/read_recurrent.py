@@ -147,7 +147,9 @@ def read_recurrent(node: Node) -> tuple[Value, ...]:
     y_h = replace(final, axes=(batch, both, units) if batch_first else (both, batch, units), state="h")
     if node.operator != "LSTM":
         return y, y_h
-    return y, y_h, Refused(f"{label(node.proto)}: the final cell state (output Y_c) is read; only the hidden state can go on", state=True)
+    advice = "take the hidden state instead, in PyTorch h_n and not c_n of `output, (h_n, c_n)`"
+    reason = f"{label(node.proto)}: the final cell state (output Y_c) is read; only the hidden state can go on: {advice}"
+    return y, y_h, Refused(reason, state=True)
 
 
 def _directions(node: Node) -> tuple[str, ...]:

@@ -91,7 +91,7 @@ def _arithmetic(node: Node) -> Value:
     if node.operator == "Mul" and (isinstance(left, Quantized) or isinstance(right, Quantized)):
         return scaled(left, right)
     if isinstance(left, Signal) and isinstance(right, Signal):
-        raise Refusal("combines two signals; only a chain of layers is read (no skip connections or parallel branches)")
+        raise Refusal("combines two signals; only a chain of layers is read (no skip connections or parallel branches): train without them")
     signal, other = (left, right) if isinstance(left, Signal) else (right, left)
     if not isinstance(signal, Signal) or not isinstance(other, Constant):
         raise Refusal(f"combines {describe(left)} with {describe(right)}")

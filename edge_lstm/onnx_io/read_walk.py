@@ -51,6 +51,14 @@ HINTS = {
     "LogSoftmax": "leave it out, or use Softmax: the class is the same",
     "LayerNormalization": "it needs a division in each step; use BatchNormalization, which vanishes into the weights",
     "Einsum": "write it as MatMul",
+    "ReduceMax": "the largest value over time is not read: take the last step (x[:, -1]) or the mean (x.mean(1), GlobalAveragePooling1D)",
+    "ReduceSum": "a sum over time (attention among others) is not read: take the last step (x[:, -1]) or the mean (x.mean(1))",
+    "Erf": "GELU is not read: use ReLU",
+    "Elu": "use ReLU",
+    "LeakyRelu": "use ReLU",
+    "PRelu": "use ReLU",
+    "Where": "a value that is chosen step by step (masking) is not read: give the lengths of the sequences to the recurrent layer",
+    "ReverseSequence": "use one bidirectional layer, or a layer with direction = reverse",
 }
 _LOOPS = "read are loops through all steps of one sequence whose body is a step of an LSTM, GRU or RNN"
 OUTSIDE = "leave it out of the model, or read the graph only from a value on or up to one (--from, --to)"
