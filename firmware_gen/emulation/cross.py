@@ -48,6 +48,6 @@ def compiler(target: Target) -> Compiler:
     if not found:
         name = GCC[target.architecture][0]
         if not target.zig:
-            raise EdgeLstmError(f"no compiler for {target.name}: install {name}, such as by `apt install gcc-avr avr-libc`")
+            raise EdgeLstmError(f"no compiler for {target.name}: apt install gcc-avr avr-libc simavr libsimavr-dev")
         raise EdgeLstmError(f"no compiler for {target.name}: install {name}, or run `python -m pip install 'edge-lstm[mcu]'`")
     return found[0]
