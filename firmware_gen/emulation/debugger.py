@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import weakref
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -28,6 +29,7 @@ class Debugger:
 
     def __init__(self, command: Sequence[str]):
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        weakref.finalize(self, self._process.kill)  # however the debugger goes, the emulator goes with it
         self._name, self._pending = command[0], b""
         self.ask("qSupported:xmlRegisters=arm")
         self.ask("qXfer:features:read:target.xml:0,ffb")  # only then are registers read and written one by one
