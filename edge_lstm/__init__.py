@@ -15,12 +15,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edge_lstm.api import LSTMClassifier, compare, export_c, load, quantize
+    from edge_lstm.api import LSTMClassifier, LSTMRegressor, compare, export_c, load, quantize
 
 __version__ = "0.1.0"
-__all__ = ["LSTMClassifier", "__version__", "compare", "export_c", "load", "quantize"]
+__all__ = ["LSTMClassifier", "LSTMRegressor", "__version__", "compare", "export_c", "load", "quantize"]
 
-_HOME = dict.fromkeys(("LSTMClassifier", "compare", "export_c", "load", "quantize"), "edge_lstm.api")
+_HOME = dict.fromkeys(("LSTMClassifier", "LSTMRegressor", "compare", "export_c", "load", "quantize"), "edge_lstm.api")
 
 
 def __getattr__(name: str) -> object:

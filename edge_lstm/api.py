@@ -23,18 +23,18 @@ from edge_lstm.network import Network
 
 if TYPE_CHECKING:
     from edge_lstm.data import Dataset
-    from edge_lstm.train.estimator import LSTMClassifier
+    from edge_lstm.train.estimator import LSTMClassifier, LSTMRegressor
 
-__all__ = ["LSTMClassifier", "compare", "export_c", "load", "quantize"]
+__all__ = ["LSTMClassifier", "LSTMRegressor", "compare", "export_c", "load", "quantize"]
 
 
 def __getattr__(name: str) -> Any:
-    """LSTMClassifier is imported when it is first asked for: it brings the trainer with it."""
-    if name != "LSTMClassifier":
+    """The estimators are imported when they are first asked for: they bring the trainer with them."""
+    if name not in ("LSTMClassifier", "LSTMRegressor"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from edge_lstm.train.estimator import LSTMClassifier
+    from edge_lstm.train import estimator
 
-    return LSTMClassifier
+    return getattr(estimator, name)
 
 
 def load(path: str | os.PathLike[str], *, start: str = "", end: str = "") -> Network | IntegerNetwork:

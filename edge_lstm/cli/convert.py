@@ -28,6 +28,12 @@ class Gates(str, Enum):
     soft = "soft"
 
 
+class Freeze(str, Enum):
+    """Layers that fine-tuning leaves alone."""
+
+    front = "front"
+
+
 def command(
     model: Annotated[Path, typer.Argument(help="A float model: .onnx (PyTorch, tf2onnx, `train`) or .keras.", show_default=False)],
     output: Annotated[
@@ -39,8 +45,16 @@ def command(
     ] = None,
     gates: Annotated[Gates, typer.Option(help="keep: as the network was trained; hard: thresholds; soft: by tables.")] = Gates.keep,
     finetune: Annotated[
-        bool, typer.Option("--finetune", help="Train on with the integers in the loop; needs labelled recordings.")
+        bool,
+        typer.Option(
+            "--finetune",
+            help="Train on with the integers in the loop, on the labels of the recordings or, without any, on the float network's outputs.",
+        ),
     ] = False,
+    tries: Annotated[
+        int, typer.Option(min=1, help="With --finetune: the best of so many seeds, judged on people (or windows) held out.")
+    ] = 1,
+    freeze: Annotated[Freeze, typer.Option(help="With --finetune: layers in front of the recurrent ones stay as they are.")] = Freeze.front,
     untrained: Annotated[bool, typer.Option("--untrained", help="Accept the loss of gates that the network was not trained for.")] = False,
     window: Annotated[int | None, typer.Option(min=1, help="Samples of a window (default: as the model says).")] = None,
     stride: Annotated[int | None, typer.Option(min=1, help="Samples from one window to the next (default: half a window).")] = None,
@@ -88,6 +102,7 @@ def command(
             stride=stride,
             seed=seed,
             separate_rows=separate_rows,
+            tries=tries,
             progress=report,
         )
     target = output or integer_path(model)

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from edge_lstm.cli import options
 from edge_lstm.cli.console import as_json, console, line, progress, table
 from edge_lstm.errors import UsageError
-
-
-class Gates(str, Enum):
-    """How gates open."""
-
-    hard = "hard"
-    soft = "soft"
 
 
 class Features(str, Enum):
@@ -34,13 +27,40 @@ class ReadOut(str, Enum):
     last = "last"
 
 
+class Schedule(str, Enum):
+    """How training goes about it."""
+
+    standard = "standard"
+    long_lag = "long_lag"
+
+
+class Method(str, Enum):
+    """Ways to hard gates."""
+
+    straight_through = "straight_through"
+    slope_annealing = "slope_annealing"
+    concrete = "concrete"
+    noise = "noise"
+
+
+def _weights(text: str | None) -> Any:
+    """`4` or `gates=ternary,candidates=8` as `Recipe.weight_bits`."""
+    if text is None or "=" not in text:
+        return text
+    pairs = [part.partition("=") for part in text.split(",")]
+    return {name.strip(): bits.strip() for name, _, bits in pairs}
+
+
 def command(
     data: options.Data,
     output: Annotated[Path, typer.Option("--output", "-o", help="The float model; the integer one goes beside it, as model.int.onnx.")],
-    cell: Annotated[str, typer.Option(help="Cell of the family: lstm, lstm_peephole, gru, janet, ...")] = "lstm",
+    cell: Annotated[str | None, typer.Option(help="Cell of the family: lstm, lstm_peephole, gru, janet, ... (default: lstm)")] = None,
     hidden: Annotated[int, typer.Option(min=1, help="Number of hidden units.")] = 32,
-    gates: Annotated[Gates, typer.Option(help="hard: thresholds, trained with the integers in the loop; soft: sigmoids.")] = Gates.hard,
-    read_out: Annotated[ReadOut, typer.Option(help="Decide on the mean over the window, or on its last step.")] = ReadOut.mean,
+    gates: Annotated[
+        str, typer.Option(help="hard: thresholds, trained with the integers in the loop; soft: sigmoids; i,o: these hard.")
+    ] = "hard",
+    read_out: Annotated[ReadOut | None, typer.Option(help="Decide on the mean over the window (default), or on its last step.")] = None,
+    layers: Annotated[int, typer.Option(min=1, help="Recurrent layers, one above the other.")] = 1,
     window: Annotated[int | None, typer.Option(min=2, help="Samples of a window (default: 4 s, or 200 where no rate is known).")] = None,
     stride: Annotated[int | None, typer.Option(min=1, help="Samples from one window to the next (default: half a window).")] = None,
     decimation: Annotated[int, typer.Option(min=1, help="Samples averaged to one step.")] = 1,
@@ -58,6 +78,14 @@ def command(
     folds: Annotated[int, typer.Option(min=0, help="Cross-validation: leave people out in so many parts; 0 for none.")] = 5,
     iterations: Annotated[int | None, typer.Option(min=1, help="Training iterations (default: the recipe's).")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, order and folds.")] = 0,
+    sparsity: Annotated[float | None, typer.Option(min=0, help="Weight of open gates in the loss: 0.03 to 0.1 saves work.")] = None,
+    schedule: Annotated[Schedule, typer.Option(help="long_lag: for an answer that hangs on events long ago.")] = Schedule.standard,
+    gate_method: Annotated[Method | None, typer.Option(help="Way to hard gates (default: the schedule's).")] = None,
+    weights: Annotated[str | None, typer.Option(help="Bits of the weights: 4, or gates=ternary,candidates=8 (4, ternary, binary).")] = None,
+    squash: Annotated[str | None, typer.Option(help="Candidate and output: hard_tanh needs no tables (default: the cell's own).")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="File from which an interrupted training goes on; removed when all is written.")
+    ] = None,
     label_column: options.LabelColumn = None,
     labels: options.Labels = None,
     person_column: options.PersonColumn = None,
@@ -79,25 +107,31 @@ def command(
     from edge_lstm.jobs.folders import ready_folder
     from edge_lstm.jobs.front_end import with_rate
     from edge_lstm.jobs.networks import integer_path
-    from edge_lstm.jobs.training import Plan, cross_validate, prepare, train_on_all
+    from edge_lstm.jobs.training import Plan, cross_validate, of_fold, prepare, train_on_all
 
     dataset = options.read_data(data, label_column, labels, person_column, recording_column, channels, units_per_count)
     if output.suffix != ".onnx":
         raise UsageError(f"{output}: a model file ends in .onnx")
     dataset = with_rate(dataset, rate)
     ready_folder(output.parent, make=False)
+    asked = {"sparsity": sparsity, "gate_method": gate_method and gate_method.value, "weight_bits": _weights(weights), "squash": squash}
+    others = {"layers": layers, **{name: value for name, value in asked.items() if value is not None}}
     plan = Plan(
-        cell, hidden, gates.value, read_out.value, window, stride, decimation, iterations, seed, features.value, tuple(imu or ()), rotation
+        cell, hidden, gates, read_out and read_out.value, window, stride, decimation, iterations, seed, features.value, tuple(imu or ()),
+        rotation, schedule.value, others,
     )  # fmt: skip
     prepared = prepare(dataset, plan)
     with progress() as report:
-        judged = cross_validate(prepared, plan, folds, progress=report) if folds else None
-        made = train_on_all(prepared, plan, progress=report)
+        judged = cross_validate(prepared, plan, folds, progress=report, checkpoint=checkpoint) if folds else None
+        made = train_on_all(prepared, plan, progress=report, checkpoint=checkpoint)
     onnx_io.save_network(made.network, output)
     files = [output]
     if made.integer is not None:
         files.append(integer_path(output))
         onnx_io.save_integer(made.integer, files[-1])
+    if checkpoint is not None:
+        for done in (checkpoint, *(of_fold(checkpoint, fold) for fold in range(folds))):
+            done.unlink(missing_ok=True)
     if json:
         accuracy = {}
         if judged:
@@ -119,5 +153,5 @@ def command(
             line(f"{name}: {found} on people it never saw (mean ± sd over {len(found.parts)} folds, {found.total:,} windows, seed {seed})")
     for file in files:
         line(f"wrote {file}")
-    if gates is Gates.soft:
+    if made.integer is None:
         line(f"make integers of it with: edge-lstm convert {output} -c {data}")

@@ -62,21 +62,24 @@ def convert(
     stride: int | None = None,
     seed: int = 0,
     separate_rows: bool = False,
+    tries: int = 1,
     progress: Progress = silent,
 ) -> Conversion:
     """The integer network of `network`.
 
-    calibration: recordings that the number formats are chosen from, and that fine-tuning learns from (labels needed for that only).
+    calibration: recordings that the number formats are chosen from, and that fine-tuning learns from: their labels, or without any the
+        outputs of `network`.
         None: only for a network with preprocessing, whose inputs are standardized; formats then come from standard normal input.
     gates: one of GATES. finetune: train on, with the integer arithmetic in the loop. untrained: accept the loss of gates that the
         network was not trained for.
     separate_rows: weights of the input and of the states have scales of their own; not together with `finetune`.
+    seed, tries: fine-tuning keeps the best of so many seeds, from `seed` on (see `hardening.finetune`).
     window, stride: raw samples of a window, and from one to the next (None: as the model says, and half of it).
 
     Raises UsageError for other gates than it was trained with, unless `finetune` or `untrained`; EdgeLstmError where data do not fit.
     """
     changed = with_gates(network, gates)
-    advice = "add --finetune (with labelled --calibration recordings), or --untrained to accept the loss"
+    advice = "add --finetune (with --calibration recordings), or --untrained to accept the loss"
     refuse_untrained_gates(network, changed, finetune or untrained, advice)
     if finetune and separate_rows:
         raise UsageError("fine-tuning trains with one scale for the weights of input and states: leave out --separate-rows, or --finetune")
@@ -98,8 +101,12 @@ def convert(
         "float": network,
         f"integers, {gates_text(changed)}, not fine-tuned" if finetune else f"integers, {gates_text(changed)}": made,
     }
+    learned: tuple[str, ...] = ()
     if finetune:
-        made = _finetuned(changed, dataset, labelled, seed, progress)
+        from edge_lstm.jobs.hardening import finetune as finetuned
+
+        trained = finetuned(network, changed, dataset, windows, tries=tries, seed=seed, progress=progress)
+        made, learned = trained.integer, trained.remarks
         names[f"integers, {gates_text(made)}, fine-tuned"] = made
     progress("converting", 1, 1)
     accuracies = {}
@@ -107,10 +114,22 @@ def convert(
         for name, one in names.items():
             predicted = inputs.labels(one, inputs.model_input(one, dataset, labelled.x))
             accuracies[name] = accuracy([(labelled.y, predicted)])
+    if not len(labelled):
+        same = {name: inputs.labels(one, inputs.model_input(one, dataset, windows.x)) for name, one in names.items()}
+        learned += tuple(
+            f"{name}: the class of the float network in {(same[name] == same['float']).mean():.1%} of {len(windows):,} windows"
+            for name in names
+            if name != "float"
+        )
     remarks = [f"formats calibrated on {min(len(windows), MOST_CALIBRATION)} windows of {windows.x.shape[1]} samples from {dataset.name}"]
     if untrained and changed is not network and gates_text(changed) != gates_text(network):
-        remarks.append(f"the network was trained with {gates_text(network)} and now has {gates_text(changed)}: expect to lose accuracy")
-    return Conversion(made, accuracies, tuple(remarks))
+        remarks.append(
+            f"the network was trained with {gates_text(network)} and now has {gates_text(changed)}: expect to lose accuracy"
+            if not accuracies
+            else f"the network was trained with {gates_text(network)} and now has {gates_text(changed)}: measured, "
+            f"{100 * (accuracies['float'].mean - accuracies[list(accuracies)[-1]].mean):+.1f} points of accuracy lost on these windows"
+        )
+    return Conversion(made, accuracies, (*remarks, *learned))
 
 
 def refuse_untrained_gates(network: Network, changed: Network, allowed: bool, advice: str) -> None:
@@ -122,7 +141,7 @@ def refuse_untrained_gates(network: Network, changed: Network, allowed: bool, ad
 
 def _convert_without_data(network: Network, changed: Network, finetune: bool, options: Options) -> Conversion:
     if finetune:
-        raise UsageError("fine-tuning needs recordings with labels: give them by --calibration")
+        raise UsageError("fine-tuning needs recordings: give them by --calibration")
     if network.preprocess is None:
         raise UsageError("the range of this network's inputs is not known: give recordings by --calibration")
     if network.preprocess.features is not None:
@@ -138,14 +157,6 @@ def _convert_without_data(network: Network, changed: Network, finetune: bool, op
         {},
         ("no calibration recordings: formats were chosen from standard normal input; check the accuracy with `edge-lstm compare`",),
     )
-
-
-def _finetuned(network: Network, dataset: data.Dataset, windows: data.Windows, seed: int, progress: Progress) -> IntegerNetwork:
-    if not len(windows):
-        raise UsageError("fine-tuning needs recordings with labels: name the label column or a labels file")
-    from edge_lstm.jobs.training import finetune
-
-    return finetune(network, dataset, windows, seed, progress)
 
 
 def _spread(x: inputs.Array, most: int) -> inputs.Array:

@@ -72,7 +72,10 @@ def report(
         proofs=[comparison.proof("model.int.onnx", network)],
         facts=[
             ("recordings", dataset.source),
-            ("network", f"{plan.cell}, {plan.hidden} units, read-out: {plan.read_out} over the window, then one dense layer"),
+            (
+                "network",
+                f"{plan.recipe().cell}, {plan.hidden} units, read-out: {plan.recipe().read_out} over the window, then one dense layer",
+            ),
             (
                 "input",
                 f"windows of {plan.window} samples every {plan.stride}; means of {plan.decimation}; standardized on training people",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +26,6 @@ from edge_lstm.report.metrics import Accuracy, accuracy, accuracy_by
 WINDOW_SECONDS, WINDOW_SAMPLES = 4, 200
 CALIBRATION = 512  # windows
 ROTATION = 0.1  # radians, of an imu: how differently the same sensor is worn
-FINETUNING = 1000  # iterations: half of a training from scratch
 Report = Callable[[int, int, float], None]  # iterations done, of how many, loss
 
 
@@ -32,14 +33,15 @@ Report = Callable[[int, int, float], None]  # iterations done, of how many, loss
 class Plan:
     """What to train. window, stride: raw samples (None: 4 s, or 200 samples where no rate is known; half a window).
 
-    iterations: None for the recipe's own number. features: "raw", or "imu" for the integer features of the sensor that the parts `imu`
-    describe (see `front_end.imu_of`); rotation: see `train.Recipe`, None: ROTATION for an imu, else 0.
+    cell, read_out, iterations: None for the schedule's own; schedule: one of `train.recipe.SCHEDULES`. features: "raw", or "imu" for the
+    integer features of the sensor that the parts `imu` describe (see `front_end.imu_of`); rotation: see `train.Recipe`, None: ROTATION
+    for an imu, else 0. others: further fields of the recipe.
     """
 
-    cell: str = "lstm"
+    cell: str | None = None
     hidden: int = 32
     gates: str = "hard"
-    read_out: str = "mean"
+    read_out: str | None = None
     window: int | None = None
     stride: int | None = None
     decimation: int = 1
@@ -48,6 +50,8 @@ class Plan:
     features: str = "raw"
     imu: tuple[str, ...] = ()
     rotation: float | None = None
+    schedule: str = "standard"
+    others: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.features not in front_end.FEATURES:
@@ -56,8 +60,9 @@ class Plan:
     def recipe(self) -> train.Recipe:
         """The trainer's recipe. Raises UsageError for a cell or gates that do not exist."""
         try:
-            recipe = train.Recipe(cell=self.cell, hidden=self.hidden, gates=self.gates, read_out=self.read_out, seed=self.seed)
-            return recipe if self.iterations is None else replace(recipe, iterations=self.iterations)
+            own = {"cell": self.cell, "read_out": self.read_out, "iterations": self.iterations}
+            chosen = {name: value for name, value in own.items() if value is not None}
+            return train.Recipe.of(self.schedule, hidden=self.hidden, gates=self.gates, seed=self.seed, **chosen, **self.others)
         except EdgeLstmError as error:
             raise UsageError(str(error)) from error
 
@@ -139,8 +144,8 @@ def preprocessing(prepared: Prepared, plan: Plan) -> Preprocess:
     return Preprocess(plan.decimation, found.offset, 1 / found.scale, prepared.units_per_count)
 
 
-def fit(prepared: Prepared, plan: Plan, progress: Report | None = None) -> train.Result:
-    """Trains on all windows of `prepared`."""
+def fit(prepared: Prepared, plan: Plan, progress: Report | None = None, checkpoint: Path | None = None) -> train.Result:
+    """Trains on all windows of `prepared`; goes on from `checkpoint` where it exists."""
     data.require_every_class(prepared.windows.y, prepared.dataset.classes)
     rotation = plan.rotation if plan.rotation is not None else ROTATION if plan.features == "imu" else 0.0
     return train.fit(
@@ -151,6 +156,7 @@ def fit(prepared: Prepared, plan: Plan, progress: Report | None = None) -> train
         preprocess=preprocessing(prepared, plan),
         memory=prepared.memory,
         progress=progress,
+        checkpoint=checkpoint,
     )
 
 
@@ -192,7 +198,12 @@ class Judged:
     by_person: Mapping[str, Accuracy]
 
 
-def cross_validate(prepared: Prepared, plan: Plan, folds: int, *, progress: Progress = silent) -> Judged:
+def of_fold(checkpoint: Path, fold: int) -> Path:
+    """The checkpoint of one fold of cross-validation, beside that of the training on all."""
+    return checkpoint.with_name(f"{checkpoint.stem}.fold{fold}{checkpoint.suffix}")
+
+
+def cross_validate(prepared: Prepared, plan: Plan, folds: int, *, progress: Progress = silent, checkpoint: Path | None = None) -> Judged:
     """Leaves people out in `folds` parts, trains on the others, judges on them; float and integer form of each network.
 
     Raises EdgeLstmError when people are unknown or fewer than folds.
@@ -201,7 +212,8 @@ def cross_validate(prepared: Prepared, plan: Plan, folds: int, *, progress: Prog
         parts = data.person_folds(prepared.windows.person, folds, plan.seed)
     except EdgeLstmError as error:
         raise type(error)(f"{error}; or train without cross-validation (0 folds)") from error
-    trained = fit_many([(prepared.taken(training), plan) for training, _ in parts], "training folds", progress)
+    files = [None if checkpoint is None else of_fold(checkpoint, k) for k in range(folds)]
+    trained = fit_many([(prepared.taken(training), plan) for training, _ in parts], "training folds", progress, files)
     found = []
     for (training, test), made in zip(parts, trained, strict=True):
         integer = made.integer if made.integer is not None else calibrated(made.network, prepared.taken(training))
@@ -220,34 +232,23 @@ def cross_validate(prepared: Prepared, plan: Plan, folds: int, *, progress: Prog
     return Judged(accuracies, people, by_person)
 
 
-def fit_many(trainings: Sequence[tuple[Prepared, Plan]], what: str, progress: Progress = silent) -> list[train.Result]:
+def fit_many(
+    trainings: Sequence[tuple[Prepared, Plan]], what: str, progress: Progress = silent, checkpoints: Sequence[Path | None] | None = None
+) -> list[train.Result]:
     """Several trainings at once, one on each core; the results do not depend on how many there are."""
     progress(what, 0, 1)
 
     def watch(done: int, total: int, loss: float) -> None:
         progress(what, done, total, f"loss {loss:.3f}")
 
-    return train.fit_many([partial(fit, prepared, plan) for prepared, plan in trainings], watch)
+    files = checkpoints or [None] * len(trainings)
+    return train.fit_many([partial(fit, *one, checkpoint=file) for one, file in zip(trainings, files, strict=True)], watch)
 
 
-def train_on_all(prepared: Prepared, plan: Plan, *, progress: Progress = silent) -> train.Result:
+def train_on_all(prepared: Prepared, plan: Plan, *, progress: Progress = silent, checkpoint: Path | None = None) -> train.Result:
     """Trains on all windows."""
 
     def report(done: int, total: int, loss: float) -> None:
         progress("training on all people", done, total, f"loss {loss:.3f}")
 
-    return fit(prepared, plan, report)
-
-
-def finetune(network: Network, dataset: data.Dataset, windows: data.Windows, seed: int, progress: Progress = silent) -> IntegerNetwork:
-    """Trains a network on, as it is (its gates too), with the integers in the loop; on labelled windows of `dataset`."""
-    data.require_every_class(windows.y, network.classes or dataset.classes)
-
-    def report(done: int, total: int, loss: float) -> None:
-        progress("fine-tuning", done, total, f"loss {loss:.3f}")
-
-    recipe = train.Recipe(cell=network.recurrent[0].cell.name, iterations=FINETUNING, learning_rate=1e-2, integer_from=0.5, seed=seed)
-    made = train.finetune(network, inputs.model_input(network, dataset, windows.x), windows.y, recipe, progress=report)
-    if made.integer is None:
-        raise EdgeLstmError("fine-tuning ended before the integers were in the loop")
-    return made.integer
+    return fit(prepared, plan, report, checkpoint)

@@ -1,10 +1,13 @@
-"""A classifier of sequences in the manner of scikit-learn, on float arrays."""
+"""A classifier and a regressor of sequences in the manner of scikit-learn, on float arrays."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import os
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,34 +20,19 @@ from edge_lstm.errors import EdgeLstmError, UsageError
 from edge_lstm.fixed_point.integer_network import IntegerNetwork, Normalize
 from edge_lstm.float_inference import run, softmax
 from edge_lstm.network import Network, Preprocess
-from edge_lstm.train.fitting import fit
+from edge_lstm.train.fitting import finetune, fit
 from edge_lstm.train.loop import History, Progress
 from edge_lstm.train.recipe import Recipe
+from edge_lstm.train.sequences import UNLABELLED
 
 Array = npt.NDArray[Any]
 COUNT_RANGE = 8.0  # standard deviations that int16 counts span on either side of the mean; the network itself clips at 4
 
 
-class LSTMClassifier:
-    """A recurrent classifier: `fit(x, y)`, `predict(x)`, `predict_proba(x)`, `score(x, y)`.
+class _Estimator:
+    """What classifier and regressor have in common. Parameters are documented there."""
 
-    x: floats [sequences, time, inputs] in any unit, or a list of arrays [time, inputs] of different lengths; NaN is refused.
-    With hard gates all predictions are those of the integer network, the one that `edge_lstm.export_c` writes; with soft gates those of
-    the float network.
-
-    Parameters
-        hidden: units; gates: "hard" or "soft" (or any other value of `Recipe.gates`); seed: of everything random.
-        cell: member of the family; read_out: "mean" or "last"; layers: recurrent layers.
-        iterations, batch, learning_rate, noise, scaling, class_weights, sparsity: as in `Recipe`; None takes the recipe's default.
-        progress: called with (iterations done, in all, loss).
-
-    Attributes after fit
-        classes_: labels in the order of the outputs; n_features_in_: inputs; network_: float network; integer_: integer network or None;
-        history_: losses and accuracies.
-    """
-
-    _estimator_type = "classifier"
-    classes_: Array
+    _estimator_type: str
     n_features_in_: int
     network_: Network
     integer_: IntegerNetwork | None
@@ -55,8 +43,8 @@ class LSTMClassifier:
         hidden: int = 32,
         gates: Any = "hard",
         seed: int = 0,
-        cell: str = "lstm",
-        read_out: str = "mean",
+        cell: str | None = None,
+        read_out: str | None = None,
         layers: int = 1,
         iterations: int | None = None,
         batch: int | None = None,
@@ -65,6 +53,12 @@ class LSTMClassifier:
         scaling: float | None = None,
         class_weights: Any = None,
         sparsity: float | None = None,
+        schedule: str = "standard",
+        gate_method: str | None = None,
+        weight_bits: Any = None,
+        squash: str | None = None,
+        warm_start: bool = False,
+        checkpoint: str | os.PathLike[str] | None = None,
         progress: Progress | None = None,
     ) -> None:
         self.hidden = hidden
@@ -80,6 +74,12 @@ class LSTMClassifier:
         self.scaling = scaling
         self.class_weights = class_weights
         self.sparsity = sparsity
+        self.schedule = schedule
+        self.gate_method = gate_method
+        self.weight_bits = weight_bits
+        self.squash = squash
+        self.warm_start = warm_start
+        self.checkpoint = checkpoint
         self.progress = progress
 
     @classmethod
@@ -90,13 +90,129 @@ class LSTMClassifier:
         """Constructor parameters by name."""
         return {name: getattr(self, name) for name in self._names()}
 
-    def set_params(self, **params: Any) -> LSTMClassifier:
+    def set_params(self, **params: Any) -> Any:
         """Changes constructor parameters. Raises UsageError for an unknown name."""
         for name, value in params.items():
             if name not in self._names():
-                raise UsageError(f"LSTMClassifier has no parameter {name!r}; it has {', '.join(self._names())}")
+                raise UsageError(f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(self._names())}")
             setattr(self, name, value)
         return self
+
+    def __repr__(self) -> str:
+        defaults = {name: p.default for name, p in inspect.signature(type(self).__init__).parameters.items()}
+        changed = [f"{name}={value!r}" for name, value in self.get_params().items() if repr(value) != repr(defaults[name])]
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+    def _recipe(self) -> Recipe:
+        others = ("schedule", "warm_start", "checkpoint", "progress")
+        chosen = {name: value for name, value in self.get_params().items() if name not in others and value is not None}
+        return Recipe.of(self.schedule, **chosen)
+
+    def _train(self, x: Array | Sequence[Array], y: Array, classes: Sequence[str]) -> None:
+        """y: [sequences, ...], or [sequences, longest, ...] for every step."""
+        v, lengths = _padded(x)
+        recipe, checkpoint = self._recipe(), None if self.checkpoint is None else Path(self.checkpoint)
+        arguments: dict[str, Any] = {"lengths": lengths, "progress": self.progress, "checkpoint": checkpoint}
+        if self.warm_start and hasattr(self, "network_"):
+            self._require_inputs(v)
+            if self.network_.classes != tuple(classes):
+                raise EdgeLstmError(f"a warm start needs the classes of before: {', '.join(self.network_.classes)}")
+            longest = v.shape[1] if self.network_.read_out.kind != "every" else 0
+            network = replace(self.network_, window=max(self.network_.window, longest))
+            result = finetune(network, _counts(self._front, v), y, recipe, **arguments)
+        else:
+            front = _front_end(v, lengths)
+            # training sees what the integer network will see
+            result = fit(recipe, _counts(front, v), y, classes=classes, preprocess=front, **arguments)
+        self.n_features_in_ = v.shape[2]
+        self.network_, self.integer_, self.history_ = result.network, result.integer, result.history
+
+    @property
+    def _front(self) -> Preprocess:
+        assert self.network_.preprocess is not None  # fit makes it
+        return self.network_.preprocess
+
+    @property
+    def _every(self) -> bool:
+        return self._recipe().read_out == "every"
+
+    def _targets(self, x: Array | Sequence[Array], y: Any, missing: Any) -> Array:
+        """y as one array: for every step [sequences, longest, ...] with `missing` behind each sequence's end."""
+        if not self._every:
+            targets = np.asarray(y)
+            if targets.ndim == 0 or len(targets) != len(x):
+                raise EdgeLstmError(f"y has shape {targets.shape}, expected one label for each of the {len(x)} sequences")
+            return targets
+        parts = [np.asarray(part) for part in y]
+        if [len(part) for part in parts] != [len(part) for part in x]:
+            raise EdgeLstmError("y must have one entry for every step of each sequence of x")
+        targets = np.full((len(parts), max(map(len, parts)), *parts[0].shape[1:]), missing, np.result_type(*parts))
+        for k, part in enumerate(parts):
+            targets[k, : len(part)] = part
+        return targets
+
+    def _cut(self, x: Array | Sequence[Array], found: Array) -> Any:
+        """Results of every step without the padding: a list where x is one."""
+        if not self._every or (isinstance(x, np.ndarray) and x.dtype != object):
+            return found
+        return [found[k, : len(part)] for k, part in enumerate(x)]
+
+    def _require_inputs(self, v: Array) -> None:
+        if v.shape[2] != self.n_features_in_:
+            raise EdgeLstmError(f"x has {v.shape[2]} inputs, the {self._estimator_type} was fitted on {self.n_features_in_}")
+
+    def _scores(self, x: Array | Sequence[Array]) -> tuple[Array, Array]:
+        """(scores to decide by, the same as real numbers) of every sequence, each run over its own length."""
+        if not hasattr(self, "network_"):
+            raise UsageError(f"this {type(self).__name__} is not fitted yet; call fit first")
+        v, lengths = _padded(x)
+        self._require_inputs(v)
+        steps = (v.shape[1],) if self.network_.read_out.kind == "every" else ()
+        decisive = np.zeros((len(v), *steps, self.network_.outputs))
+        real = np.zeros_like(decisive)
+        for length in np.unique(lengths):
+            these = np.flatnonzero(lengths == length)
+            where = np.ix_(these, np.arange(length)) if steps else these
+            decisive[where], real[where] = self._scores_of(v[these, :length], int(length))
+        return decisive, real
+
+    def _scores_of(self, v: Array, length: int) -> tuple[Array, Array]:
+        raw, kind = _counts(self._front, v), self.network_.read_out.kind
+        if self.integer_ is None:
+            scores = run(replace(self.network_, softmax=False), raw)
+            return scores, scores
+        if kind == "mean" and length > self.network_.window:
+            raise EdgeLstmError(
+                f"a sequence of {length} steps is longer than the {self.network_.window} "
+                f"that the {self._estimator_type} was fitted on; cut it"
+            )
+        integers = run_integers(self.integer_, raw).scores
+        return integers, integers * (self.integer_.score_scale / (length if kind == "mean" else 1))
+
+
+class LSTMClassifier(_Estimator):
+    """A recurrent classifier: `fit(x, y)`, `predict(x)`, `predict_proba(x)`, `score(x, y)`.
+
+    x: floats [sequences, time, inputs] in any unit, or a list of arrays [time, inputs] of different lengths; NaN is refused.
+    y: one label a sequence; with read_out="every" one for every step: [sequences, time], or a list of arrays.
+    With hard gates all predictions are those of the integer network, the one that `edge_lstm.export_c` writes; with soft gates those of
+    the float network.
+
+    Parameters
+        hidden: units; gates: "hard", "soft", "i,o" for these two hard (or any other value of `Recipe.gates`); seed: of everything random.
+        cell: member of the family; read_out: "mean", "last" or "every"; layers: recurrent layers.
+        iterations, batch, learning_rate, noise, scaling, class_weights, sparsity, gate_method, weight_bits, squash: as in `Recipe`; None
+        takes the schedule's own. schedule: "standard", or "long_lag" for an answer that hangs on single events long ago.
+        warm_start: a second `fit` trains on from the first one's network. checkpoint: file from which an interrupted `fit` goes on.
+        progress: called with (iterations done, in all, loss).
+
+    Attributes after fit
+        classes_: labels in the order of the outputs; n_features_in_: inputs; network_: float network; integer_: integer network or None;
+        history_: losses and accuracies.
+    """
+
+    _estimator_type = "classifier"
+    classes_: Array
 
     def __sklearn_tags__(self) -> Any:
         """What scikit-learn (1.6 or later) asks of an estimator before it uses it; only it calls this."""
@@ -106,88 +222,87 @@ class LSTMClassifier:
             input_tags=utils.InputTags(two_d_array=False, three_d_array=True),
         )  # fmt: skip
 
-    def __repr__(self) -> str:
-        defaults = {name: p.default for name, p in inspect.signature(type(self).__init__).parameters.items()}
-        changed = [f"{name}={value!r}" for name, value in self.get_params().items() if repr(value) != repr(defaults[name])]
-        return f"LSTMClassifier({', '.join(changed)})"
-
     def fit(self, x: Array | Sequence[Array], y: Any) -> LSTMClassifier:
-        """Trains on x with labels y: [sequences] of any kind. Raises EdgeLstmError for NaN, wrong shapes, or fewer than two classes."""
-        v, lengths = _padded(x)
-        labels = np.asarray(y)
-        if labels.shape != (len(v),):
-            raise EdgeLstmError(f"y has shape {labels.shape}, expected one label for each of the {len(v)} sequences")
-        classes, indices = np.unique(labels, return_inverse=True)
+        """Trains on x with labels y of any kind. Raises EdgeLstmError for NaN, wrong shapes, or fewer than two classes."""
+        _padded(x)
+        flat = np.concatenate([np.asarray(part) for part in y]) if self._every else np.asarray(y)
+        if not self._every and flat.shape != (len(x),):
+            raise EdgeLstmError(f"y has shape {flat.shape}, expected one label for each of the {len(x)} sequences")
+        classes = np.unique(flat)
         if len(classes) < 2:
             raise EdgeLstmError(f"there is only the class {classes.tolist()[0]!r} in y; a classifier needs two or more")
-        front = _front_end(v, lengths)
-        raw = _counts(front, v)  # training sees what the integer network will see
-        result = fit(
-            self._recipe(), raw, indices.astype(np.int64), classes=[str(c) for c in classes], preprocess=front, lengths=lengths,
-            progress=self.progress,
-        )  # fmt: skip
-        self.classes_, self.n_features_in_ = classes, v.shape[2]
-        self.network_, self.integer_, self.history_ = result.network, result.integer, result.history
+        indices = [np.searchsorted(classes, part) for part in y] if self._every else np.searchsorted(classes, flat)
+        self._train(x, self._targets(x, indices, UNLABELLED), [str(c) for c in classes])
+        self.classes_ = classes
         return self
 
-    def _recipe(self) -> Recipe:
-        chosen = {
-            name: getattr(self, name)
-            for name in ("iterations", "batch", "learning_rate", "noise", "scaling", "class_weights", "sparsity")
-            if getattr(self, name) is not None
-        }
-        return Recipe(
-            cell=self.cell, hidden=self.hidden, layers=self.layers, gates=self.gates, read_out=self.read_out, seed=self.seed, **chosen
-        )
+    def decision_function(self, x: Array | Sequence[Array]) -> Any:
+        """Scores before the softmax, float64 [sequences, classes] (for every step: [sequences, time, classes], or a list)."""
+        return self._cut(x, self._scores(x)[1])
 
-    def decision_function(self, x: Array | Sequence[Array]) -> Array:
-        """Scores before the softmax, float64 [sequences, classes]."""
-        return self._scores(x)[1]
+    def predict_proba(self, x: Array | Sequence[Array]) -> Any:
+        """Probabilities, shaped as those of `decision_function`, in the order of `classes_`."""
+        return self._cut(x, np.asarray(softmax(self._scores(x)[1])))
 
-    def predict_proba(self, x: Array | Sequence[Array]) -> Array:
-        """Probabilities, float64 [sequences, classes], in the order of `classes_`."""
-        return np.asarray(softmax(self._scores(x)[1]))
-
-    def predict(self, x: Array | Sequence[Array]) -> Array:
-        """The most probable class of each sequence."""
+    def predict(self, x: Array | Sequence[Array]) -> Any:
+        """The most probable class of each sequence (or step)."""
         decisive, _ = self._scores(x)
-        return np.asarray(self.classes_[decisive.argmax(1)])
+        return self._cut(x, np.asarray(self.classes_[decisive.argmax(-1)]))
 
     def score(self, x: Array | Sequence[Array], y: Any) -> float:
-        """Share of sequences whose predicted class is y."""
+        """Share of sequences (or steps) whose predicted class is y."""
+        found = self.predict(x)
+        if self._every:
+            self._targets(x, [np.zeros(len(part)) for part in y], 0)  # refuses other lengths
+            return float(np.mean(np.concatenate([np.asarray(a) == np.asarray(b) for a, b in zip(found, y, strict=True)])))
         labels = np.asarray(y)
         if labels.shape != (len(x),):
             raise EdgeLstmError(f"y has shape {labels.shape}, expected one label for each of the {len(x)} sequences")
-        return float((self.predict(x) == labels).mean())
+        return float((found == labels).mean())
 
-    def _scores(self, x: Array | Sequence[Array]) -> tuple[Array, Array]:
-        """(scores to decide by, the same as real numbers) of every sequence, each run over its own length."""
-        if not hasattr(self, "network_"):
-            raise UsageError("this LSTMClassifier is not fitted yet; call fit first")
-        v, lengths = _padded(x)
-        if v.shape[2] != self.n_features_in_:
-            raise EdgeLstmError(f"x has {v.shape[2]} inputs, the classifier was fitted on {self.n_features_in_}")
-        decisive = np.zeros((len(v), len(self.classes_)))
-        real = np.zeros_like(decisive)
-        for length in np.unique(lengths):
-            these = lengths == length
-            found = self._scores_of(v[these, :length], int(length))
-            decisive[these], real[these] = found
-        return decisive, real
 
-    def _scores_of(self, v: Array, length: int) -> tuple[Array, Array]:
-        front = self.network_.preprocess
-        assert front is not None  # fit makes it
-        if self.integer_ is None:
-            scores = np.log(np.maximum(run(self.network_, _counts(front, v)), 1e-30))
-            return scores, scores
-        if self.read_out == "mean" and length > self.network_.window:
-            raise EdgeLstmError(
-                f"a sequence of {length} steps is longer than the {self.network_.window} that the classifier was fitted on; cut it"
-            )
-        scores = run_integers(self.integer_, _counts(front, v)).scores
-        steps = length if self.read_out == "mean" else 1
-        return scores, scores * (self.integer_.score_scale / steps)
+class LSTMRegressor(_Estimator):
+    """The same for numbers: `fit(x, y)`, `predict(x)`, `score(x, y)` (R^2, the mean over the outputs).
+
+    y: floats [sequences] or [sequences, outputs], in any unit; with read_out="every" one more axis for time, or a list of arrays.
+    Parameters and attributes are those of `LSTMClassifier`, without class_weights and classes_.
+    """
+
+    _estimator_type = "regressor"
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn (1.6 or later) asks of an estimator before it uses it; only it calls this."""
+        utils = importlib.import_module("sklearn.utils")
+        return utils.Tags(
+            estimator_type="regressor", target_tags=utils.TargetTags(required=True, multi_output=True),
+            regressor_tags=utils.RegressorTags(), input_tags=utils.InputTags(two_d_array=False, three_d_array=True),
+        )  # fmt: skip
+
+    def fit(self, x: Array | Sequence[Array], y: Any) -> LSTMRegressor:
+        """Trains on x with the numbers y. Raises EdgeLstmError for NaN in x and wrong shapes; NaN in y is not learned from."""
+        _padded(x)
+        targets = self._targets(x, [np.asarray(part, np.float64) for part in y] if self._every else y, np.nan).astype(np.float64)
+        self._single = targets.ndim == (2 if self._every else 1)
+        self._train(x, targets[..., None] if self._single else targets, ())
+        return self
+
+    def predict(self, x: Array | Sequence[Array]) -> Any:
+        """The numbers, float64, shaped as y was in fit."""
+        _, found = self._scores(x)
+        return self._cut(x, found[..., 0] if self._single else found)
+
+    def score(self, x: Array | Sequence[Array], y: Any) -> float:
+        """R^2, the mean over the outputs."""
+        found = np.concatenate(self._as_parts(self.predict(x)))
+        wanted = np.concatenate(self._as_parts(y))
+        if found.shape != wanted.shape:
+            raise EdgeLstmError(f"y has {len(wanted)} numbers, expected {len(found)}")
+        errors, spread = ((found - wanted) ** 2).sum(0), ((wanted - wanted.mean(0)) ** 2).sum(0)
+        return float(np.mean(1 - errors / np.maximum(spread, 1e-30)))
+
+    def _as_parts(self, y: Any) -> list[Array]:
+        outputs = self.network_.outputs
+        return [np.asarray(part, np.float64).reshape(-1, outputs) for part in (y if self._every else [y])]
 
 
 def _padded(x: Array | Sequence[Array]) -> tuple[Array, npt.NDArray[np.int64]]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,7 @@ def fit(
     lengths: Array | None = None,
     memory: Memory | None = None,
     progress: Progress | None = None,
+    checkpoint: Path | None = None,
 ) -> Result:
     """Makes a network by `recipe` and trains it.
 
@@ -62,7 +64,8 @@ def fit(
     lengths: [n] valid samples of each sequence.
     memory: of the features of `preprocess` before the first sample of each sequence (see `features.run_features`), None: each sequence
     begins with a reset. validation: (x, y), (x, y, lengths) or (x, y, lengths, memory) to be judged on, and for early stopping;
-    progress: called with (done, total, loss) after every iteration, may raise to interrupt.
+    progress: called with (done, total, loss) after every iteration, may raise to interrupt;
+    checkpoint: file from which an interrupted training goes on, see `loop.train`.
 
     Raises EdgeLstmError for arrays that do not fit, NaN, and a class that never occurs.
     """
@@ -80,7 +83,7 @@ def fit(
     features = None if preprocess is None else preprocess.features
     inputs = x.shape[2] if features is None else features.count
     network = initial_network(recipe, inputs, outputs, tuple(classes), steps, preprocess)
-    return _trained(network, x, y, recipe, validation, lengths, memory, progress, fresh=True)
+    return _trained(network, x, y, recipe, validation, lengths, memory, progress, checkpoint, fresh=True)
 
 
 def finetune(
@@ -93,13 +96,14 @@ def finetune(
     lengths: Array | None = None,
     memory: Memory | None = None,
     progress: Progress | None = None,
+    checkpoint: Path | None = None,
 ) -> Result:
     """Trains an existing float network further (its gates as they are: see `fixed_point.quantize.harden`).
 
     Of the recipe all but the shape of the network is used. Arguments and errors as for `fit`; EdgeLstmError too for a layer that cannot
     be trained.
     """
-    return _trained(network, x, y, recipe, validation, lengths, memory, progress, fresh=False)
+    return _trained(network, x, y, recipe, validation, lengths, memory, progress, checkpoint, fresh=False)
 
 
 def _trained(
@@ -111,6 +115,7 @@ def _trained(
     lengths: Array | None,
     memory: Memory | None,
     progress: Progress | None,
+    checkpoint: Path | None,
     *,
     fresh: bool,
 ) -> Result:
@@ -128,11 +133,11 @@ def _trained(
         network = replace(network, window=data.steps)
     unit = standard(network, data)
     if unit is None:
-        trained = train(network, data, judged, recipe, progress)
+        trained = train(network, data, judged, recipe, progress, checkpoint)
         result, history = with_network_vector(network, trained.vector), trained.history
     else:
         inner = network if fresh else unit.inner(network)
-        trained = train(inner, unit.learned(data), None if judged is None else unit.learned(judged), recipe, progress)
+        trained = train(inner, unit.learned(data), None if judged is None else unit.learned(judged), recipe, progress, checkpoint)
         result = unit.outer(with_network_vector(inner, trained.vector))
         of_validation = None if judged is None else judge(result, trained.ranges, judged, recipe)
         history = replace(trained.history, training=judge(result, trained.ranges, data, recipe), validation=of_validation)

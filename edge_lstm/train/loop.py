@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ import numpy.typing as npt
 
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.quantize import Ranges
-from edge_lstm.network import Network
+from edge_lstm.network import Network, Recurrent
 from edge_lstm.train import head
+from edge_lstm.train.checkpoint import Checkpoint, fingerprint, ranges_as_values, ranges_from_values
 from edge_lstm.train.gate_methods import relaxation
 from edge_lstm.train.integer_passes import IntegerPasses
 from edge_lstm.train.judging import Judgement, Tally
@@ -69,36 +71,78 @@ class _Training:
         self.weights = class_weights(recipe, data, network.outputs)
         self.rng, self.noise = np.random.default_rng([recipe.seed, 1]), np.random.default_rng([recipe.seed, 2])
         self.vector = network_vector(network)
+        self.optimizer = AdamW(recipe, len(self.vector))
+        self.losses: list[float] = []
+        self.evaluations: list[Evaluation] = []
+        self.best: tuple[Evaluation, Array] | None = None
+        self.stopped = False  # early
 
-    def run(self, progress: Progress | None) -> Trained:
-        recipe, optimizer = self.recipe, AdamW(self.recipe, len(self.vector))
-        losses: list[float] = []
-        evaluations: list[Evaluation] = []
-        best: tuple[Evaluation, Array] | None = None
+    def run(self, progress: Progress | None, checkpoint: Checkpoint | None) -> Trained:
+        recipe = self.recipe
         every = max(1, recipe.iterations // recipe.evaluations)
-        for iteration in range(recipe.iterations):
-            if iteration == recipe.integers_start:
+        if checkpoint is not None:
+            self.restore(checkpoint)
+        while len(self.losses) < recipe.iterations and not self.stopped:
+            if len(self.losses) == recipe.integers_start and self.integers is None:
                 self.start_integers()
-                best = None  # from here on another network is judged: the integer one
-            losses.append(self.iterate(optimizer, iteration))
+                self.best = None  # from here on another network is judged: the integer one
+            self.losses.append(self.iterate(self.optimizer, len(self.losses)))
+            done = len(self.losses)
+            if self.validation is not None and recipe.patience is not None and done % every == 0:
+                self._evaluate(self.validation)
+            if checkpoint is not None and (done % every == 0 or done == recipe.iterations or self.stopped):
+                self.save(checkpoint)
             if progress is not None:
-                progress(iteration + 1, recipe.iterations, losses[-1])
-            if self.validation is not None and recipe.patience is not None and (iteration + 1) % every == 0:
-                evaluations.append(Evaluation(iteration + 1, self.judge(self.validation)))
-                if best is None or evaluations[-1].judgement.loss < best[0].judgement.loss:
-                    best = evaluations[-1], self.vector.copy()
-                elif self._is_stale(evaluations, best[0]):
-                    break
-        kept = len(losses)
-        if best is not None:
-            kept, self.vector = best[0].iteration, best[1]
+                progress(done, recipe.iterations, self.losses[-1])
+        kept = len(self.losses)
+        if self.best is not None:
+            kept, self.vector = self.best[0].iteration, self.best[1]
         judged = None if self.validation is None else self.judge(self.validation)
-        history = History(tuple(losses), tuple(evaluations), kept, self.judge(self.data), judged)
+        history = History(tuple(self.losses), tuple(self.evaluations), kept, self.judge(self.data), judged)
         return Trained(self.vector, None if self.integers is None else self.integers.ranges, history)
 
-    def _is_stale(self, evaluations: list[Evaluation], best: Evaluation) -> bool:
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Everything that the rest of the training depends on."""
+        arrays = {"vector": self.vector, "mean": self.optimizer.mean, "square": self.optimizer.square, "losses": np.array(self.losses)}
+        if self.best is not None:
+            arrays["best"] = self.best[1]
+        values = {
+            "steps": self.optimizer.steps,
+            "generators": [generator.bit_generator.state for generator in (self.rng, self.noise)],
+            "evaluations": [asdict(evaluation) for evaluation in self.evaluations],
+            "best": None if self.best is None else asdict(self.best[0]),
+            "ranges": ranges_as_values(None if self.integers is None else self.integers.ranges),
+            "stopped": self.stopped,
+        }
+        checkpoint.save(arrays, values)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """The training as it was saved, if it was."""
+        found = checkpoint.load()
+        if found is None:
+            return
+        arrays, values = found
+        self.vector, self.losses = arrays["vector"], arrays["losses"].tolist()
+        self.optimizer.mean, self.optimizer.square, self.optimizer.steps = arrays["mean"], arrays["square"], values["steps"]
+        for generator, state in zip((self.rng, self.noise), values["generators"], strict=True):
+            generator.bit_generator.state = state
+        self.evaluations = [_evaluation(one) for one in values["evaluations"]]
+        self.best = None if values["best"] is None else (_evaluation(values["best"]), arrays["best"])
+        self.stopped = values["stopped"]
+        ranges = ranges_from_values(values["ranges"])
+        if ranges is not None:
+            self.use_integers(ranges)
+
+    def _evaluate(self, validation: Sequences) -> None:
+        self.evaluations.append(Evaluation(len(self.losses), self.judge(validation)))
+        if self.best is None or self.evaluations[-1].judgement.loss < self.best[0].judgement.loss:
+            self.best = self.evaluations[-1], self.vector.copy()
+        else:
+            self.stopped = self._is_stale(self.best[0])
+
+    def _is_stale(self, best: Evaluation) -> bool:
         """Whether patience has run out. Never before the integers are in the loop, since the result must be theirs."""
-        since = sum(e.iteration > best.iteration for e in evaluations)
+        since = sum(e.iteration > best.iteration for e in self.evaluations)
         waits = self.integers is None and self.recipe.integers_start < self.recipe.iterations
         return not waits and self.recipe.patience is not None and since >= self.recipe.patience
 
@@ -183,12 +227,35 @@ class _Training:
         return tally.judgement()
 
 
-def train(network: Network, data: Sequences, validation: Sequences | None, recipe: Recipe, progress: Progress | None = None) -> Trained:
+def _evaluation(values: Mapping[str, Any]) -> Evaluation:
+    return Evaluation(values["iteration"], Judgement(**values["judgement"]))
+
+
+def _structure(network: Network) -> list[str]:
+    """What a network is, apart from its numbers."""
+    found = []
+    for layer in network.layers:
+        activations = sorted((k, str(v)) for k, v in layer.activations.items()) if isinstance(layer, Recurrent) else ""
+        found.append(f"{type(layer).__name__} {layer.cell.name if isinstance(layer, Recurrent) else ''} {activations}")
+    return [*found, network.read_out.kind]
+
+
+def train(
+    network: Network, data: Sequences, validation: Sequences | None, recipe: Recipe, progress: Progress | None = None,
+    checkpoint: Path | None = None,
+) -> Trained:  # fmt: skip
     """Trains all numbers of `network`. Deterministic: the same arguments give the same numbers on the same kind of processor.
 
-    Nothing is written anywhere, so an interrupt (KeyboardInterrupt, from here or from `progress`) leaves nothing behind.
+    checkpoint: file in which the training is kept, `recipe.evaluations` times and at its end; where it exists, training goes on from
+    it and ends with the same numbers. Nothing else is written, so an interrupt (KeyboardInterrupt, from here or from `progress`)
+    leaves nothing else behind.
     """
-    return _Training(network, data, validation, recipe).run(progress)
+    training = _Training(network, data, validation, recipe)
+    kept = None
+    if checkpoint is not None:
+        parts = [data.x, data.y, data.lengths, *([] if validation is None else [validation.x, validation.y, validation.lengths])]
+        kept = Checkpoint(checkpoint, fingerprint(recipe.as_text(), _structure(network), training.vector, *parts))
+    return training.run(progress, kept)
 
 
 def judge(network: Network, ranges: Ranges | None, data: Sequences, recipe: Recipe) -> Judgement:

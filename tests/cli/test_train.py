@@ -10,7 +10,7 @@ from toy_commands import CLASSES, Files, nothing_half_written, recordings
 
 from edge_lstm import data, onnx_io
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
-from edge_lstm.jobs import inputs, training
+from edge_lstm.jobs import hardening, inputs, training
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_recordings_in_floats_train_too(edge_lstm, tmp_path: Path) -> None:
 
 
 def test_finetuning_wins_back_what_thresholding_lost(files: Files, edge_lstm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "FINETUNING", 150)
+    monkeypatch.setattr(hardening, "ITERATIONS", 150)
     assert edge_lstm("train", files.npz, "-o", tmp_path / "soft.onnx", *SMALL[:-2], "--folds", 0, "--gates", "soft").status == 0
     options = ("-c", files.npz, "--gates", "hard", "--finetune", "--json")
     came = edge_lstm("convert", tmp_path / "soft.onnx", "-o", tmp_path / "m.int.onnx", *options)
@@ -129,3 +129,36 @@ def test_a_sensor_that_does_not_fit_is_refused(options: tuple[str, str], complai
     assert complaint in came.error
     assert came.status in (1, 2)
     nothing_half_written(tmp_path)
+
+
+def test_options_of_the_recipe_and_a_checkpoint(files: Files, edge_lstm, tmp_path: Path) -> None:
+    options = ("--weights", "gates=ternary,candidates=4", "--sparsity", 0.05)
+    kept = tmp_path / "training.npz"
+    outputs = []
+    for name, more in (("plain", ()), ("kept", ("--checkpoint", kept))):
+        came = edge_lstm(
+            "train",
+            files.npz,
+            "-o",
+            tmp_path / f"{name}.onnx",
+            *SMALL[:4],
+            "--decimation",
+            2,
+            "--iterations",
+            30,
+            "--folds",
+            3,
+            *options,
+            *more,
+        )
+        assert came.status == 0, came.err
+        outputs.append((tmp_path / f"{name}.int.onnx").read_bytes())
+    assert outputs[0] == outputs[1]
+    assert not list(tmp_path.glob("training*"))
+    made = onnx_io.load(tmp_path / "kept.int.onnx")
+    assert isinstance(made, IntegerNetwork)
+    assert np.abs(made.recurrent[0].rows["f"].R[0]).max() == 1
+    assert np.abs(made.recurrent[0].rows["g"].R[0]).max() <= 7
+    assert edge_lstm("train", files.npz, "-o", tmp_path / "m.onnx", "--gates", "stiff").status == 2
+    assert edge_lstm("train", files.npz, "-o", tmp_path / "m.onnx", "--weights", "gates=3").status == 2
+    assert training.of_fold(kept, 2).name == "training.fold2.npz"
