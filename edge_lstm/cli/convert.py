@@ -54,6 +54,7 @@ def command(
     tries: Annotated[
         int, typer.Option(min=1, help="With --finetune: the best of so many seeds, judged on people (or windows) held out.")
     ] = 1,
+    prune: Annotated[bool, typer.Option("--prune", help="Take out units that never give anything on the recordings.")] = False,
     freeze: Annotated[Freeze, typer.Option(help="With --finetune: layers in front of the recurrent ones stay as they are.")] = Freeze.front,
     untrained: Annotated[bool, typer.Option("--untrained", help="Accept the loss of gates that the network was not trained for.")] = False,
     window: Annotated[int | None, typer.Option(min=1, help="Samples of a window (default: as the model says).")] = None,
@@ -103,6 +104,7 @@ def command(
             seed=seed,
             separate_rows=separate_rows,
             tries=tries,
+            prune=prune,
             progress=report,
         )
     target = output or integer_path(model)

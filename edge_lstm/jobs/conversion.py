@@ -63,6 +63,7 @@ def convert(
     seed: int = 0,
     separate_rows: bool = False,
     tries: int = 1,
+    prune: bool = False,
     progress: Progress = silent,
 ) -> Conversion:
     """The integer network of `network`.
@@ -73,6 +74,7 @@ def convert(
     gates: one of GATES. finetune: train on, with the integer arithmetic in the loop. untrained: accept the loss of gates that the
         network was not trained for.
     separate_rows: weights of the input and of the states have scales of their own; not together with `finetune`.
+    prune: take units out that never give anything on these recordings, or for any input (see `fixed_point.pruning`).
     seed, tries: fine-tuning keeps the best of so many seeds, from `seed` on (see `hardening.finetune`).
     window, stride: raw samples of a window, and from one to the next (None: as the model says, and half of it).
 
@@ -84,6 +86,8 @@ def convert(
     if finetune and separate_rows:
         raise UsageError("fine-tuning trains with one scale for the weights of input and states: leave out --separate-rows, or --finetune")
     options = Options(separate_rows=separate_rows)
+    if calibration is None and prune:
+        raise UsageError("pruning needs recordings on which units are seen to be dead: give them by --calibration")
     if calibration is None:
         return _convert_without_data(network, changed, finetune, options)
     dataset = inputs.fitting(network, calibration)
@@ -108,6 +112,12 @@ def convert(
         trained = finetuned(network, changed, dataset, windows, tries=tries, seed=seed, progress=progress)
         made, learned = trained.integer, trained.remarks
         names[f"integers, {gates_text(made)}, fine-tuned"] = made
+    if prune:
+        from edge_lstm.jobs.pruning import prune as pruned
+
+        made, said = pruned(made, inputs.counts(made, dataset, windows.x))
+        names[f"integers, {gates_text(made)}, pruned"] = made
+        learned += said
     progress("converting", 1, 1)
     accuracies = {}
     if len(labelled):

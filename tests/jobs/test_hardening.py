@@ -86,7 +86,8 @@ def test_without_labels_the_float_network_is_the_teacher(dataset: data.Dataset, 
 
 
 def test_thresholding_without_training_says_what_was_lost(dataset: data.Dataset, soft: Network) -> None:
-    made = convert(soft, dataset, gates="hard", untrained=True, window=WINDOW, stride=20)
+    made = convert(soft, dataset, gates="hard", untrained=True, window=WINDOW, stride=20, prune=True)
+    assert any("weights and biases before" in remark for remark in made.remarks)
     (remark,) = [remark for remark in made.remarks if "points of accuracy lost" in remark]
     lost = 100 * (right(soft, dataset) - right(made.integer, dataset))
     assert f"measured, {lost:+.1f} points" in remark
