@@ -15,6 +15,7 @@ from firmware_gen.tables import Part
 
 ENTRY_BYTES = 4
 LIST_END = 3  # entries behind a list: its end, what fills up a pair, and what is read with the end
+VALUE_BYTES = 2  # 4 on cores without loads of half words that keep a sign
 QUAD = 4  # weights of a row behind a gate that are read as one word
 
 
@@ -95,10 +96,10 @@ class _Writer:
     # ---- what is gathered of the vectors ------------------------------------------------------------------------------------
 
     def _gather(self, group: Group, which: str, paired: int, lines: list[str]) -> None:
-        """All elements, one behind the other in 16 bits."""
+        """All elements, one behind the other."""
         self.kinds.add("gather")
         values, length = f"values{which}", _up(paired, QUAD)
-        self._local(f"int16_t {values}[{length}] {self.p.upper()}_ALIGNED;", 2 * length)
+        self._local(f"{self.p}_value {values}[{length}] {self.p.upper()}_ALIGNED;", VALUE_BYTES * length)
         place = 0
         if not group.lists_sources:
             for source in group.sources:

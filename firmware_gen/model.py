@@ -29,10 +29,9 @@ from firmware_gen.tables import BYTES, Tables, signed_type, unsigned_type
 
 FUNCTIONS = (
     "reset", "normalize", "push", "step", "ready", "class", "class_name", "scores", "state", "round", "clip", "dot", "dot_sum", "rescale",
-    "curve", "recurrent", "shift_is_arithmetic", "column", "weight", "list", "list_changes", "end_list", "nothing", "features", "compand",
-    "next_window",
-    "magnitude", "longer", "add_columns", "add_changes", "add_listed", "add_each", "gather", "seldom", "dot_listed", "dot_values",
-    "vectors", "vectors_copy", "vectors_curve",
+    "curve", "recurrent", "shift_is_arithmetic", "column", "weight", "value", "list", "list_changes", "end_list", "nothing", "features",
+    "compand", "magnitude", "longer", "add_columns", "add_changes", "add_listed", "add_each", "gather", "seldom", "dot_listed",
+    "dot_values", "next_window", "vectors", "vectors_copy", "vectors_curve",
 )  # fmt: skip
 
 # Bytes of stack that registers and return addresses of the deepest call are allowed. The most seen is 374 (clang for a Cortex-M0+, -O2), on
