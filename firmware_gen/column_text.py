@@ -15,7 +15,7 @@ from firmware_gen.tables import Part
 
 ENTRY_BYTES = 4
 LIST_END = 3  # entries behind a list: its end, what fills up a pair, and what is read with the end
-VALUE_BYTES = 2  # 4 on cores without loads of half words that keep a sign
+VALUE_BYTES = 4  # on cores without loads of half words that keep a sign, 2 on the others
 QUAD = 4  # weights of a row behind a gate that are read as one word
 
 
