@@ -43,7 +43,7 @@ class Instructions:
 HALF_WORDS = Instructions(8.5, 13.5, 40, 6, 6, 7, 2.7, 8, 2.2)
 THUMB_2 = Instructions(18, 20, 32, 6, 6, 9, 6, 9, 5)
 TARGETS: Mapping[str, Instructions] = {
-    "cortex-m0plus": Instructions(28, 29, 62, 9, 8, 12, 9, 11, 7),
+    "cortex-m0plus": Instructions(26.5, 29.5, 65, 9, 9, 15, 9, 11, 6),
     "cortex-m3": THUMB_2, "cortex-m4": HALF_WORDS, "cortex-m4f": HALF_WORDS, "cortex-m7": HALF_WORDS, "cortex-m33": HALF_WORDS,
     "cortex-m55": HALF_WORDS,
     "rv32imc": Instructions(25, 28, 30, 6, 7, 10, 7, 9, 6), "atmega328p": Instructions(84, 92, 260, 15, 22, 30, 20, 28, 20),

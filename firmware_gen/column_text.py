@@ -56,7 +56,7 @@ def column_text(
     plan: Plan, flow: Dataflow, strategy: str, names: LayerNames, number: str, vector: Callable[[int], str]
 ) -> ColumnText:  # fmt: skip
     """The C of the groups of a layer. number: of the layer, for fields of the struct; vector: operator -> the C array of its values."""
-    writer = _Writer(flow, strategy, names, number, vector)
+    writer = _Writer(plan.groups, flow, strategy, names, number, vector)
     for k, group in enumerate(plan.groups):
         writer.add(group, "" if len(plan.groups) == 1 else str(k + 1))
     before = {p: tuple(lines) for p, lines in writer.before.items()}
@@ -67,7 +67,10 @@ def column_text(
 
 
 class _Writer:
-    def __init__(self, flow: Dataflow, strategy: str, names: LayerNames, number: str, vector: Callable[[int], str]):
+    def __init__(
+        self, groups: tuple[Group, ...], flow: Dataflow, strategy: str, names: LayerNames, number: str, vector: Callable[[int], str]
+    ):  # fmt: skip
+        self.groups = groups
         self.flow, self.strategy, self.names, self.number, self.vector = flow, strategy, names, number, vector
         self.p, self.P = names.tables.prefix, f"{names.tables.prefix.upper()}_{names.infix.upper()}"
         self.units, self.inputs = flow.layer.units, flow.layer.inputs
@@ -78,20 +81,25 @@ class _Writer:
         self.value: dict[int, Expression] = {}
         self.persistent: list[Persistent] = []
         self.kinds: set[str] = set()
+        self.lists: dict[tuple[int, tuple[int, ...]], str] = {}  # pass and vectors of which nothing but states are listed -> its group
 
     def add(self, group: Group, which: str) -> None:
         """The C of one group. which: its number, empty for the only one."""
         listed, paired = group.listed(self.inputs, self.units), group.paired(self.inputs, self.units)
         lines = self.before.setdefault(group.pass_, [])
         self._local(f"int32_t total{which} = 0;", 4)
-        if listed:
+        key = group.pass_, group.sources
+        of = self.lists.setdefault(key, which) if listed and not group.lists_x else which  # the group whose list it reads
+        if listed and of == which:
             self._list_all(group, which, listed, lines)
+        elif listed:
+            lines.append(f"total{which} = listed{of};")
         if paired:
             self._gather(group, which, paired, lines)
         lines.append(f"const int32_t excess{which} = {self.p.upper()}_EXCESS(total{which});")
-        self._sums(group, which, listed, paired)
+        self._sums(group, which, of, listed, paired)
         for index in group.lazy:
-            self._row_behind_gate(index, group, which)
+            self._row_behind_gate(index, group, which, of)
 
     # ---- what is gathered of the vectors ------------------------------------------------------------------------------------
 
@@ -116,18 +124,21 @@ class _Writer:
         self._local(f"{self.p}_column {columns}[{listed} + {LIST_END}];", (listed + LIST_END) * ENTRY_BYTES)
         self._local(f"{self.p}_column *{end} = {columns};", 0)
         nonzero, nonzero_end = self._nonzero(which)
-        second = group.lists_lazy and self.strategy == "delta"
+        lists_lazy = any(other.lists_lazy for other in self.groups if (other.pass_, other.sources) == (group.pass_, group.sources))
+        second = lists_lazy and self.strategy == "delta"
         if second:
             self._local(f"{self.p}_column {nonzero}[{len(group.sources) * self.units}];", len(group.sources) * self.units * ENTRY_BYTES)
             self._local(f"{self.p}_column *{nonzero_end} = {nonzero};", 0)
         for k, source in enumerate(group.sources if group.lists_sources else ()):
             where = f"{self.P}UNITS, {BLOCK * k * self.units}, 0"
             self._list(lines, which, self.vector(source), where, f"&{nonzero_end}" if second else "0")
-        if group.lists_lazy and not second:
+        if lists_lazy and not second:
             lines.append(f"const {self.p}_column *const {nonzero_end} = {end};")
         if group.reads_x and group.lists_x:
             self._list(lines, which, "x", f"{self.P}INPUTS, {BLOCK * (listed - self.inputs)}, {group.shift}", "0")
         lines.append(f"{self.p}_end_list({end});")
+        if not group.lists_x and sum((other.pass_, other.sources) == (group.pass_, group.sources) for other in self.groups) > 1:
+            lines.append(f"const int32_t listed{which} = total{which};")
 
     def _list(self, lines: list[str], which: str, vector: str, where: str, nonzero: str) -> None:
         """Lists one vector. where: its length, the offset of its first column, and its shift."""
@@ -155,8 +166,8 @@ class _Writer:
 
     # ---- sums ---------------------------------------------------------------------------------------------------------------
 
-    def _sums(self, group: Group, which: str, listed: int, paired: int) -> None:
-        """The sums of all rows of a group, of one block of units at a time."""
+    def _sums(self, group: Group, which: str, of: str, listed: int, paired: int) -> None:
+        """The sums of all rows of a group, of one block of units at a time. of: the group whose list it reads."""
         rows = [self.flow.layer.rows[self.flow.ops[index].name] for index in group.rows]
         weights = [_side_by_side(*blocks(self.flow, index, group)) for index in group.rows]
         by_block = np.stack(weights, axis=1)  # [blocks, rows, bytes of a block]
@@ -180,7 +191,7 @@ class _Writer:
             shape, lengths = (count, bias[0].size), (f"{self.P}BLOCKS", str(bias[0].size))
             self.persistent.append(Persistent("int32_t", field, shape, lengths, meaning, f"{start}[t][k]"))
             kernel, at, kind = "add_changes", f"state->{field}[{block}]", "kept"
-        lists = f"columns{which}" if listed else f"{self.p}_nothing"
+        lists = f"columns{of}" if listed else f"{self.p}_nothing"
         self.kinds |= {kind} if listed else {kind, "nothing"}
         values = f"values{which}, &values{which}[{2 * pairs}]" if paired else "0, 0"
         self._local(f"int32_t {sums}[{len(rows)}][{BLOCK}];", 4 * BLOCK * len(rows))
@@ -189,8 +200,8 @@ class _Writer:
         first.append(f"{self.p}_{kernel}({sums}[0], {at}, {weights_at}, {lists}, {values}, {BLOCK * listed}, {len(rows)});")
         self.value |= {index: Expression(f"{sums}[{k}][u - first] - excess{which}", SUM) for k, index in enumerate(group.rows)}
 
-    def _row_behind_gate(self, index: int, group: Group, which: str) -> None:
-        """A row of one unit at a time, out of what was gathered."""
+    def _row_behind_gate(self, index: int, group: Group, which: str, of: str) -> None:
+        """A row of one unit at a time, out of what was gathered. of: the group whose list it reads."""
         row, terms = self.flow.layer.rows[self.flow.ops[index].name], []
         if row.bias.any():
             terms.append(f"{self.names.add((f'{row.name}_b',), row.bias, f'[units] bias of row {row.name}')}[u]")
@@ -219,14 +230,14 @@ class _Writer:
             terms.append(f"{self.p}_dot({W}[u], x, {self.P}INPUTS){raised}")
         if group.lists_lazy:
             R = self.names.add((f"{row.name}_R",), joined, f"{shape} weights of {sources} in row {row.name}")
-            terms.append(f"{self.p}_dot_listed({R}[u], {', '.join(self._nonzero(which))})")
+            terms.append(f"{self.p}_dot_listed({R}[u], {', '.join(self._nonzero(of))})")
             self.kinds.add("dot_listed")
         elif group.lists_sources:
             for k, source in enumerate(group.sources):
                 part, plain = joined[:, k * self.units : (k + 1) * self.units], self.vector(source).removeprefix("state->")
                 R = self.names.add((f"{row.name}_R{k + 1 if k else ''}",), part, f"[units][units] weights of {plain} in row {row.name}")
                 # What the sums have seen is the vector itself, and stays as it is while new values replace the old ones.
-                terms.append(f"{self.p}_dot({R}[u], state->{self._seen(which, plain)}, {self.P}UNITS)")
+                terms.append(f"{self.p}_dot({R}[u], state->{self._seen(of, plain)}, {self.P}UNITS)")
         self.value[index] = Expression(" + ".join(terms), SUM)
 
 

@@ -27,7 +27,7 @@ INDENT = "    "
 PARTICIPLE = {
     "select": "gated_", "complement": "one_minus_", "shift": "rounded_", "rescale": "scaled_", "clip": "clipped_", "raise": "raised_",
 }  # fmt: skip
-RESERVED = {"u", "v", "x", "y", "state", "first", "columns", "end", "excess", "nonzero", "sums", "total", "values"}  # taken in the function
+RESERVED = {"u", "v", "x", "y", "state", "first", "columns", "end", "excess", "listed", "nonzero", "sums", "total", "values"}  # taken
 RESERVED_FIELDS = {"sum", "block", "samples", "steps", "output"}  # and that the struct has
 
 
