@@ -14,6 +14,7 @@ import numpy as np
 
 from edge_lstm.fixed_point.integer_network import IntOp
 from firmware_gen.activity import LayerActivity, assumed
+from firmware_gen.columns import reads
 from firmware_gen.expressions import LayerNames
 from firmware_gen.schedule import Schedule, stored_as_read
 from firmware_gen.simplify import Constant, Dataflow, Value
@@ -42,10 +43,11 @@ def vector_text(
     flow: Dataflow, plan: Schedule, names: LayerNames, fields: dict[str, tuple[str, str]], running_sum: str | None,
     view: list[int] | None, activity: LayerActivity | None,
 ) -> VectorText | None:  # fmt: skip
-    """The C of a layer on vectors, None where its rows read what is made within the step, or its output is kept beside its states."""
+    """The C of a layer on vectors, None where its rows read what is made within the step, or nothing at all, or its output is kept beside its states."""
     rows = [index for index, op in flow.ops.items() if op.code == "row"]
     sources = {a for index in rows for a in flow.args[index]}
-    simple = plan.passes == 1 and flow.output is None and view is not None and bool(rows)
+    reading = bool(sources) or any(reads(flow.layer.rows[flow.ops[index].name].W) for index in rows)
+    simple = reading and plan.passes == 1 and flow.output is None and view is not None and bool(rows)
     if not simple or not all(isinstance(a, int) and stored_as_read(flow, a) for a in sources):
         return None
     if any(len(flow.args[index]) != len(set(flow.args[index])) for index in rows):
