@@ -43,7 +43,8 @@ def vector_text(
     flow: Dataflow, plan: Schedule, names: LayerNames, fields: dict[str, tuple[str, str]], running_sum: str | None,
     view: list[int] | None, activity: LayerActivity | None,
 ) -> VectorText | None:  # fmt: skip
-    """The C of a layer on vectors, None where its rows read what is made within the step, or nothing at all, or its output is kept beside its states."""
+    """The C of a layer on vectors, None where its rows read what is made within the step, or nothing, or its output is kept beside its
+    states."""
     rows = [index for index, op in flow.ops.items() if op.code == "row"]
     sources = {a for index in rows for a in flow.args[index]}
     reading = bool(sources) or any(reads(flow.layer.rows[flow.ops[index].name].W) for index in rows)
