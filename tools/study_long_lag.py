@@ -3,6 +3,8 @@
 Each network is judged by the integer engine on 2,560 (latch: 2,560) new sequences. Training draws are of a generator of their own.
 
     python tools/study_long_lag.py                  # writes docs/results/long-lag.json and long-lag.md
+
+Results are kept network by network: a second call trains those that are missing.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import json
 import os
 import platform
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +102,10 @@ def judge(name: str, integer: Any, x: Any, y: Any, lengths: Any) -> dict[str, fl
     return {**found, "right": float(right.mean()), "wrong": int((~right).sum())}
 
 
-def one(name: str, seed: int, iterations: int | None) -> dict[str, Any]:
+def one(name: str, seed: int) -> dict[str, Any]:
     """One network, trained and judged."""
     task = TASKS[name]
-    recipe = train.Recipe.of("long_lag", seed=seed, iterations=iterations or task.iterations, sparsity=task.sparsity)
+    recipe = train.Recipe.of("long_lag", seed=seed, iterations=task.iterations, sparsity=task.sparsity)
     x, y, lengths = draw(name, task.drawn, np.random.default_rng([seed, 1]), to_learn=True)
     started = time.process_time()
     result = train.fit(recipe, x, y, classes=() if name == "adding" else CLASSES, lengths=lengths)
@@ -124,9 +126,9 @@ def as_markdown(study: dict[str, Any]) -> str:
         f"schedule `long_lag`. Each network learns from sequences of its own seed and is judged by the integer engine on {TEST:,} others. "
         "Measured.",
         "",
-        "| task | iterations × batch, λ | asked of every seed | right, seed by seed (%) | wrong of all | cells untouched in a step (%) "
-        "| h ≠ 0 (%) |",
-        "|---|---|---|---|---|---|---|",
+        "| task | iterations × batch, λ | asked of every seed | right, seed by seed (%) | networks | wrong of all "
+        "| cells untouched in a step (%) | h ≠ 0 (%) |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, found in study["results"].items():
         task = study["tasks"][name]
@@ -135,6 +137,7 @@ def as_markdown(study: dict[str, Any]) -> str:
         h = np.mean([100 * one["h_not_zero"] for one in found])
         lines.append(
             f"| {task['title']} | {task['iterations']} × {study['batch']}, {task['sparsity']} | {task['bar']} | {right} "
+            f"| {len(found)} of {task['seeds']} "
             f"| {wrong} of {len(found) * TEST:,} | {np.mean(untouched):.1f} (least {min(untouched):.1f}) | {h:.1f} |"
         )
     versions = study["versions"]
@@ -154,27 +157,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", default=",".join(TASKS), help="some of " + ", ".join(TASKS))
     parser.add_argument("--seeds", type=int, default=None, help="networks a task (default: 8, latch 10)")
-    parser.add_argument("--iterations", type=int, default=None)
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results")
     arguments = parser.parse_args()
-    results, described = {}, {}
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    file = arguments.output / "long-lag.json"
+    results = json.loads(file.read_text(encoding="utf-8"))["results"] if file.exists() else {}
     for name in arguments.tasks.split(","):
-        task = replace(TASKS[name], iterations=arguments.iterations or TASKS[name].iterations)
-        described[name] = vars(task)
-        results[name] = [one(name, seed, arguments.iterations) for seed in range(arguments.seeds or task.seeds)]
+        done = results.setdefault(name, [])
+        for seed in range(arguments.seeds or TASKS[name].seeds):
+            if all(found["seed"] != seed for found in done):
+                done.append(one(name, seed))
+                write(arguments.output, results)
+    print(write(arguments.output, results))
+
+
+def write(output: Path, results: dict[str, list[dict[str, Any]]]) -> str:
+    """Writes what there is; returns the page."""
     recipe = train.Recipe.of("long_lag")
     study = {
-        "command": "python tools/study_long_lag.py", "hidden": recipe.hidden, "batch": recipe.batch, "tasks": described, "results": results,
+        "command": "python tools/study_long_lag.py", "hidden": recipe.hidden, "batch": recipe.batch,
+        "tasks": {name: asdict(TASKS[name]) for name in results}, "results": results,
         "versions": {
             "edge_lstm": edge_lstm.__version__, "python": platform.python_version(), "numpy": np.__version__, "numba": numba.__version__,
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         },
     }  # fmt: skip
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    files.write_text(arguments.output / "long-lag.json", json.dumps(study, indent=1) + "\n")
+    files.write_text(output / "long-lag.json", json.dumps(study, indent=1) + "\n")
     page = as_markdown(study)
-    files.write_text(arguments.output / "long-lag.md", page)
-    print(page)
+    files.write_text(output / "long-lag.md", page)
+    return page
 
 
 if __name__ == "__main__":
