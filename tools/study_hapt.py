@@ -256,7 +256,8 @@ class Study:
             "left over by closed gates and zeros, counted by running. Restarted: gravity averaged anew from each window's first step.",
             "", "## Validation", "",
             f"{FOLDS} folds over the training people; ± is the standard deviation over folds, which are different people. "
-            "What has one option only was taken from earlier experiments, on other folds of these people, with features in float.", "",
+            "What has one option only was taken from earlier experiments on other folds of these people, with features in float, "
+            "which had been judged on the nine test people too.", "",
             "| | option | accuracy % | macro-F1 | work |", "|---|---|---|---|---|",
         ]  # fmt: skip
         for name in done:
