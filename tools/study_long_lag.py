@@ -48,7 +48,7 @@ class Task:
 TASKS = {
     "adding": Task(
         "adding problem, T = 100 to 110 (Hochreiter & Schmidhuber 1997, experiment 4)", 100, 24_000, 8, 2000, 0.03,
-        "|error| < 0.04 on 99 % of the sequences",
+        "an error below 0.04 on 99 % of the sequences",
     ),
     "order": Task(
         "temporal order, T = 100 to 110 (Hochreiter & Schmidhuber 1997, experiment 6a)", 100, 16_000, 8, 2000, 0.03,
