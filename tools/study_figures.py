@@ -2,6 +2,7 @@
 
     python tools/study_figures.py run lines.jsonl       # trains what is not in the file yet, one line a training; may be interrupted
     python tools/study_figures.py table lines.jsonl     # writes docs/results/figures.md
+    python tools/study_figures.py gather lines.jsonl    # the same page from the other studies' results, as long as this one has not run
 
 Five seeds each, paired: watch, a fold of 2 people never seen a seed; HAPT, its 9 test people, behind the integer IMU features; vowels,
 the published test part. 32 units. All learn on the same data for the same number of iterations, float at half the learning rate, which
@@ -141,11 +142,16 @@ def by_person(lines: dict[Case, dict[str, Any]], name: str, variant: str, seeds:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("job", choices=("run", "table"))
+    parser.add_argument("job", choices=("run", "table", "gather"))
     parser.add_argument("lines", type=Path)
     parser.add_argument("--sets", nargs="*", default=list(SETS), choices=SETS)
     arguments = parser.parse_args()
     lines = read_lines(arguments.lines)
+    if arguments.job == "gather":
+        from gathered_figures import gathered
+
+        files.write_text(RESULTS / "figures.md", gathered(RESULTS, RESULTS.parents[1] / "models"))
+        return
     if arguments.job == "table":
         files.write_text(RESULTS / "figures.md", as_markdown(lines))
         return

@@ -7,7 +7,8 @@ hard      none, i, f, o, io, all for the cell lstm; none, i, o, all (= io) for l
 method    straight_through, slope_annealing, concrete (each ends with hard thresholds for the last 40 %)
 bits      8, 4 (all weights), ternary (rows of the gates, the others 8)
 Accuracies are those of the integer engine. All cells of the table have integers in the forward pass for the last 40 %, soft gates too.
-The learning rate is chosen for each set, cell, method and none/all hard on validation people, with seeds that are not used again.
+The learning rate is chosen for each set, cell, method and none/all hard on validation people, with seeds that are not used again (on the
+watch set these are people of two folds, whom other folds test).
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import edge_lstm
 from edge_lstm import files
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
+FEWEST_PEOPLE = 6  # for an interval: fewer draws would repeat the same few people
 Key = tuple[str, str, str, str, str]  # set, cell, hard, method, bits
 People = Mapping[str, float]  # person (or speaker) -> accuracy or difference
 _CELL_NAMES = {"lstm": "uncoupled", "lstm_coupled": "coupled"}
@@ -66,8 +67,10 @@ def difference(results: Results, key: Key, other: Key) -> People:
 
 
 def interval(people: Sequence[float]) -> str:
-    """Mean over people and its 95 % interval."""
+    """Mean over people and its 95 % interval; of too few people to draw from, their number."""
     values = np.array(people)
+    if len(values) < FEWEST_PEOPLE:
+        return f"{values.mean():+.1f} ({len(values)} people)"
     low, high = bootstrap(values)
     return f"{values.mean():+.1f} [{low:+.1f}, {high:+.1f}]"
 
@@ -88,7 +91,8 @@ def as_csv(results: Results) -> str:
     """One row a configuration; difference: to soft gates of the same set, cell and bits, people drawn for the interval."""
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
-    out.writerow(["set", "cell", "hard", "method", "bits", "rate", "seeds", "validation", "test", "sd", "difference", "low", "high"])
+    head = ["set", "cell", "hard", "method", "bits", "rate", "seeds", "validation", "test", "sd", "difference", "low", "high", "each_seed"]
+    out.writerow(head)
     for key in results.lines:
         found = results.accuracies(key)
         people = np.array(list(difference(results, key, without(key)).values()))
@@ -96,7 +100,7 @@ def as_csv(results: Results) -> str:
         validation = 100 * float(np.mean([line["validation"] for line in results.lines[key]]))
         numbers = [validation, found.mean(), found.std(ddof=1) if len(found) > 1 else 0.0, people.mean(), low, high]
         rate = results.lines[key][0]["rate_used"]
-        out.writerow([*key, f"{rate:g}", len(found), *(f"{number:.2f}" for number in numbers)])
+        out.writerow([*key, f"{rate:g}", len(found), *(f"{number:.2f}" for number in numbers), " ".join(f"{one:.2f}" for one in found)])
     return text.getvalue()
 
 
@@ -173,7 +177,8 @@ def _mean_of_bits(results: Results, name: str, cell: str, hard: str) -> People:
 
 
 def _mean(found: Sequence[People]) -> People:
-    return {who: float(np.mean([one[who] for one in found])) for who in sorted(found[0])}
+    """Mean over what is known of each person (not every seed tests everybody)."""
+    return {who: float(np.mean([one[who] for one in found if who in one])) for who in sorted(set().union(*found))}
 
 
 def _choices(results: Results, name: str) -> list[list[str]]:
