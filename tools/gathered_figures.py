@@ -31,7 +31,7 @@ def _verdict(difference: float, bar: float, work: float | None = None) -> str:
     text = f"≥ {bar}" + ("" if work is None else ", work ≤ 0.30")
     missed = [] if difference >= bar else [f"missed by {bar - difference:.2f}"]
     if work is not None and work > 0.30:
-        missed.append(f"work {work:.2f}")
+        missed.append(f"work is {work:.3f}")
     return f"{text}: {'met' if not missed else '**' + ', '.join(missed) + '**'}"
 
 
