@@ -10,6 +10,7 @@ from firmware_gen.features import title
 from firmware_gen.layer_text import LayerText
 from firmware_gen.model import Model, q_format
 from firmware_gen.names import comment
+from firmware_gen.packed import IN_A_BYTE
 
 WIDTH = 120
 
@@ -118,9 +119,18 @@ def _formats(model: Model) -> list[str]:
         for state in text.layer.states:
             kind, name = text.fields[state.name]
             lines.append(f"{name:<10} {kind.removesuffix('_t'):<6} {q_format(state.scale, state.limit)}")
-    lines.append("weights    int8   one scale per row, folded into gates, rescaling and curves")
+    lines += _weights(model)
     steps = " / steps" if model.mean else ""
     lines.append(f"scores     int32  unit {network.score_scale:.9g}{steps}")
+    return lines
+
+
+def _weights(model: Model) -> list[str]:
+    tables = [table for table in model.tables.tables if table.bits < 8]
+    lines = [f"weights    int8   one scale per row, folded into gates, rescaling and curves{'; but' if tables else ''}"]
+    for bits in sorted({table.bits for table in tables}, reverse=True):
+        names = [table.name.removeprefix(f"{model.prefix}_") for table in tables if table.bits == bits]
+        lines += [f"weights    {bits} bits, {IN_A_BYTE[bits]} in a byte:", *(f"         {line}" for line in _wrapped(names))]
     return lines
 
 

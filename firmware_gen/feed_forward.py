@@ -30,7 +30,8 @@ class FeedForwardText:
     """The C of one such layer.
 
     name: of its function, without prefix, and of its fields; tables: part (W, b, limit, multiplier) -> table;
-    kept: number of steps in its ring (0: it keeps none); first, every: steps until the first output, and from one to the next.
+    kept: number of steps in its ring (0: it keeps none); first, every: steps until the first output, and from one to the next;
+    dot: function that sums one row of W, without prefix.
     """
 
     layer: FeedForward
@@ -39,6 +40,7 @@ class FeedForwardText:
     kept: int
     first: int
     every: int
+    dot: str = ""
 
     @property
     def kind(self) -> str:
@@ -83,8 +85,10 @@ def due_steps(network: IntegerNetwork, steps: int) -> tuple[list[npt.NDArray[np.
     return recurrent, due
 
 
-def feed_forward_text(layer: FeedForward, number: int, tables: Tables) -> FeedForwardText:
+def feed_forward_text(layer: FeedForward, number: int, tables: Tables, *, pack_weights: bool = False) -> FeedForwardText:
     """The C of `layer`, the number-th layer of the network; its constants are added to `tables`.
+
+    pack_weights: whether weights of few bits share bytes.
 
     Raises EdgeLstmError for a dense layer that gives no int8, and for padding that is due before the first step.
     """
@@ -96,18 +100,19 @@ def feed_forward_text(layer: FeedForward, number: int, tables: Tables) -> FeedFo
     # The weights of one tap stand together, as the inputs of one step do in the ring.
     weights = layer.W.transpose(0, 2, 1) if isinstance(layer, IntegerConv1d) else layer.W
     shape = "[outputs][taps][inputs]" if isinstance(layer, IntegerConv1d) else "[outputs][inputs]"
+    W, dot = tables.add_weights((f"{name}_W",), weights, f"{shape} weights of {name}", "dot", pack_them=pack_weights)
     parts = {
-        "W": tables.add((f"{name}_W",), weights, f"{shape} weights of {name}"),
+        "W": W,
         "b": tables.add((f"{name}_b",), layer.bias, f"[outputs] bias of {name}"),
         "limit": tables.add((f"{name}_limit",), layer.limit, f"[outputs] rescaling of {name}: clamp before the multiplication"),
         "multiplier": tables.add((f"{name}_multiplier",), layer.multiplier, f"[outputs] rescaling of {name}: factor * 2^{layer.shift}"),
     }
     if isinstance(layer, IntegerDense):
-        return FeedForwardText(layer, name, parts, 0, 1, 1)
+        return FeedForwardText(layer, name, parts, 0, 1, 1, dot)
     first = layer.reach - layer.padding[0]
     if first < 1:
         raise EdgeLstmError(
             f"layer {number}: a convolution padded by {layer.padding[0]} steps has outputs before the first of its {layer.reach} steps; "
             f"pad by at most {layer.reach - 1} to stream it"
         )
-    return FeedForwardText(layer, name, parts, layer.reach, first, layer.stride)
+    return FeedForwardText(layer, name, parts, layer.reach, first, layer.stride, dot)

@@ -47,6 +47,7 @@ def render_header(model: Model) -> str:
         model=model, network=network, p=model.prefix, P=model.prefix.upper(), banner=banner(model),
         sum_type=signed_type(-127 * max(network.read_out.window, 1), 127 * max(network.read_out.window, 1)),
         has_curves=any(op.code == "interpolate" for text in model.layers for op in text.flow.ops.values()),
+        packed=sorted(model.tables.packed),
         column_kinds=column_kinds, seldom=seldom, with_vectors=any(text.vectors for text in model.layers),
         kernels=[kernel for text in model.layers if text.vectors for kernel in text.vectors.kernels],
         layer_title=_layer_title, activation_lines=_activation_lines, function_of=function_of,
@@ -129,9 +130,9 @@ def _scores_lines(model: Model) -> list[str]:
         source = "y"
     if not model.dense:
         return lines + _loop("k", f"{P}_OUTPUTS", f"scores[k] = {source}[k];")
-    length, dot, steps = units, "dot_sum" if model.mean else "dot", " * (int32_t)state->steps" if model.mean else ""
+    length, steps = units, " * (int32_t)state->steps" if model.mean else ""
     for dense in model.dense:
-        value = f"{dense.bias}[k]{steps} + {p}_{dot}({dense.W}[k], {source}, {length})"
+        value = f"{dense.bias}[k]{steps} + {p}_{dense.dot}({dense.W}[k], {source}, {length})"
         last = dense is model.dense[-1]
         size = f"{P}_OUTPUTS" if last else f"{P}_{dense.name.upper()}"
         if dense.limit is None:
@@ -145,5 +146,5 @@ def _scores_lines(model: Model) -> list[str]:
         if not last:
             lines.insert(0, f"int8_t {dense.name}[{size}];")
         lines += _loop("k", size, *body)
-        source, length, dot, steps = dense.name, size, "dot", ""
+        source, length, steps = dense.name, size, ""
     return lines

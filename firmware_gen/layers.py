@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import numpy as np
+import numpy.typing as npt
+
 from edge_lstm.fixed_point.integer_network import IntegerRecurrent, IntOp
 from firmware_gen.activity import LayerActivity
 from firmware_gen.choice import Choice
@@ -330,10 +333,10 @@ class _Writer:
             bias = self.names.add((f"{row.name}_b",), row.bias, f"[units] bias of row {row.name}")
             terms.append(f"{bias}[u]")
         if row.W is not None and row.W.any():
-            W = self.names.add((f"{row.name}_W",), row.W, f"[units][inputs] weights of x in row {row.name}")
+            W, dot = self._weights(f"{row.name}_W", row.W, f"[units][inputs] weights of x in row {row.name}")
             inputs = f"{prefix.upper()}_{self.infix.upper()}INPUTS"
             raised = f" * {2**row.input_shift}" if row.input_shift else ""
-            terms.append(f"{prefix}_dot({W}[u], x, {inputs}){raised}")
+            terms.append(f"{prefix}_{dot}({W}[u], x, {inputs}){raised}")
         for k, (source, weights) in enumerate(zip(args, row.R, strict=True)):
             if not weights.any():
                 continue
@@ -341,9 +344,14 @@ class _Writer:
             vector = self._vector(source)
             which = "" if len(row.R) == 1 else str(k + 1)
             comment = f"[units][units] weights of {vector.removeprefix('state->')} in row {row.name}"
-            R = self.names.add((f"{row.name}_R{which}",), weights, comment)
-            terms.append(f"{prefix}_dot({R}[u], {vector}, {units})")
+            R, dot = self._weights(f"{row.name}_R{which}", weights, comment)
+            terms.append(f"{prefix}_{dot}({R}[u], {vector}, {units})")
         return Expression(" + ".join(terms) or "0", SUM)
+
+    def _weights(self, name: str, values: npt.NDArray[np.int8], comment: str) -> tuple[str, str]:
+        """The table of a matrix and the function that sums its rows. Where rows are for the least memory, few bits share a byte."""
+        packed = self.choice.strategy == "rows"
+        return self.tables.add_weights((self.infix + name,), values, comment, "dot", pack_them=packed)
 
     def _vector(self, index: int) -> str:
         """The C array that a row reads the values of all units from."""

@@ -25,10 +25,12 @@ from firmware_gen.feed_forward import FeedForward, FeedForwardText, feed_forward
 from firmware_gen.layer_text import LayerText
 from firmware_gen.layers import layer_text
 from firmware_gen.names import prefix_of
+from firmware_gen.packed import fewest_bits, row_bytes
 from firmware_gen.tables import BYTES, Tables, signed_type, unsigned_type
 
 FUNCTIONS = (
     "reset", "normalize", "push", "step", "ready", "class", "class_name", "scores", "state", "round", "clip", "dot", "dot_sum", "rescale",
+    "dot2", "dot4", "dot_sum2", "dot_sum4",
     "curve", "recurrent", "shift_is_arithmetic", "column", "weight", "value", "list", "list_changes", "end_list", "nothing", "features",
     "compand", "magnitude", "longer", "add_columns", "add_changes", "add_listed", "add_each", "gather", "seldom", "dot_listed",
     "dot_values", "next_window", "vectors", "vectors_copy", "vectors_curve",
@@ -37,6 +39,7 @@ FUNCTIONS = (
 # Bytes of stack that registers and return addresses of the deepest call are allowed. The most seen is 374 (clang for a Cortex-M0+, -O2), on
 # an AVR 319; the tests hold every emulated core to it.
 REGISTERS = 448
+DOT_CODE = 64  # bytes of code that a function for packed weights takes: what it has to save where constants are not all that counts
 
 Stage = LayerText | FeedForwardText
 
@@ -67,7 +70,8 @@ class Field:
 
 @dataclass(frozen=True)
 class DenseText:
-    """One dense layer. W, bias, limit, multiplier: names of tables (limit and multiplier None for the last layer); name: for macros."""
+    """One dense layer. W, bias, limit, multiplier: names of tables (limit and multiplier None for the last layer); name: for macros;
+    dot: function that sums one row of W, without prefix."""
 
     layer: IntegerDense
     name: str
@@ -75,6 +79,7 @@ class DenseText:
     bias: str
     limit: str | None
     multiplier: str | None
+    dot: str
 
 
 @dataclass(frozen=True)
@@ -180,10 +185,10 @@ def build(
             vectors=vectors, activity=measured[k],
         )
         if isinstance(layer, IntegerRecurrent)
-        else feed_forward_text(layer, k + 1, tables)
+        else feed_forward_text(layer, k + 1, tables, pack_weights=strategy == "rows")
         for k, layer in enumerate(before)
     )  # fmt: skip
-    dense_texts = tuple(_dense(layer, k, k == len(dense) - 1, tables) for k, layer in enumerate(dense))
+    dense_texts = tuple(_dense(dense, k, tables, mean, strategy == "rows") for k in range(len(dense)))
     due, last = max(network.read_out.window, 1), stages[-1]
     fields = _fields(network, name, stages, tables, due, mean, features)
     output, output_field = (last.output, last.output_field) if isinstance(last, LayerText) else ("state->output[u]", "output")
@@ -226,15 +231,20 @@ def _normalize(network: IntegerNetwork, tables: Tables) -> dict[str, str]:
     return {part: tables.add((f"input_{part}",), values, comment) for part, (values, comment) in parts.items()}
 
 
-def _dense(layer: IntegerDense, index: int, last: bool, tables: Tables) -> DenseText:
+def _dense(layers: list[IntegerDense], index: int, tables: Tables, mean: bool, smallest: bool) -> DenseText:
+    layer, last = layers[index], index == len(layers) - 1
     name = "output" if last and layer.limit is None else f"hidden{index + 1}"
-    W = tables.add((f"{name}_W",), layer.W, f"[{layer.outputs}][{layer.inputs}] weights of the {'output' if last else 'hidden'} layer")
+    saved = layer.outputs * (layer.inputs - row_bytes(layer.inputs, fewest_bits(layer.W)))
+    W, dot = tables.add_weights(
+        (f"{name}_W",), layer.W, f"[{layer.outputs}][{layer.inputs}] weights of the {'output' if last else 'hidden'} layer",
+        "dot_sum" if mean and index == 0 else "dot", pack_them=smallest or saved >= DOT_CODE,
+    )  # fmt: skip
     bias = tables.add((f"{name}_b",), layer.bias, f"[{layer.outputs}] bias of the {'output' if last else 'hidden'} layer")
     limit = multiplier = None
     if layer.limit is not None and layer.multiplier is not None:
         limit = tables.add((f"{name}_limit",), layer.limit, f"[{layer.outputs}] clamp before the multiplication")
         multiplier = tables.add((f"{name}_multiplier",), layer.multiplier, f"[{layer.outputs}] factor * 2^{layer.shift}")
-    return DenseText(layer, name, W, bias, limit, multiplier)
+    return DenseText(layer, name, W, bias, limit, multiplier, dot)
 
 
 def stage_length(prefix: str, stage: Stage) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firmware_gen.names import identifier
+from firmware_gen.packed import IN_A_BYTE, fewest_bits, pack
 
 WIDTH = 118
 BY_COLUMNS = ("COLUMN", "PAIR")  # macros that store weights in a type of the target's own
@@ -42,7 +43,8 @@ class Part:
 class Table:
     """One `static const` array. comment: what it holds, with its shape; parts: what its rows consist of, where the target decides how
     they are stored; prefix: starts the names of macros and the word for flash, empty: it lies in RAM; declared: type in C, where it is
-    not `type`; vectors: whether it is only for cores with vectors, which then leave out others."""
+    not `type`; vectors: whether it is only for cores with vectors, which then leave out others; bits: of a weight, several in a byte if
+    less than 8."""
 
     name: str
     type: str
@@ -52,6 +54,7 @@ class Table:
     prefix: str = ""
     declared: str = ""
     vectors: bool = False
+    bits: int = 8
 
     @property
     def bytes(self) -> int:
@@ -99,12 +102,13 @@ def braces(values: npt.NDArray[np.integer], *, row_of_matrix: bool = False) -> s
 class Tables:
     """The tables of one header, in order of their first use; equal contents share one table.
 
-    prefix: starts every name; taken: names that are used for something else.
+    prefix: starts every name; taken: names that are used for something else; packed: (function, bits) that sums packed weights.
     """
 
     prefix: str
     taken: set[str] = field(default_factory=set)
     tables: list[Table] = field(default_factory=list)
+    packed: set[tuple[str, int]] = field(default_factory=set)
 
     def add(self, names: tuple[str, ...], values: npt.NDArray[np.integer], comment: str, *, at_least: str = "int8_t") -> str:
         """The C name of a table of `values`: the first of `names` that is free, a numbered one if none is. at_least: smallest type."""
@@ -116,6 +120,26 @@ class Tables:
         name = self._free(names)
         self.tables.append(Table(name, kind, values, comment, prefix=self.prefix))
         return name
+
+    def add_weights(
+        self, names: tuple[str, ...], values: npt.NDArray[np.integer], comment: str, dot: str, *, pack_them: bool
+    ) -> tuple[str, str]:  # fmt: skip
+        """The C name of a table of weights [..., length], and that of the function which sums one of its rows, without prefix.
+
+        dot: that function for weights of 8 bits; pack_them: whether weights of fewer bits share bytes, where that saves any.
+        """
+        bits = fewest_bits(values) if pack_them else 8
+        if bits == 8:
+            return self.add(names, values, comment), dot
+        packed = pack(values, bits)
+        same = (t for t in self.tables if t.bits == bits and np.array_equal(t.values, packed))
+        found = next((table.name for table in same), None)
+        if found is None:
+            found = self._free(names)
+            comment = f"{comment}; {bits} bits, {IN_A_BYTE[bits]} in a byte"
+            self.tables.append(Table(found, "uint8_t", packed, comment, prefix=self.prefix, bits=bits))
+        self.packed.add((dot, bits))
+        return found, f"{dot}{bits}"
 
     def add_parts(self, name: str, values: npt.NDArray[np.integer], comment: str, parts: tuple[Part, ...], kind: str = "int8_t") -> str:
         """The C name of a table [rows, values] that the target stores in its own way; kind: "int8_t" for weights, or "int32_t"."""

@@ -48,11 +48,12 @@ MAY_CALL = {"memcpy", "memmove", "memset", "__aeabi_memcpy", "__aeabi_memclr", "
 def networks() -> list[tuple[IntegerNetwork, str]]:
     """Several cells and kinds of gates, each with a strategy, read-outs and stacks between them."""
     rng = np.random.default_rng(3)
+    bits = {"gates": "ternary", "candidates": "4", "dense": "4"}
     return [
         (random_integer(rng, "lstm", 6, 9, "threshold", read_out="mean", decimation=2, steps=5, outputs=3), "event"),
         (random_integer(rng, "lstm", 6, 16, "sigmoid", read_out="last", steps=5, layers=2), "dense"),
         (random_integer(rng, "lstm_peephole", 4, 9, "mixed", read_out="every", cell_bits=32), "delta"),
-        (random_integer(rng, "gru_reset_before", 5, 9, "threshold", read_out="last", hidden=5, initial=True), "rows"),
+        (random_integer(rng, "gru_reset_before", 5, 9, "threshold", read_out="last", hidden=5, initial=True, bits=bits), "rows"),
     ]
 
 

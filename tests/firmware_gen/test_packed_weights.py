@@ -1,0 +1,114 @@
+"""Weights of 4 and 2 bits that share bytes: fewer of them, and every bit of the result as in the reference."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from random_networks import random_counts, random_deep, random_input, random_integer
+
+from edge_lstm.engine import reference
+from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerNetwork, IntegerRecurrent
+from edge_lstm.fixed_point.quantize import Options, quantize
+from firmware_gen.header import header
+from firmware_gen.host import HostModel
+from firmware_gen.model import build
+from firmware_gen.packed import fewest_bits, pack, row_bytes
+from firmware_gen.toolchain import WARNINGS
+
+FOUR = {"gates": "4", "candidates": "4", "dense": "4"}
+TERNARY = {"gates": "ternary", "candidates": "ternary", "dense": "4"}
+MIXED = {"gates": "binary", "candidates": "4"}
+
+
+def at_the_ends(network: IntegerNetwork, largest: int) -> IntegerNetwork:
+    """The same with all weights at an end of their range."""
+    layers = []
+    for layer in network.layers:
+        if isinstance(layer, IntegerDense):
+            layer = replace(layer, W=np.where(layer.W > 0, 7, -7).astype(np.int8))
+        elif isinstance(layer, IntegerRecurrent):
+            ends = {
+                name: replace(
+                    row, W=None if row.W is None else np.where(row.W > 0, largest, -largest).astype(np.int8),
+                    R=tuple(np.where(R > 0, largest, -largest).astype(np.int8) for R in row.R),
+                )
+                for name, row in layer.rows.items()
+            }  # fmt: skip
+            layer = replace(layer, rows=ends)
+        layers.append(layer)
+    return replace(network, layers=tuple(layers))
+
+
+def networks() -> list[IntegerNetwork]:
+    """Odd and even lengths of rows, rows that fill a byte and rows that do not, a mean, a hidden layer, two layers, layers in front."""
+    rng = np.random.default_rng(20)
+    made = [
+        random_integer(rng, "lstm", 9, 11, "threshold", "mean", decimation=2, outputs=6, bits=FOUR),
+        random_integer(rng, "lstm_coupled", 8, 6, "threshold", "mean", outputs=5, bits=TERNARY),
+        random_integer(rng, "gru", 3, 7, "threshold", "last", layers=2, hidden=5, bits=MIXED | {"dense": "4"}, initial=True),
+        random_integer(rng, "gru_reset_before", 1, 13, "sigmoid", "every", bits=TERNARY),
+        random_integer(rng, "lstm", 2, 2, "threshold", "last", bits=MIXED),
+    ]
+    deep = random_deep(rng, "lstm", "threshold", "mean")
+    made.append(quantize(deep, random_input(rng, deep, 8, 24), Options(FOUR)))
+    return [*made, at_the_ends(made[0], 7), at_the_ends(made[1], 1)]
+
+
+@pytest.mark.parametrize("strategy", ["rows", "event"])
+def test_packed_weights_give_the_bits_of_the_reference(any_compiler, strategy):
+    flags = (*WARNINGS, "-O1", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")
+    made, rng, sums = networks(), np.random.default_rng(21), set()
+    for network, host in zip(made, HostModel.several(made, any_compiler, flags, strategy=strategy), strict=True):
+        sums |= build(network, "m", strategy).tables.packed
+        for extremes in (False, True):
+            raw = random_counts(rng, network, 2, 20, extremes=extremes)
+            expected, found = reference.run(network, raw, states=True), host.run(raw, states=True)
+            assert np.array_equal(expected.scores, found.scores)
+            for a, b in zip(expected.states, found.states, strict=True):
+                assert all(np.array_equal(a[name], b[name]) for name in a)
+    if strategy == "rows":
+        assert sums == {("dot", 2), ("dot", 4), ("dot_sum", 4)}
+
+
+@pytest.mark.parametrize("length", range(1, 10))
+@pytest.mark.parametrize(("bits", "largest"), [(4, 7), (2, 1)])
+def test_a_packed_row_holds_its_weights_lowest_bits_first(bits, largest, length):
+    values = np.random.default_rng(length).integers(-largest, largest, (50, 3, length), endpoint=True).astype(np.int8)
+    packed = pack(values, bits)
+    assert packed.shape == (50, 3, row_bytes(length, bits))
+    number = sum(packed[..., k].astype(np.int64) << (8 * k) for k in range(packed.shape[-1]))
+    fields = np.stack([(number >> (bits * k)) & (2**bits - 1) for k in range(length)], axis=-1)
+    assert np.array_equal(np.where(fields >= 2 ** (bits - 1), fields - 2**bits, fields), values)
+    assert np.all(number >> (bits * length) == 0)
+
+
+SMALLEST = [(8, 9, 8), (7, 9, 4), (7, 1, 8), (1, 9, 2), (1, 2, 4), (1, 3, 2), (1, 1, 8), (0, 4, 2)]
+
+
+@pytest.mark.parametrize(("largest", "length", "bits"), SMALLEST)
+def test_weights_take_the_fewest_bits_that_save_a_byte(largest, length, bits):
+    assert fewest_bits(np.full((3, length), -largest, np.int8)) == bits
+
+
+def test_constants_are_as_many_as_the_banner_says_and_fewer_than_in_8_bits():
+    rng = np.random.default_rng(5)
+    network = random_integer(rng, "lstm", 9, 8, "threshold", "mean", outputs=6, bits=FOUR)
+    (dense,) = [one for one in network.layers if isinstance(one, IntegerDense)]
+    saved = 4 * 8 * (9 - 5 + 8 - 4) + 6 * (8 - 4)
+    loud = replace(network, layers=(at_the_ends(network, 8).layers[0], *network.layers[1:-1], replace(dense, W=np.full_like(dense.W, 8))))
+    packed, plain = (build(one, "m", "rows").tables for one in (network, loud))
+    assert plain.packed == set()
+    assert plain.bytes - packed.bytes == saved
+    text = header(network, prefix="m", strategy="rows")
+    assert f"flash      {packed.bytes} bytes of constants" in text
+    assert "weights    4 bits, two in a byte:" in text
+    assert "but\n" not in header(loud, prefix="m", strategy="rows").split("Proved")[0]
+
+
+def test_other_strategies_pack_the_read_out_alone_and_only_where_it_is_worth_a_function():
+    rng = np.random.default_rng(6)
+    small, large = (random_integer(rng, "lstm", 4, units, "threshold", "mean", outputs=7, bits=FOUR) for units in (8, 32))
+    assert build(small, "m", "event").tables.packed == set()
+    assert [t.name for t in build(large, "m", "event").tables.tables if t.bits < 8] == ["m_output_W"]
