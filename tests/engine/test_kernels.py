@@ -62,14 +62,16 @@ def streamed(network: IntegerNetwork, raw: np.ndarray, kernel: str | None = None
     )
 
 
-# One member in six is enough for the other kernels, in turn: the dataflow is compiled by the same code.
+# tests/integration/test_same_bits.py runs the whole family on the first kernel. One member in six is enough for the others, in turn: the
+# dataflow is compiled by the same code.
 OTHERS = KERNELS[1:]
-CASES = [(KERNELS[0], index, *member) for index, member in enumerate(every_member())]
-CASES += [(OTHERS[index // 6 % len(OTHERS)], index, *member) for _, index, *member in CASES if index % 6 == 0 and OTHERS]
+MEMBERS = [(index, *member) for index, member in enumerate(every_member())]
+CASES = [(KERNELS[0], *member) for member in MEMBERS if member[0] % 6 == 3]
+CASES += [(OTHERS[member[0] // 6 % len(OTHERS)], *member) for member in MEMBERS if member[0] % 6 == 0 and OTHERS]
 
 
 @pytest.mark.parametrize(("kernel", "index", "cell", "gates"), CASES)
-def test_every_cell_gives_the_bits_of_the_reference(
+def test_cells_give_the_bits_of_the_reference(
     kernel: str, index: int, cell: str, gates: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By compiled kernels alone: nothing falls back to the reference."""

@@ -34,16 +34,25 @@ def assert_same(expected: reference.Run, found: reference.Run, what: str) -> Non
             assert not len(differing), f"{what}: layer {k}, state {name} differs first at [sequence, step, unit] {differing[0].tolist()}"
 
 
-def inputs(rng: np.random.Generator, network: IntegerNetwork) -> list[np.ndarray]:
+def inputs(rng: np.random.Generator, network: IntegerNetwork, sequences: int) -> list[np.ndarray]:
     """Ordinary and extreme counts, T > 1."""
-    return [random_counts(rng, network, 3, 12, extremes=extremes) for extremes in (False, True)]
+    return [random_counts(rng, network, sequences, 12, extremes=extremes) for extremes in (False, True)]
+
+
+def numba(network: IntegerNetwork, raw: np.ndarray) -> reference.Run:
+    """By compiled kernels alone: nothing can fall back to the reference."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("step", "recurrent", "dense", "read_out"):
+            patch.delattr(reference, name)
+        return engine.run(network, raw, states=True)
 
 
 def stream(network: IntegerNetwork, raw: np.ndarray) -> np.ndarray:
     """Scores after the last sample of each sequence, fed sample by sample with the state kept in between."""
     scores = []
+    one = engine.Stream(network)
     for sequence in raw:
-        one = engine.Stream(network)
+        one.reset()
         for sample in sequence:
             one.push(sample)
         scores.append(one.scores)
@@ -51,7 +60,7 @@ def stream(network: IntegerNetwork, raw: np.ndarray) -> np.ndarray:
 
 
 def draw(rng: np.random.Generator, name: str, gates: str) -> list[IntegerNetwork]:
-    """Networks of one structure."""
+    """Networks of one structure, the first of them larger than the others."""
     structure = {
         "read_out": str(rng.choice(["last", "mean", "every"])),
         "layers": int(rng.choice([1, 1, 2])),
@@ -66,13 +75,14 @@ def draw(rng: np.random.Generator, name: str, gates: str) -> list[IntegerNetwork
     structure["separate_rows"] = structure["mix"] % 3 == 0
     formats = np.random.default_rng(len(MEMBERS) + structure["mix"])  # its own: sizes and weights do not depend on it
     networks = []
-    for _ in range(NETWORKS):
+    for number in range(NETWORKS):
         bits = {
             "gates": str(formats.choice(["8", "8", "4", "ternary", "binary"])),
             "candidates": str(formats.choice(["8", "8", "4", "ternary"])),
             "dense": str(formats.choice(["8", "8", "4"])),
         }
-        networks.append(random_integer(rng, name, int(rng.integers(1, 9)), int(rng.integers(1, 24)), gates, bits=bits, **structure))
+        units = int(rng.integers(24, 40) if number == 0 else rng.integers(1, 24))
+        networks.append(random_integer(rng, name, int(rng.integers(1, 9)), units, gates, bits=bits, **structure))
     return networks
 
 
@@ -89,16 +99,17 @@ def test_all_engines_give_the_same_bits(name: str, gates: str) -> None:
     for number, network in enumerate(networks):
         host = hosts[number]
         session = IntegerSession(network, states=True)
-        for raw in inputs(rng, network):
+        # 37 are one whole block of a kernel and a rest that is no multiple of a tile
+        for raw in inputs(rng, network, 37 if number == 0 else 3):
             expected = reference.run(network, raw, states=True)
-            assert_same(expected, engine.run(network, raw, states=True), f"Numba, network {number}")
+            assert_same(expected, numba(network, raw), f"Numba, network {number}")
             assert_same(expected, host.run(raw, states=True), f"C, network {number}")
             found = session.run(raw)
             assert_same(expected, reference.Run(found.scores, found.states), f"ONNX Runtime, network {number}")
             assert np.array_equal(found.label, expected.scores.argmax(-1))
-        if MEMBERS.index((name, gates)) % 3 == 0:  # tests/engine streams the whole family
+        if MEMBERS.index((name, gates)) % 3 == 0:  # compiling the kernels of a stream is what costs
             last = expected.scores[:, -1] if network.read_out.kind == "every" else expected.scores
-            assert np.array_equal(stream(network, raw), last), f"Numba stream, network {number}"
+            assert np.array_equal(stream(network, raw[:3]), last[:3]), f"Numba stream, network {number}"
 
 
 @pytest.mark.parametrize("read_out", ["last", "mean", "every", "final"])
