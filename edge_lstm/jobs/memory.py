@@ -32,7 +32,7 @@ def memory(
     try:
         compiled = firmware_gen.footprint(network, strategy=strategy, target=target, activity=activity)
     except EdgeLstmError as reason:  # no compiler, or one whose object files have no sections to measure
-        constants = sum(table.bytes for table in model.tables.tables)
+        constants = model.tables.bytes
         how = f"Counted from the header: its constants and its state; the size of its code is not measured ({reason})."
         return Memory(network.name, [("constants (flash)", constants), *ram], how)
     parts = [("code (flash)", compiled.text), ("constants (flash)", compiled.rodata), ("initialised data (flash and RAM)", compiled.data)]
