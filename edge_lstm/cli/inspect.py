@@ -151,7 +151,8 @@ def _list(reasons: tuple[str, ...], json: bool) -> None:
 
 
 def _show(network: Network | IntegerNetwork, facts: dict[str, object]) -> None:
-    for what in ("name", "numbers", "inputs", "outputs", "classes", "window_steps", "decimation", "parameters", "file_metadata", "kernel"):
+    said = "name", "numbers", "inputs", "outputs", "classes", "window_steps", "decimation", "parameters", "size", "file_metadata", "kernel"
+    for what in said:
         if facts.get(what):
             line(f"{what.replace('_', ' ')}: {facts[what]}")
     for index, layer in enumerate(facts["layers"], 1):  # type: ignore[arg-type, var-annotated]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.bounds import prove_network
 from edge_lstm.fixed_point.integer_network import IntegerBidirectional, IntegerLayer, IntegerNetwork, IntegerReadOut, IntegerRecurrent
 from edge_lstm.jobs.inputs import AnyNetwork, decimation
 from edge_lstm.jobs.networks import parameters
 from edge_lstm.network import Bidirectional, Layer, ReadOut, Recurrent
+from firmware_gen.model import build
 
 
 def describe(network: AnyNetwork) -> dict[str, Any]:
@@ -31,10 +33,22 @@ def describe(network: AnyNetwork) -> dict[str, Any]:
         "window_steps": window,
         "decimation": decimation(network),
         "parameters": parameters(network),
+        "size": _size(network),
         "file_metadata": dict(network.metadata),
         "kernel": _kernel() if isinstance(network, IntegerNetwork) else "",
         "layers": layers,
     }
+
+
+def _size(network: AnyNetwork) -> str:
+    """What it takes in C without its code, counted; of a float network, from which no C is made, the weights."""
+    if not isinstance(network, IntegerNetwork):
+        return f"{4 * parameters(network):,} bytes of weights as 32-bit floats"
+    try:
+        model = build(network)
+    except EdgeLstmError as reason:
+        return f"{parameters(network):,} bytes of weights; no C: {reason}"
+    return f"{model.tables.bytes:,} bytes of constants and {model.state_bytes:,} of state in C"
 
 
 def _kernel() -> str:

@@ -133,6 +133,7 @@ def test_inspect_names_equations_formats_and_bounds(files: Files, edge_lstm) -> 
     for said in ("c' = f c + i g", "state c: int16", "i: threshold", "dense accumulator", "read-out: mean", "rest", "window steps: 10"):
         assert said in text
     assert f"kernel: {target.choose().name}: " in text
+    assert re.search(r"size: [\d,]+ bytes of constants and [\d,]+ of state in C", text)
     found = edge_lstm("inspect", files.soft, "--json").json
     assert found["parameters"] == 4 * 8 * (3 + 8 + 1) + 3 * (8 + 1)
 
