@@ -183,8 +183,11 @@ def test_an_output_folder_that_cannot_be_written(place: str, files: Files, edge_
     nothing_half_written(tmp_path, "file")
 
 
+# Where the tests run in the background of a shell, interrupts come ignored.
 SAY_WHEN_TRAINING = """
+import signal
 from edge_lstm.train import loop
+signal.signal(signal.SIGINT, signal.default_int_handler)
 run = loop._Training.run
 def talking(self, progress, checkpoint):
     def report(done, total, loss):
