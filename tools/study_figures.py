@@ -126,9 +126,9 @@ def as_markdown(lines: dict[Case, dict[str, Any]]) -> str:
         "running test sequences. Whether a bar is met is said of the mean; the intervals say how sure that is.", "",
         "| set | network | accuracy | minus float | over people | work | bar |", "|---|---|---|---|---|---|---|", *rows, "",
         "Made by `python tools/study_figures.py run lines.jsonl`, then `... table lines.jsonl`. Settings come from earlier experiments "
-        "that had seen these test people (learning rates, sparsity); nothing was chosen here. On the watch one fold a seed is few: the float "
-        "network does worse here than in [watch.md](watch.md) (15 trainings, the better of two learning rates, 85.8), where hard gates gain 0.3, "
-        "which is the comparison to quote.",
+        "that had seen these test people (learning rates, sparsity); nothing was chosen here. On the watch one fold a seed is few: the "
+        "float network does worse here than in [watch.md](watch.md) (15 trainings, the better of two learning rates, 85.8), where hard "
+        "gates gain 0.3, which is the comparison to quote.",
     ]) + "\n"  # fmt: skip
 
 
