@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,6 +35,43 @@ class Imu:
     def vectors(self) -> tuple[tuple[int, ...], ...]:
         """Channels that form one vector each, and turn together when the sensor is turned."""
         return tuple(v for v in (self.acceleration, self.turning) if v)
+
+
+def imu_of(text: Sequence[str], channels: int, units: Sequence[str]) -> Imu:
+    """The sensor that parts like "acc=0,1,2", "gyro=3,4,5", "acc=0,1,2:m/s^2" describe.
+
+    channels, units: of the recordings. Without parts: six channels are an accelerometer and a gyroscope, three an accelerometer. Units
+    that neither the parts nor the recordings name are g and rad/s. Raises UsageError for anything else.
+    """
+    found: dict[str, tuple[tuple[int, ...], str]] = {}
+    for part in text:
+        match = re.fullmatch(r"(acc|gyro)=(\d+),(\d+),(\d+)(?::(.+))?", part.strip())
+        if match is None:
+            raise UsageError(f"sensor {part!r}: expected acc=0,1,2 or gyro=3,4,5, with a unit if you like: acc=0,1,2:m/s^2")
+        found[match[1]] = tuple(int(n) for n in match.group(2, 3, 4)), match[5] or ""
+    if not found:
+        if channels not in (3, 6):
+            raise UsageError(f"which of the {channels} channels are the accelerometer, which the gyroscope? Say acc=0,1,2 and gyro=3,4,5")
+        found = {"acc": ((0, 1, 2), ""), **({"gyro": ((3, 4, 5), "")} if channels == 6 else {})}
+    named = [channel for vector, _ in found.values() for channel in vector]
+    if max(named) >= channels:
+        raise UsageError(f"the sensor names channel {max(named)}, but the recordings have {channels}, numbered from 0")
+    acceleration, acceleration_unit = found.get("acc", ((), ""))
+    turning, turning_unit = found.get("gyro", ((), ""))
+    return Imu(
+        acceleration, turning, acceleration_unit or _unit(acceleration, units, "g", IN_G),
+        turning_unit or _unit(turning, units, "rad/s", IN_RADIANS),
+    )  # fmt: skip
+
+
+def _unit(vector: tuple[int, ...], units: Sequence[str], default: str, known: dict[str, float]) -> str:
+    given = {units[k] for k in vector if k < len(units)} - {""}
+    if len(given) > 1:
+        raise UsageError(f"the channels {list(vector)} of one sensor have the units {', '.join(sorted(given))}")
+    unit = given.pop() if given else default
+    if unit not in known:
+        raise UsageError(f"the unit {unit!r} of channels {list(vector)} is none of {', '.join(known)}; say acc=0,1,2:g")
+    return unit
 
 
 def imu_features(imu: Imu, units_per_count: Sequence[float] | npt.NDArray[np.floating], decimation: int, rate_hz: float) -> Features:

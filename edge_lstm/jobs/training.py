@@ -14,7 +14,7 @@ import numpy.typing as npt
 from edge_lstm import data, engine, train
 from edge_lstm.engine import reference
 from edge_lstm.errors import EdgeLstmError, UsageError
-from edge_lstm.features import Features, Memory
+from edge_lstm.features import Features, Memory, imu_of
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.fixed_point.quantize import quantize
 from edge_lstm.float_inference import preprocess
@@ -22,10 +22,11 @@ from edge_lstm.jobs import front_end, inputs
 from edge_lstm.jobs.progress import Progress, silent
 from edge_lstm.network import Network, Preprocess
 from edge_lstm.report.metrics import Accuracy, accuracy, accuracy_by
+from edge_lstm.train.arrays import FEATURES
+from edge_lstm.train.turning import ROTATION
 
 WINDOW_SECONDS, WINDOW_SAMPLES = 4, 200
 CALIBRATION = 512  # windows
-ROTATION = 0.1  # radians, of an imu: how differently the same sensor is worn
 Report = Callable[[int, int, float], None]  # iterations done, of how many, loss
 
 
@@ -34,7 +35,7 @@ class Plan:
     """What to train. window, stride: raw samples (None: 4 s, or 200 samples where no rate is known; half a window).
 
     cell, read_out, iterations: None for the schedule's own; schedule: one of `train.recipe.SCHEDULES`. features: "raw", or "imu" for the
-    integer features of the sensor that the parts `imu` describe (see `front_end.imu_of`); rotation: see `train.Recipe`, None: ROTATION
+    integer features of the sensor that the parts `imu` describe (see `features.imu_of`); rotation: see `train.Recipe`, None: ROTATION
     for an imu, else 0. others: further fields of the recipe.
     """
 
@@ -54,8 +55,8 @@ class Plan:
     others: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.features not in front_end.FEATURES:
-            raise UsageError(f"unknown features {self.features!r}: choose one of {', '.join(front_end.FEATURES)}")
+        if self.features not in FEATURES:
+            raise UsageError(f"unknown features {self.features!r}: choose one of {', '.join(FEATURES)}")
 
     def recipe(self) -> train.Recipe:
         """The trainer's recipe. Raises UsageError for a cell or gates that do not exist."""
@@ -113,7 +114,7 @@ def _with_sensor(prepared: Prepared, plan: Plan) -> Prepared:
     dataset, units = prepared.dataset, prepared.units_per_count
     if plan.features == "raw" and not plan.rotation:
         return prepared
-    imu = front_end.imu_of(plan.imu, len(dataset.channels), dataset.units)
+    imu = imu_of(plan.imu, len(dataset.channels), dataset.units)
     if plan.features == "raw":
         return replace(prepared, vectors=imu.vectors)
     if not dataset.is_integer:  # the axes of one sensor must count alike

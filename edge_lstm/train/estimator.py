@@ -13,20 +13,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge_lstm.data import standardize
-from edge_lstm.engine.physical import counts
 from edge_lstm.engine.whole import run as run_integers
 from edge_lstm.errors import EdgeLstmError, UsageError
-from edge_lstm.fixed_point.integer_network import IntegerNetwork, Normalize
+from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.float_inference import run, softmax
 from edge_lstm.network import Network, Preprocess
+from edge_lstm.train.arrays import Sensor, in_counts, padded
 from edge_lstm.train.fitting import finetune, fit
 from edge_lstm.train.loop import History, Progress
 from edge_lstm.train.recipe import Recipe
 from edge_lstm.train.sequences import UNLABELLED
+from edge_lstm.train.turning import ROTATION
 
 Array = npt.NDArray[Any]
-COUNT_RANGE = 8.0  # standard deviations that int16 counts span on either side of the mean; the network itself clips at 4
 
 
 class _Estimator:
@@ -57,6 +56,11 @@ class _Estimator:
         gate_method: str | None = None,
         weight_bits: Any = None,
         squash: str | None = None,
+        features: str = "raw",
+        imu: Any = (),
+        rate: float | None = None,
+        decimation: int = 1,
+        rotation: float | None = None,
         warm_start: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
         progress: Progress | None = None,
@@ -78,6 +82,11 @@ class _Estimator:
         self.gate_method = gate_method
         self.weight_bits = weight_bits
         self.squash = squash
+        self.features = features
+        self.imu = imu
+        self.rate = rate
+        self.decimation = decimation
+        self.rotation = rotation
         self.warm_start = warm_start
         self.checkpoint = checkpoint
         self.progress = progress
@@ -104,26 +113,36 @@ class _Estimator:
         return f"{type(self).__name__}({', '.join(changed)})"
 
     def _recipe(self) -> Recipe:
-        others = ("schedule", "warm_start", "checkpoint", "progress")
+        others = ("schedule", "warm_start", "checkpoint", "progress", "features", "imu", "rate", "decimation")
         chosen = {name: value for name, value in self.get_params().items() if name not in others and value is not None}
         return Recipe.of(self.schedule, **chosen)
 
+    @property
+    def _sensor(self) -> Sensor:
+        return Sensor(self.features, self.imu, self.rate, self.decimation)
+
+    def _turning(self, recipe: Recipe, channels: int) -> Recipe:
+        """The recipe with the vectors that are turned in training, where any are."""
+        rotation = self.rotation if self.rotation is not None else ROTATION if self.features == "imu" else 0.0
+        vectors = self._sensor.described(channels).vectors if rotation else ()
+        return replace(recipe, rotation=rotation, vectors=vectors)
+
     def _train(self, x: Array | Sequence[Array], y: Array, classes: Sequence[str]) -> None:
         """y: [sequences, ...], or [sequences, longest, ...] for every step."""
-        v, lengths = _padded(x)
-        recipe, checkpoint = self._recipe(), None if self.checkpoint is None else Path(self.checkpoint)
+        v, lengths = padded(x)
+        recipe, checkpoint = self._turning(self._recipe(), v.shape[2]), None if self.checkpoint is None else Path(self.checkpoint)
         arguments: dict[str, Any] = {"lengths": lengths, "progress": self.progress, "checkpoint": checkpoint}
         if self.warm_start and hasattr(self, "network_"):
             self._require_inputs(v)
             if self.network_.classes != tuple(classes):
                 raise EdgeLstmError(f"a warm start needs the classes of before: {', '.join(self.network_.classes)}")
-            longest = v.shape[1] if self.network_.read_out.kind != "every" else 0
+            longest = v.shape[1] // self._front.decimation if self.network_.read_out.kind != "every" else 0
             network = replace(self.network_, window=max(self.network_.window, longest))
-            result = finetune(network, _counts(self._front, v), y, recipe, **arguments)
+            result = finetune(network, in_counts(self._front, v), y, recipe, **arguments)
         else:
-            front = _front_end(v, lengths)
+            front = self._sensor.front(v, lengths)
             # training sees what the integer network will see
-            result = fit(recipe, _counts(front, v), y, classes=classes, preprocess=front, **arguments)
+            result = fit(recipe, in_counts(front, v), y, classes=classes, preprocess=front, **arguments)
         self.n_features_in_ = v.shape[2]
         self.network_, self.integer_, self.history_ = result.network, result.integer, result.history
 
@@ -144,8 +163,8 @@ class _Estimator:
                 raise EdgeLstmError(f"y has shape {targets.shape}, expected one label for each of the {len(x)} sequences")
             return targets
         parts = [np.asarray(part) for part in y]
-        if [len(part) for part in parts] != [len(part) for part in x]:
-            raise EdgeLstmError("y must have one entry for every step of each sequence of x")
+        if [len(part) for part in parts] != [len(part) // self.decimation for part in x]:
+            raise EdgeLstmError("y must have one entry for every step of each sequence of x (a step is `decimation` samples)")
         targets = np.full((len(parts), max(map(len, parts)), *parts[0].shape[1:]), missing, np.result_type(*parts))
         for k, part in enumerate(parts):
             targets[k, : len(part)] = part
@@ -155,7 +174,7 @@ class _Estimator:
         """Results of every step without the padding: a list where x is one."""
         if not self._every or (isinstance(x, np.ndarray) and x.dtype != object):
             return found
-        return [found[k, : len(part)] for k, part in enumerate(x)]
+        return [found[k, : len(part) // self._front.decimation] for k, part in enumerate(x)]
 
     def _require_inputs(self, v: Array) -> None:
         if v.shape[2] != self.n_features_in_:
@@ -165,19 +184,23 @@ class _Estimator:
         """(scores to decide by, the same as real numbers) of every sequence, each run over its own length."""
         if not hasattr(self, "network_"):
             raise UsageError(f"this {type(self).__name__} is not fitted yet; call fit first")
-        v, lengths = _padded(x)
+        v, lengths = padded(x)
         self._require_inputs(v)
-        steps = (v.shape[1],) if self.network_.read_out.kind == "every" else ()
+        block = self._front.decimation
+        if lengths.min() < block:
+            raise EdgeLstmError(f"a sequence of {lengths.min()} samples is shorter than one step of {block}")
+        steps = (v.shape[1] // block,) if self.network_.read_out.kind == "every" else ()
         decisive = np.zeros((len(v), *steps, self.network_.outputs))
         real = np.zeros_like(decisive)
         for length in np.unique(lengths):
             these = np.flatnonzero(lengths == length)
-            where = np.ix_(these, np.arange(length)) if steps else these
-            decisive[where], real[where] = self._scores_of(v[these, :length], int(length))
+            where = np.ix_(these, np.arange(length // block)) if steps else these
+            decisive[where], real[where] = self._scores_of(v[these, :length], int(length) // block)
         return decisive, real
 
     def _scores_of(self, v: Array, length: int) -> tuple[Array, Array]:
-        raw, kind = _counts(self._front, v), self.network_.read_out.kind
+        """length: steps of the sequences v [sequences, samples, inputs]."""
+        raw, kind = in_counts(self._front, v), self.network_.read_out.kind
         if self.integer_ is None:
             scores = run(replace(self.network_, softmax=False), raw)
             return scores, scores
@@ -203,6 +226,10 @@ class LSTMClassifier(_Estimator):
         cell: member of the family; read_out: "mean", "last" or "every"; layers: recurrent layers.
         iterations, batch, learning_rate, noise, scaling, class_weights, sparsity, gate_method, weight_bits, squash: as in `Recipe`; None
         takes the schedule's own. schedule: "standard", or "long_lag" for an answer that hangs on single events long ago.
+        features: "raw", or "imu": gravity, body acceleration and turning rate of an inertial sensor, companded, in the integers that the
+        device computes (`edge_lstm.features`). imu: channels of the sensor, ("acc=0,1,2", "gyro=3,4,5:deg/s") or a `features.Imu`; without,
+        three channels are an accelerometer in g, six also a gyroscope in rad/s. rate: samples a second, which these features need.
+        decimation: samples that are averaged to one step. rotation: of all vectors in training, radians (None: 0.1 for "imu", else 0).
         warm_start: a second `fit` trains on from the first one's network. checkpoint: file from which an interrupted `fit` goes on.
         progress: called with (iterations done, in all, loss).
 
@@ -224,7 +251,7 @@ class LSTMClassifier(_Estimator):
 
     def fit(self, x: Array | Sequence[Array], y: Any) -> LSTMClassifier:
         """Trains on x with labels y of any kind. Raises EdgeLstmError for NaN, wrong shapes, or fewer than two classes."""
-        _padded(x)
+        padded(x)
         flat = np.concatenate([np.asarray(part) for part in y]) if self._every else np.asarray(y)
         if not self._every and flat.shape != (len(x),):
             raise EdgeLstmError(f"y has shape {flat.shape}, expected one label for each of the {len(x)} sequences")
@@ -280,7 +307,7 @@ class LSTMRegressor(_Estimator):
 
     def fit(self, x: Array | Sequence[Array], y: Any) -> LSTMRegressor:
         """Trains on x with the numbers y. Raises EdgeLstmError for NaN in x and wrong shapes; NaN in y is not learned from."""
-        _padded(x)
+        padded(x)
         targets = self._targets(x, [np.asarray(part, np.float64) for part in y] if self._every else y, np.nan).astype(np.float64)
         self._single = targets.ndim == (2 if self._every else 1)
         self._train(x, targets[..., None] if self._single else targets, ())
@@ -304,47 +331,3 @@ class LSTMRegressor(_Estimator):
         outputs = self.network_.outputs
         return [np.asarray(part, np.float64).reshape(-1, outputs) for part in (y if self._every else [y])]
 
-
-def _padded(x: Array | Sequence[Array]) -> tuple[Array, npt.NDArray[np.int64]]:
-    """x as float64 [sequences, longest, inputs], zeros behind each sequence's end, and the lengths. Refuses NaN and wrong shapes."""
-    if isinstance(x, np.ndarray) and x.dtype != object:
-        sequences = x
-        if x.ndim != 3 or 0 in x.shape:
-            raise EdgeLstmError(f"x has shape {x.shape}, expected [sequences, time, inputs], none of them 0")
-        lengths = np.full(len(x), x.shape[1])
-    else:
-        parts = [np.asarray(part) for part in x]
-        inputs = parts[0].shape[-1] if parts else 0
-        for k, part in enumerate(parts):
-            if part.ndim != 2 or part.shape[1] != inputs or 0 in part.shape:
-                raise EdgeLstmError(f"sequence {k} has shape {part.shape}, expected [time, {inputs}], none of them 0")
-        if not parts:
-            raise EdgeLstmError("x is empty")
-        lengths = np.array([len(part) for part in parts])
-        sequences = np.zeros((len(parts), lengths.max(), inputs))
-        for k, part in enumerate(parts):
-            sequences[k, : len(part)] = part
-    if sequences.dtype.kind not in "fiu":
-        raise EdgeLstmError(f"x has type {sequences.dtype}, expected numbers")
-    v = sequences.astype(np.float64)
-    if not np.isfinite(v).all():
-        raise EdgeLstmError(f"x has a NaN or an infinity at [sequence, step, input] = {np.argwhere(~np.isfinite(v))[0].tolist()}")
-    return v, lengths.astype(np.int64)
-
-
-def _front_end(v: Array, lengths: npt.NDArray[np.int64]) -> Preprocess:
-    """Standardization learned on the valid steps, and counts whose int16 range spans COUNT_RANGE standard deviations around the mean."""
-    inside = np.arange(v.shape[1]) < lengths[:, None]
-    found = standardize(v[inside][None], 1)
-    # A channel far from zero needs coarser counts, since counts have no offset of their own.
-    units = (np.abs(found.offset) + COUNT_RANGE * found.scale) / 32767
-    return Preprocess(1, found.offset / units, units / found.scale, units)
-
-
-def _counts(front: Preprocess, v: Array) -> npt.NDArray[np.int16]:
-    """int16 counts of floats."""
-    assert front.units_per_count is not None
-    channels = len(front.offset)
-    zero, one = np.zeros(channels, np.int32), np.ones(channels, np.int32)
-    units = np.asarray(front.units_per_count, np.float64)
-    return counts(Normalize(1, zero, one, one, 0, np.ones(channels), units), v)

@@ -14,6 +14,7 @@ from edge_lstm.network import Preprocess
 
 Array = npt.NDArray[Any]
 Vectors = tuple[tuple[int, ...], ...]
+ROTATION = 0.1  # radians, of an imu: how differently the same sensor is worn
 
 
 def random_rotations(rng: np.random.Generator, count: int, sd: float) -> npt.NDArray[np.float64]:

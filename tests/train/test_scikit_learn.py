@@ -96,3 +96,46 @@ def test_the_long_lag_schedule_brings_its_own_cell_and_read_out() -> None:
     assert classifier.network_.read_out.kind == "last"
     with pytest.raises(EdgeLstmError, match="unknown schedule 'short'"):
         LSTMClassifier(schedule="short").fit(x, y)
+
+
+def test_the_features_of_an_imu_work_from_cross_validation_to_every_step() -> None:
+    """What tells the classes apart is a tenth of the size of gravity, whose direction differs from one sequence to the next."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 60)
+    down = rng.normal(0, 1, (60, 1, 3))
+    shaking = rng.normal(0, 0.002, (60, 40, 3)) * np.where(y == 1, 30, 1)[:, None, None]
+    x = down / np.linalg.norm(down, axis=2, keepdims=True) + shaking
+    options: dict[str, Any] = {**SMALL, "features": "imu", "rate": 50, "decimation": 2, "imu": ("acc=0,1,2:g",)}
+    classifier = LSTMClassifier(**options)
+    assert clone(classifier).get_params() == classifier.get_params()
+    assert cross_val_score(classifier, x, y, cv=2).mean() > 0.9
+    classifier.fit(x, y)
+    assert classifier.score(x, y) == classifier.history_.training.accuracy
+    integer = classifier.integer_
+    assert integer is not None
+    assert (integer.inputs, integer.normalize.outputs, integer.normalize.decimation, classifier.n_features_in_) == (3, 6, 2, 3)
+    assert integer.metadata["recipe"].count('"rotation": 0.1') == 1
+    np.testing.assert_allclose(engine.outputs(integer, x), classifier.predict_proba(x), atol=1e-6)
+    lists = [sequence[: 30 + k % 9] for k, sequence in enumerate(x)]
+    steps = [np.full(len(sequence) // 2, label) for sequence, label in zip(lists, y, strict=True)]
+    tagger = LSTMClassifier(**options, read_out="every").fit(lists, steps)
+    assert [len(found) for found in tagger.predict(lists)] == [len(part) for part in steps]
+    assert tagger.score(lists, steps) == tagger.history_.training.accuracy > 0.8
+    turned = LSTMClassifier(**SMALL, rotation=0.2).fit(x, y)  # raw counts can be turned too
+    assert turned.network_.step_inputs == 3
+    assert "[[0, 1, 2]]" in turned.network_.metadata["recipe"]
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"features": "mel"}, "unknown features 'mel'"),
+        ({"features": "imu"}, "need the sampling rate"),
+        ({"features": "imu", "rate": 50}, "which of the 2 channels"),
+        ({"features": "imu", "rate": 50, "imu": ("acc=0,1,2",)}, "names channel 2"),
+        ({"decimation": 20}, "fewer than one block of 20"),
+    ],
+)
+def test_a_sensor_that_does_not_fit_the_sequences_is_refused(options: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(EdgeLstmError, match=complaint):
+        LSTMClassifier(**SMALL, **options).fit(*rising())
