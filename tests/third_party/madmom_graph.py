@@ -66,7 +66,10 @@ def graph(network: Any) -> onnx.ModelProto:
 
 
 def run(network: Any, x: NDArray[np.floating]) -> NDArray[np.float64]:
-    """madmom's own loop in float64: of the three gates, the output gate peeps at the new cell state and the others at the old one."""
+    """madmom's own loop in float64 over x: [time, 162] or [time, batch, 162].
+
+    Of the three gates, the output gate peeps at the new cell state and the others at the old one.
+    """
     *recurrent, dense = network.layers
     v = x.astype(np.float64)
     for layer in recurrent:

@@ -21,18 +21,19 @@ Array = NDArray[np.floating]
 
 def measure(
     name: str, network: Network, calibration: Array, x: Array, expected: Array, stated: float, *, streamed: int,
-    options: Options | None = None,
+    options: Options | None = None, tolerance: float = 1e-5,
     last: Callable[[Array], Array] = lambda y: y, also: Callable[[Array, Array], str] | None = None,
 ) -> None:  # fmt: skip
     """Holds the float network to `expected`, the integers to `stated`, and the stream in C to the one in Numba; adds a row to the table.
 
     calibration, x: [batch, time, inputs], of different stretches of the recordings; expected: what the model gives for x.
     stated: the largest RMS error of the integers' output that is accepted, as a part of the range of `expected`.
-    options: how it is quantized. streamed: number of samples of x that are fed to the streams. also: a further figure from
-    (integers' output, expected). last: what the model does with the output of the part that is read, and the host with the integers'.
+    options: how it is quantized. tolerance: of the float network. streamed: number of samples of x that are fed to the streams.
+    also: a further figure from (integers' output, expected). last: what the model does with the output of the part that is read, and
+    the host with the integers'.
     """
     found = last(network(x))
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
     integer = quantize(network, calibration, options)
     raw = engine.counts(integer.normalize, x)
     rounded = np.stack([reference.normalize(integer.normalize, one) for one in raw]) * integer.normalize.scale
