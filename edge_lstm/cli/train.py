@@ -79,6 +79,9 @@ def command(
     iterations: Annotated[int | None, typer.Option(min=1, help="Training iterations (default: the recipe's).")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, order and folds.")] = 0,
     sparsity: Annotated[float | None, typer.Option(min=0, help="Weight of open gates in the loss: 0.03 to 0.1 saves work.")] = None,
+    work_target: Annotated[
+        float | None, typer.Option(min=0.01, max=1, help="Instead: share of the products that may be left, such as 0.3; finds the weight.")
+    ] = None,
     schedule: Annotated[Schedule, typer.Option(help="long_lag: for an answer that hangs on events long ago.")] = Schedule.standard,
     gate_method: Annotated[Method | None, typer.Option(help="Way to hard gates (default: the schedule's).")] = None,
     weights: Annotated[str | None, typer.Option(help="Bits of the weights: 4, or gates=ternary,candidates=8 (4, ternary, binary).")] = None,
@@ -114,7 +117,10 @@ def command(
         raise UsageError(f"{output}: a model file ends in .onnx")
     dataset = with_rate(dataset, rate)
     ready_folder(output.parent, make=False)
-    asked = {"sparsity": sparsity, "gate_method": gate_method and gate_method.value, "weight_bits": _weights(weights), "squash": squash}
+    asked = {
+        "sparsity": sparsity, "work_target": work_target, "gate_method": gate_method and gate_method.value,
+        "weight_bits": _weights(weights), "squash": squash,
+    }  # fmt: skip
     others = {"layers": layers, **{name: value for name, value in asked.items() if value is not None}}
     plan = Plan(
         cell, hidden, gates, read_out and read_out.value, window, stride, decimation, iterations, seed, features.value, tuple(imu or ()),

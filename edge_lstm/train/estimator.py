@@ -52,6 +52,7 @@ class _Estimator:
         scaling: float | None = None,
         class_weights: Any = None,
         sparsity: float | None = None,
+        work_target: float | None = None,
         schedule: str = "standard",
         gate_method: str | None = None,
         weight_bits: Any = None,
@@ -78,6 +79,7 @@ class _Estimator:
         self.scaling = scaling
         self.class_weights = class_weights
         self.sparsity = sparsity
+        self.work_target = work_target
         self.schedule = schedule
         self.gate_method = gate_method
         self.weight_bits = weight_bits
@@ -224,8 +226,8 @@ class LSTMClassifier(_Estimator):
     Parameters
         hidden: units; gates: "hard", "soft", "i,o" for these two hard (or any other value of `Recipe.gates`); seed: of everything random.
         cell: member of the family; read_out: "mean", "last" or "every"; layers: recurrent layers.
-        iterations, batch, learning_rate, noise, scaling, class_weights, sparsity, gate_method, weight_bits, squash: as in `Recipe`; None
-        takes the schedule's own. schedule: "standard", or "long_lag" for an answer that hangs on single events long ago.
+        iterations, batch, learning_rate, noise, scaling, class_weights, sparsity, work_target, gate_method, weight_bits, squash: as in
+        `Recipe`; None takes the schedule's own. schedule: "standard", or "long_lag" for an answer that hangs on single events long ago.
         features: "raw", or "imu": gravity, body acceleration and turning rate of an inertial sensor, companded, in the integers that the
         device computes (`edge_lstm.features`). imu: channels of the sensor, ("acc=0,1,2", "gyro=3,4,5:deg/s") or a `features.Imu`; without,
         three channels are an accelerometer in g, six also a gyroscope in rad/s. rate: samples a second, which these features need.

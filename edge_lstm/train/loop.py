@@ -23,10 +23,10 @@ from edge_lstm.train.parameters import network_vector
 from edge_lstm.train.passes import Passes
 from edge_lstm.train.recipe import Recipe
 from edge_lstm.train.sequences import Sequences, class_weights, draw, take
+from edge_lstm.train.work import Sparsity
 
 Array = npt.NDArray[Any]
 Progress = Callable[[int, int, float], None]  # (iterations done, iterations in all, loss)
-_RAMP = 0.3  # part of training over which the sparsity weight rises
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class _Training:
         self.rng, self.noise = np.random.default_rng([recipe.seed, 1]), np.random.default_rng([recipe.seed, 2])
         self.vector = network_vector(network)
         self.optimizer = AdamW(recipe, len(self.vector))
+        self.sparsity = Sparsity(recipe)
         self.losses: list[float] = []
         self.evaluations: list[Evaluation] = []
         self.best: tuple[Evaluation, Array] | None = None
@@ -112,7 +113,7 @@ class _Training:
             "evaluations": [asdict(evaluation) for evaluation in self.evaluations],
             "best": None if self.best is None else asdict(self.best[0]),
             "ranges": ranges_as_values(None if self.integers is None else self.integers.ranges),
-            "stopped": self.stopped,
+            "stopped": self.stopped, "left": self.sparsity.left,
         }
         checkpoint.save(arrays, values)
 
@@ -128,7 +129,7 @@ class _Training:
             generator.bit_generator.state = state
         self.evaluations = [_evaluation(one) for one in values["evaluations"]]
         self.best = None if values["best"] is None else (_evaluation(values["best"]), arrays["best"])
-        self.stopped = values["stopped"]
+        self.stopped, self.sparsity.left = values["stopped"], values["left"]
         ranges = ranges_from_values(values["ranges"])
         if ranges is not None:
             self.use_integers(ranges)
@@ -160,7 +161,7 @@ class _Training:
             vector = self.integers.refresh(self.vector)
             scores = self.integers.scores(batch.integers, batch.x, batch.lengths)
         loss, d_scores = head.loss(scores, batch.labels, batch.weights)
-        sparsity = self.recipe.sparsity * min(1.0, iteration / self.recipe.iterations / _RAMP)
+        sparsity = self.sparsity.weight(iteration, passes, batch.mask) if self.recipe.is_sparse else 0.0
         mask = batch.mask if sparsity else None
         penalties = [] if mask is None else [self._penalty(sparsity, mask, memory.layer.units) for memory in passes.memory]
         gradient = passes.gradient(vector, d_scores, slope, penalties, mask)

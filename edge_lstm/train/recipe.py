@@ -55,6 +55,8 @@ class Recipe:
         gate_method: how training gets to hard thresholds, one of `gate_methods.METHODS`; all but "straight_through" relax the thresholds
             up to progress `relax_until` (0 to 1).
         sparsity: weight of the mean of the gates `sparse_gates` in the loss, ramped up over the first 30 %; closed gates skip work.
+        work_target: share of the multiply-accumulates (0 to 1) that closed gates and zeros shall leave over, instead of `sparsity`: the
+            weight then follows the measured work, and pushes no harder than the target needs. None for a fixed weight.
     Integers
         integer_from: progress (0 to 1) from which the forward pass is that of the integer network, whose accuracy training then reports.
         None: with a hard gate 0.6, 0.5 if weights have less than 8 bits, not before `relax_until`; never without a hard gate (quantize
@@ -93,6 +95,7 @@ class Recipe:
     gate_method: str = "straight_through"
     relax_until: float = 0.6
     sparsity: float = 0.0
+    work_target: float | None = None
     sparse_gates: tuple[str, ...] = ("i", "o")
     integer_from: float | None = None
     weight_bits: int | str | Mapping[str, int | str] = field(default_factory=dict)
@@ -105,7 +108,10 @@ class Recipe:
         """The recipe of a schedule of SCHEDULES, with changes. Raises EdgeLstmError for a schedule that does not exist."""
         if schedule not in SCHEDULES:
             raise EdgeLstmError(f"unknown schedule {schedule!r}: choose one of {', '.join(SCHEDULES)}")
-        return cls(**{**SCHEDULES[schedule], **changes})
+        found = {**SCHEDULES[schedule], **changes}
+        if found.get("work_target") is not None and "sparsity" not in changes:
+            found.pop("sparsity", None)  # the target finds its own weight
+        return cls(**found)
 
     def __post_init__(self) -> None:
         if self.cell not in family():
@@ -138,8 +144,15 @@ class Recipe:
             if self.integers_start < self.hard_start:
                 raise EdgeLstmError(f"integer_from {self.integer_from} comes before thresholds are hard, at {self.relax_until}")
         absent = set(self.sparse_gates) - set(gates)
-        if self.sparsity and absent:
+        if self.is_sparse and absent:
             raise EdgeLstmError(f"sparsity is asked of {', '.join(sorted(absent))}, but {self.cell} has the gates {', '.join(gates)}")
+        if self.work_target is not None:
+            if not 0 < self.work_target <= 1:
+                raise EdgeLstmError(f"work_target must lie above 0 and at most at 1, got {self.work_target}")
+            if self.sparsity:
+                raise EdgeLstmError("sparsity is a fixed weight, work_target finds one: give one of them")
+            if not any(self.activations()[gate].is_threshold for gate in self.sparse_gates):
+                raise EdgeLstmError(f"a work_target needs a hard gate to close: none of {', '.join(self.sparse_gates)} is hard")
 
     def activations(self) -> dict[str, Activation]:
         """Role of the cell -> activation."""
@@ -163,6 +176,11 @@ class Recipe:
             else:
                 found[role.name] = role.default if self.squash is None else activation(self.squash)
         return found
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether open gates cost anything in training."""
+        return bool(self.sparsity) or self.work_target is not None
 
     @property
     def is_hard(self) -> bool:

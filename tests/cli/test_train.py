@@ -132,7 +132,7 @@ def test_a_sensor_that_does_not_fit_is_refused(options: tuple[str, str], complai
 
 
 def test_options_of_the_recipe_and_a_checkpoint(files: Files, edge_lstm, tmp_path: Path) -> None:
-    options = ("--weights", "gates=ternary,candidates=4", "--sparsity", 0.05)
+    options = ("--weights", "gates=ternary,candidates=4", "--work-target", 0.4)
     kept = tmp_path / "training.npz"
     outputs = []
     for name, more in (("plain", ()), ("kept", ("--checkpoint", kept))):

@@ -14,7 +14,7 @@ from edge_lstm.errors import EdgeLstmError
 
 rng = np.random.default_rng(0)
 X, Y = rng.normal(0, 1, (40, 6, 3)).astype(np.float32), rng.integers(0, 3, 40)
-RECIPE = train.Recipe(hidden=4, iterations=24, batch=8, evaluations=6, gate_method="noise", patience=20)
+RECIPE = train.Recipe(hidden=4, iterations=24, batch=8, evaluations=6, gate_method="noise", patience=20, work_target=0.4)
 DATA: dict[str, Any] = {"classes": ("a", "b", "c"), "validation": (X[:7], Y[:7])}
 
 
