@@ -1,8 +1,10 @@
-"""Compiled kernels: generated source written once to a cache folder, compiled by Numba on first use, loaded from disk ever after.
+"""Compiled kernels: generated source that Numba compiles on first use, kept as object code and loaded from the disk ever after.
 
-The folder is `$EDGE_LSTM_CACHE`, else the user's cache folder. A file is named after the hash of its text, of the modules it is built
-from, and of the versions of Python, NumPy, Numba and llvmlite; Numba itself keeps compiled code apart by processor. A cache that cannot
-be read or written costs time, never a result: the kernels are then compiled in memory, and a warning says so once.
+The folder is `$EDGE_LSTM_CACHE`, else the user's cache folder. A file is named after the hash of the generated text, of the modules it is
+built from, and of the versions of Python, NumPy, Numba and llvmlite; and after the processor. A cache that cannot be read or written costs
+time, never a result: the kernels are then compiled for one process, and a warning says so once.
+
+Where object code cannot be loaded (`machine_code.available`), Numba keeps its own files in the folder, and calls the kernels.
 
 Compilation is announced through the logger "edge_lstm.engine" (level INFO) before it starts.
 """
@@ -15,7 +17,6 @@ import importlib.util
 import logging
 import os
 import pickle
-import platform
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -26,15 +27,17 @@ from types import ModuleType
 from typing import Any
 
 import llvmlite
-import numba
 import numpy as np
 
 from edge_lstm import files
+from edge_lstm.engine import machine_code
 from edge_lstm.engine.entry_points import SIGNATURES
 from edge_lstm.errors import EdgeLstmError
 
 logger = logging.getLogger("edge_lstm.engine")
 _BROKEN_CACHE = (OSError, EOFError, pickle.UnpicklingError, EdgeLstmError)
+# What inner parts of Numba raise that another version has changed.
+_OTHER_NUMBA = (AttributeError, ImportError, TypeError, ValueError, KeyError, RuntimeError, AssertionError)
 
 
 def folder() -> Path:
@@ -52,9 +55,20 @@ def folder() -> Path:
 def _foundation() -> bytes:
     """What compiled kernels depend on besides their own text."""
     here = Path(__file__).parent
-    versions = (platform.python_version(), np.__version__, numba.__version__, llvmlite.__version__)
-    modules = ("code.py", "tiles.py", "narrow_tiles.py", "sweeps.py", "memory.py", "layout.py", "instructions.py")
+    versions = (sys.version, np.__version__, _numba_version(), llvmlite.__version__)
+    modules = (
+        "code.py", "tiles.py", "narrow_tiles.py", "sweeps.py", "memory.py", "layout.py", "instructions.py",
+        "object_code.py", "python_calls.py", "machine_code.py",
+    )  # fmt: skip
     return repr(versions).encode() + b"".join((here / name).read_bytes() for name in modules)
+
+
+def _numba_version() -> str:
+    """Numba's version, as its own file says it: importing Numba, or asking the package's metadata, takes longer than loading kernels."""
+    spec = importlib.util.find_spec("numba")
+    if spec is None or spec.origin is None:
+        raise EdgeLstmError("the package numba is not installed, which compiles the kernels; use pip install numba")
+    return (Path(spec.origin).parent / "_version.py").read_text(encoding="utf-8")
 
 
 class Kernels:
@@ -67,35 +81,88 @@ class Kernels:
         self.signatures = signatures
         self.name = "kernels_" + hashlib.sha256(_foundation() + source.encode()).hexdigest()[:24]
         self.source = source
-        self._compiled: dict[str, Any] = {}
+        self._calls: dict[str, Callable[..., Any]] = {}
+        self._loaded: dict[str, machine_code.Loaded] = {}
         self._lock = threading.Lock()
+        self._numba: _NumbaKernels | None = None
+
+    def __getitem__(self, entry: str) -> Callable[..., Any]:
+        """The compiled entry point, one of `signatures`. It raises TypeError for arguments of another type."""
+        if entry not in self._calls:
+            with self._lock, _no_garbage_collection():
+                if entry not in self._calls:
+                    loaded = self._object_code(entry) if machine_code.available() else None
+                    if loaded is not None:
+                        self._loaded[entry] = loaded
+                    self._calls[entry] = loaded.call if loaded is not None else self._called_by_numba(entry)
+        return self._calls[entry]
+
+    def loaded(self, entry: str) -> machine_code.Loaded | None:
+        """The object code of an entry point; None where Numba calls it."""
+        self[entry]
+        return self._loaded.get(entry)
+
+    def _object_code(self, entry: str) -> machine_code.Loaded | None:
+        path = folder() / f"{self.name}.{entry}.{machine_code.processor()}.o"
+        try:
+            code = machine_code.unsealed(path.read_bytes())
+        except FileNotFoundError:
+            code = b""
+        except (OSError, EOFError) as error:
+            _warn_about_cache(error)
+            code = b""
+        if not code:
+            logger.info("compiling kernels (once): %s", entry)
+            try:
+                code = self._compiled(entry)
+            except _OTHER_NUMBA as error:  # its own way to call kernels is always there
+                logger.debug("no object code of %s: %r", entry, error)
+                return None
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                files.write_bytes(path, machine_code.sealed(code))
+            except (OSError, EdgeLstmError) as error:
+                _warn_about_cache(error)
+        return machine_code.Loaded(entry, code)
+
+    def _compiled(self, entry: str) -> bytes:
+        from edge_lstm.engine.object_code import object_code
+
+        return object_code(getattr(_in_memory(self.name, self.source), entry), self.signatures[entry])
+
+    def _called_by_numba(self, entry: str) -> Callable[..., Any]:
+        if self._numba is None:
+            self._numba = _NumbaKernels(self.name, self.source)
+        return self._numba.compiled(entry, self.signatures[entry])
+
+
+class _NumbaKernels:
+    """The same entry points, called by Numba and kept in its own files beside the source."""
+
+    def __init__(self, name: str, source: str):
+        self.name, self.source = name, source
         self._module, self._on_disk = self._load()
 
-    def __getitem__(self, entry: str) -> Any:
-        """The compiled entry point, one of `signatures`."""
-        if entry not in self._compiled:
-            with self._lock, _no_garbage_collection():
-                if entry not in self._compiled:
-                    self._compiled[entry] = self._compile(entry)
-        return self._compiled[entry]
-
-    def _compile(self, entry: str) -> Any:
+    def compiled(self, entry: str, signature: str) -> Callable[..., Any]:
         if self._on_disk:
             try:
-                return self._jit(entry, in_cache=True)
+                return self._jit(entry, signature, in_cache=True)
             except _BROKEN_CACHE as error:
                 _warn_about_cache(error)
                 self._module, self._on_disk = _in_memory(self.name, self.source), False
-        return self._jit(entry, in_cache=False)
+        return self._jit(entry, signature, in_cache=False)
 
-    def _jit(self, entry: str, in_cache: bool) -> Any:
+    def _jit(self, entry: str, signature: str, in_cache: bool) -> Callable[..., Any]:
+        import numba
+
         function: Callable[..., Any] = getattr(self._module, entry)
-        dispatcher = numba.njit(cache=in_cache, nogil=True, error_model="numpy")(function)
+        dispatcher: Any = numba.njit(cache=in_cache, nogil=True, error_model="numpy")(function)
         if not in_cache or not _is_compiled(dispatcher, function):
             logger.info("compiling kernels (once): %s", entry)
-        dispatcher.compile(self.signatures[entry])
+        dispatcher.compile(signature)
         dispatcher.disable_compile()  # arguments of another type are a TypeError, not a reason to compile anew
-        return dispatcher
+        called: Callable[..., Any] = dispatcher
+        return called
 
     def _load(self) -> tuple[ModuleType, bool]:
         path = folder() / f"{self.name}.py"

@@ -18,6 +18,7 @@ from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 
 Call = Callable[[npt.NDArray[Any]], bool]
+Calls = Callable[[npt.NDArray[Any]], int]
 
 
 class Stream:
@@ -30,10 +31,11 @@ class Stream:
     kernel: name of a kernel instead of the machine's fastest. Raises EdgeLstmError for a network that needs the end of the sequence.
     """
 
-    __slots__ = ("_record", "_streams", "network", "push", "step")
+    __slots__ = ("_record", "_streams", "network", "push", "run", "step")
 
     step: Call
     push: Call
+    run: Calls
 
     def __init__(self, network: IntegerNetwork, kernel: str | None = None):
         self.network = network
@@ -41,6 +43,7 @@ class Stream:
         self._record = self._streams.whole
         self.step = _on_first_use(self, "step", np.int8)
         self.push = _on_first_use(self, "push", np.int16)
+        self.run = _all_on_first_use(self)
 
     def reset(self) -> None:
         """Back to the state before the first step; an unfinished block of samples is dropped."""
@@ -52,23 +55,6 @@ class Stream:
     def next_window(self) -> None:
         """The network as before its first step, while the front end runs on: features keep their memory, an unfinished block stays."""
         self._streams.next_window()
-
-    def run(self, x: npt.NDArray[np.int8]) -> int:
-        """All steps of int8 x: [time, channels] in one call; returns how many reached the read-out."""
-        if self._record is not None:
-            kernel, address = self._record.prepared.kernels["sequence"], self._record.address
-            try:
-                made = kernel(x, address)  # Numba refuses other types, read-only and strided arrays; checks cost more than short sequences
-            except TypeError:
-                made = -1
-            if made >= 0:
-                return int(made)
-        width = self.network.normalize.outputs
-        if not (isinstance(x, np.ndarray) and x.dtype == np.int8 and x.ndim == 2 and x.shape[1] == width):
-            raise EdgeLstmError(f"inputs have {_what(x)}, expected int8 of shape [time, {width}]")
-        if self._record is None:
-            return sum(map(self.step, x))
-        return int(kernel(np.array(x, order="C"), address))
 
     @property
     def steps(self) -> int:
@@ -125,13 +111,28 @@ def _on_first_use(stream: Stream, entry: str, dtype: type[np.signedinteger[Any]]
     return first
 
 
+def _all_on_first_use(stream: Stream) -> Calls:
+    def first(values: npt.NDArray[Any]) -> int:
+        stream.run = _all_through_layers(stream) if stream._record is None else _all_direct(stream._record)
+        return stream.run(values)
+
+    return first
+
+
 def _through_layers(streams: Streams, channels: int, entry: str, dtype: type[np.signedinteger[Any]]) -> Call:
     call = getattr(streams, entry)
     return lambda values: bool(call(_vector(values, dtype, channels, entry)[None])[0])
 
 
 def _direct(record: Records, channels: int, entry: str, dtype: type[np.signedinteger[Any]]) -> Call:
-    kernel, address, plain = record.prepared.kernels[entry], record.address, np.dtype(dtype)
+    kernels, address, plain = record.prepared.kernels, record.address, np.dtype(dtype)
+    kernel, loaded = kernels[entry], kernels.loaded(entry)
+
+    def slow(values: npt.NDArray[Any]) -> bool:
+        return bool(kernel(_vector(values, dtype, channels, entry), address) == 1)
+
+    if loaded is not None:
+        return loaded.bind(address, slow, record)
 
     def call(values: npt.NDArray[Any], record: Records = record) -> bool:
         """`record` is held here, since the kernel only knows its address."""
@@ -140,8 +141,37 @@ def _direct(record: Records, channels: int, entry: str, dtype: type[np.signedint
             made = kernel(values, address) if values.dtype is plain else -1
         except (TypeError, AttributeError):
             made = -1
-        if made < 0:
-            made = kernel(_vector(values, dtype, channels, entry), address)
-        return made == 1  # a comparison costs half of what bool() does
+        return made == 1 if made >= 0 else slow(values)  # a comparison costs half of what bool() does
+
+    return call
+
+
+def _sequence(values: npt.NDArray[Any], channels: int) -> npt.NDArray[Any]:
+    """A copy of `values` that a kernel may read. Raises EdgeLstmError for anything but int8 [time, channels]."""
+    if not (isinstance(values, np.ndarray) and values.dtype == np.int8 and values.ndim == 2 and values.shape[1] == channels):
+        raise EdgeLstmError(f"inputs have {_what(values)}, expected int8 of shape [time, {channels}]")
+    return np.array(values, order="C")
+
+
+def _all_through_layers(stream: Stream) -> Calls:
+    return lambda values: sum(map(stream.step, _sequence(values, stream.network.normalize.outputs)))
+
+
+def _all_direct(record: Records) -> Calls:
+    kernels, address = record.prepared.kernels, record.address
+    kernel, loaded = kernels["sequence"], kernels.loaded("sequence")
+
+    def slow(values: npt.NDArray[Any]) -> int:
+        return int(kernel(_sequence(values, record.prepared.inputs), address))
+
+    if loaded is not None:
+        return loaded.bind(address, slow, record)
+
+    def call(values: npt.NDArray[Any]) -> int:
+        try:
+            made = kernel(values, address)  # Numba refuses other types, read-only and strided arrays
+        except TypeError:
+            made = -1
+        return int(made) if made >= 0 else slow(values)
 
     return call

@@ -6,7 +6,6 @@ import os
 from functools import cache
 
 import llvmlite.binding as llvm
-from numba.core import config
 
 from edge_lstm.engine.instructions import KERNELS
 from edge_lstm.engine.layout import Target
@@ -18,7 +17,7 @@ NAMES = tuple(KERNELS)
 @cache
 def _features() -> frozenset[str]:
     """Names of the processor's features that kernels are compiled for; `NUMBA_CPU_FEATURES` and `NUMBA_CPU_NAME` are respected."""
-    named, features = getattr(config, "CPU_NAME", None), getattr(config, "CPU_FEATURES", None)
+    named, features = os.environ.get("NUMBA_CPU_NAME"), os.environ.get("NUMBA_CPU_FEATURES")
     if features is not None:
         return frozenset(feature[1:] for feature in features.split(",") if feature.startswith("+"))
     if named not in (None, "host", llvm.get_host_cpu_name()):
