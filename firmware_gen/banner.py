@@ -101,7 +101,8 @@ def _strategy(text: LayerText) -> list[str]:
 def _dense_sizes(model: Model) -> str:
     if not model.dense:
         return "no dense layer: the scores are that output itself"
-    sizes = [str(model.dense[0].layer.inputs), *(str(d.layer.outputs) for d in model.dense)]
+    curves = [f" ({d.layer.curve.kind})" if d.layer.curve is not None else "" for d in model.dense]
+    sizes = [str(model.dense[0].layer.inputs), *(f"{d.layer.outputs}{curve}" for d, curve in zip(model.dense, curves, strict=True))]
     return f"dense {' -> '.join(sizes)}{' (softmax left out: it changes no decision)' if model.network.softmax else ''}"
 
 

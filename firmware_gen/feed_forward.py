@@ -58,16 +58,36 @@ class FeedForwardText:
             return self.layer.channels if self.layer.kind == "average" else 0
         return int(self.layer.W.size)
 
+    def squashed(self, value: str, p: str) -> str:
+        """C text of the rescaled accumulator behind the activation, before the clip."""
+        return value if isinstance(self.layer, IntegerPool) else curve_call(self.layer, value, self.tables.get("curve"), p)
+
     @property
     def title(self) -> str:
         """What the layer does, in one line."""
         layer = self.layer
+        squashed = f", then {layer.curve.kind}" if not isinstance(layer, IntegerPool) and layer.curve is not None else ""
         if isinstance(layer, IntegerConv1d):
             span = f"{layer.W.shape[2]} steps" + (f" {layer.dilation} apart" if layer.dilation > 1 else "")
-            return f"convolution over {span}, every {layer.stride}, {layer.inputs} -> {layer.outputs} channels"
+            return f"convolution over {span}, every {layer.stride}, {layer.inputs} -> {layer.outputs} channels{squashed}"
         if isinstance(layer, IntegerPool):
             return f"{layer.kind} of {layer.size} steps, every {layer.stride}, {layer.channels} channels"
-        return f"dense layer, {layer.inputs} -> {layer.outputs}"
+        return f"dense layer, {layer.inputs} -> {layer.outputs}{squashed}"
+
+
+def add_curve(layer: IntegerDense | IntegerConv1d, tables: Tables) -> str | None:
+    """Adds the knots of the layer's curve to `tables`; their name, None for a layer without a curve."""
+    if layer.curve is None:
+        return None
+    comment = f"curve {layer.curve.kind}: {len(layer.curve.knots) - 1} segments of width 2^{layer.curve.segment_shift}"
+    return tables.add((layer.curve.kind.partition("(")[0], "curve"), layer.curve.knots, comment, at_least="int16_t")
+
+
+def curve_call(layer: IntegerDense | IntegerConv1d, value: str, table: str | None, p: str) -> str:
+    """C text of `value` behind the layer's curve, whose knots are `table`; the value itself where there is none."""
+    if layer.curve is None:
+        return value
+    return f"{p}_curve({value}, {table}, {len(layer.curve.knots) - 1}, {layer.curve.segment_shift}, {layer.curve.out_shift})"
 
 
 def due_steps(network: IntegerNetwork, steps: int) -> tuple[list[npt.NDArray[np.intp]], npt.NDArray[np.intp]]:
@@ -107,6 +127,8 @@ def feed_forward_text(layer: FeedForward, number: int, tables: Tables, *, pack_w
         "limit": tables.add((f"{name}_limit",), layer.limit, f"[outputs] rescaling of {name}: clamp before the multiplication"),
         "multiplier": tables.add((f"{name}_multiplier",), layer.multiplier, f"[outputs] rescaling of {name}: factor * 2^{layer.shift}"),
     }
+    if (curve := add_curve(layer, tables)) is not None:
+        parts["curve"] = curve
     if isinstance(layer, IntegerDense):
         return FeedForwardText(layer, name, parts, 0, 1, 1, dot)
     first = layer.reach - layer.padding[0]

@@ -10,7 +10,7 @@ from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from firmware_gen import names
 from firmware_gen.activity import LayerActivity
 from firmware_gen.banner import banner
-from firmware_gen.feed_forward import FeedForwardText
+from firmware_gen.feed_forward import FeedForwardText, curve_call
 from firmware_gen.layer_text import LayerText
 from firmware_gen.model import Field, Model, build, stage_length
 from firmware_gen.tables import signed_type
@@ -46,7 +46,7 @@ def render_header(model: Model) -> str:
     return TEMPLATES.get_template("header.h.j2").render(
         model=model, network=network, p=model.prefix, P=model.prefix.upper(), banner=banner(model),
         sum_type=signed_type(-127 * max(network.read_out.window, 1), 127 * max(network.read_out.window, 1)),
-        has_curves=any(op.code == "interpolate" for text in model.layers for op in text.flow.ops.values()),
+        has_curves=model.has_curves,
         packed=sorted(model.tables.packed),
         column_kinds=column_kinds, seldom=seldom, with_vectors=any(text.vectors for text in model.layers),
         kernels=[kernel for text in model.layers if text.vectors for kernel in text.vectors.kernels],
@@ -141,7 +141,8 @@ def _scores_lines(model: Model) -> list[str]:
         body = [
             f"const int32_t a = {value};",
             f"const int32_t y_k = {p}_rescale(a, {dense.limit}[k], {dense.multiplier}[k], {dense.layer.shift});",
-            f"{'scores' if last else dense.name}[k] = {'' if last else '(int8_t)'}{p}_clip(y_k, {dense.layer.low}, {dense.layer.high});",
+            f"{'scores' if last else dense.name}[k] = {'' if last else '(int8_t)'}"
+            f"{p}_clip({curve_call(dense.layer, 'y_k', dense.curve, p)}, {dense.layer.low}, {dense.layer.high});",
         ]
         if not last:
             lines.insert(0, f"int8_t {dense.name}[{size}];")

@@ -21,7 +21,7 @@ from edge_lstm.fixed_point.integer_network import (
 from firmware_gen.activity import LayerActivity
 from firmware_gen.choice import choose
 from firmware_gen.features import FeaturesText, features_text
-from firmware_gen.feed_forward import FeedForward, FeedForwardText, feed_forward_text
+from firmware_gen.feed_forward import FeedForward, FeedForwardText, add_curve, feed_forward_text
 from firmware_gen.layer_text import LayerText
 from firmware_gen.layers import layer_text
 from firmware_gen.names import prefix_of
@@ -71,7 +71,7 @@ class Field:
 @dataclass(frozen=True)
 class DenseText:
     """One dense layer. W, bias, limit, multiplier: names of tables (limit and multiplier None for the last layer); name: for macros;
-    dot: function that sums one row of W, without prefix."""
+    dot: function that sums one row of W, without prefix; curve: table of its activation's knots, None where that is a straight line."""
 
     layer: IntegerDense
     name: str
@@ -80,6 +80,7 @@ class DenseText:
     limit: str | None
     multiplier: str | None
     dot: str
+    curve: str | None
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,13 @@ class Model:
     def layers(self) -> tuple[LayerText, ...]:
         """The recurrent layers."""
         return tuple(stage for stage in self.stages if isinstance(stage, LayerText))
+
+    @property
+    def has_curves(self) -> bool:
+        """Whether any layer's activation is a curve of straight segments."""
+        around = [stage.layer for stage in self.stages if isinstance(stage, FeedForwardText)]
+        flows = any(op.code == "interpolate" for text in self.layers for op in text.flow.ops.values())
+        return flows or any(getattr(layer, "curve", None) for layer in (*around, *(d.layer for d in self.dense)))
 
     @property
     def waits(self) -> bool:
@@ -244,7 +252,7 @@ def _dense(layers: list[IntegerDense], index: int, tables: Tables, mean: bool, s
     if layer.limit is not None and layer.multiplier is not None:
         limit = tables.add((f"{name}_limit",), layer.limit, f"[{layer.outputs}] clamp before the multiplication")
         multiplier = tables.add((f"{name}_multiplier",), layer.multiplier, f"[{layer.outputs}] factor * 2^{layer.shift}")
-    return DenseText(layer, name, W, bias, limit, multiplier, dot)
+    return DenseText(layer, name, W, bias, limit, multiplier, dot, add_curve(layer, tables))
 
 
 def stage_length(prefix: str, stage: Stage) -> str:

@@ -14,7 +14,8 @@ from edge_lstm.network import Bidirectional, Conv1d, Dense, Layer, Network, Pool
 
 GATES = ("sigmoid", "threshold", "hard_sigmoid", "three_level", "mixed")
 _GATE_KINDS = ("sigmoid", "threshold", "hard_sigmoid", "three_level")
-_SQUASHINGS = ("tanh", "hard_tanh", "softsign", "scaled_sigmoid", "relu", "identity")
+BEHIND = ("relu", "clamp", "hard_tanh", "hard_sigmoid", "tanh", "sigmoid", "softsign", "scaled_sigmoid", "identity")  # a dense layer
+_SQUASHINGS = ("tanh", "hard_tanh", "softsign", "scaled_sigmoid", "relu", "identity", "clamp")
 
 
 def random_activations(rng: np.random.Generator, member: Cell, gates: str = "sigmoid", squash: str = "own") -> dict[str, Activation]:
@@ -61,10 +62,10 @@ def random_recurrent(
 
 def random_network(
     rng: np.random.Generator, name: str = "lstm", inputs: int = 5, units: int = 12, gates: str = "sigmoid", read_out: str = "last", *,
-    layers: int = 1, squash: str = "own", hidden: int = 0, outputs: int = 3, steps: int = 20, decimation: int = 1, initial: bool = False,
+    layers: int = 1, squash: str = "own", hidden: int = 0, behind: str = "relu", outputs: int = 3, steps: int = 20, decimation: int = 1, initial: bool = False,
     clip: float | None = None, dtype: type = np.float64, mix: int | None = None,
 ) -> Network:  # fmt: skip
-    """A float network. hidden: units of a relu layer between read-out and output (0: none; never behind a mean); steps: its window.
+    """A float network. hidden: units of a dense layer between read-out and output (0: none), with the activation `behind`; steps: its window.
 
     decimation > 1 adds a `Preprocess` with random offsets and scales.
     """
@@ -73,8 +74,8 @@ def random_network(
     stack: list[Layer] = [random_recurrent(rng, name, width, units, gates, squash, **options) for width in widths]  # type: ignore[arg-type]
     stack.append(ReadOut(read_out))
     width = units
-    if hidden and read_out != "mean":
-        stack.append(Dense(rng.normal(0, 0.5, (hidden, units)).astype(dtype), rng.normal(0, 0.1, hidden).astype(dtype), activation("relu")))
+    if hidden:
+        stack.append(Dense(rng.normal(0, 0.5, (hidden, units)).astype(dtype), rng.normal(0, 0.1, hidden).astype(dtype), activation(behind)))
         width = hidden
     stack.append(Dense(rng.normal(0, 0.5, (outputs, width)).astype(dtype), rng.normal(0, 0.1, outputs).astype(dtype)))
     front = None
@@ -91,9 +92,10 @@ def random_deep(
     kernel, dilation = int(rng.integers(1, 4)), int(rng.integers(1, 3))
     padding = ((kernel - 1) * dilation, 0) if streams else (int(rng.integers(0, 3)), int(rng.integers(0, 3)))
     W = rng.normal(0, 1 / np.sqrt(inputs * kernel), (width, inputs, kernel))
-    layers: list[Layer] = [Conv1d(W, rng.normal(0, 0.2, width), int(rng.integers(1, 3)), padding, dilation, activation("relu"))]
+    squashed, bent = (activation(str(kind)) for kind in rng.choice(BEHIND, 2))
+    layers: list[Layer] = [Conv1d(W, rng.normal(0, 0.2, width), int(rng.integers(1, 3)), padding, dilation, squashed)]
     layers.append(Pool(str(rng.choice(["average", "max"])), int(rng.integers(1, 4)), int(rng.integers(1, 3)), width))
-    layers.append(Dense(rng.normal(0, 0.6, (5, width)), rng.normal(0, 0.2, 5)))
+    layers.append(Dense(rng.normal(0, 0.6, (5, width)), rng.normal(0, 0.2, 5), bent))
     forward = random_recurrent(rng, name, 5, units, gates)
     if streams:
         layers.append(forward)

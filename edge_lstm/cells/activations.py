@@ -51,6 +51,8 @@ KINDS: dict[str, Kind] = {
     ),
     "tanh": Kind(lambda x, a, b: np.tanh(x), lambda a, b: (-1.0, 1.0), lambda a, b: 4.0),
     "hard_tanh": Kind(lambda x, a, b: np.clip(x, -1, 1), lambda a, b: (-1.0, 1.0), lambda a, b: 1.0),
+    # clip(x, alpha, beta): ReLU6 and its like.
+    "clamp": Kind(lambda x, a, b: np.clip(x, a, b).astype(x.dtype), lambda a, b: (a, b), lambda a, b: max(abs(a), abs(b)), 0.0, 6.0),
     "softsign": Kind(lambda x, a, b: x / (1 + np.abs(x)), lambda a, b: (-1.0, 1.0), lambda a, b: 16.0),
     "relu": Kind(lambda x, a, b: np.maximum(x, 0), lambda a, b: (0.0, _INF), lambda a, b: None),
     "identity": Kind(lambda x, a, b: x, lambda a, b: (-_INF, _INF), lambda a, b: None),
@@ -64,13 +66,16 @@ KINDS: dict[str, Kind] = {
     ),
 }
 
+WITH_PARAMETERS = ("hard_sigmoid", "scaled_sigmoid", "clamp")
+
 
 @dataclass(frozen=True)
 class Activation:
     """One activation function: a kind of `KINDS` with its parameters.
 
-    alpha, beta: only used by hard_sigmoid (clip(alpha x + beta, 0, 1)) and scaled_sigmoid (alpha sigmoid(x) + beta).
-    Raises ValueError for an unknown kind or a slope that is not positive.
+    alpha, beta: only used by hard_sigmoid (clip(alpha x + beta, 0, 1)), scaled_sigmoid (alpha sigmoid(x) + beta) and clamp
+    (clip(x, alpha, beta)).
+    Raises ValueError for an unknown kind, a slope that is not positive, or limits that leave nothing between them.
     """
 
     kind: str
@@ -82,6 +87,8 @@ class Activation:
             raise ValueError(f"unknown activation {self.kind!r}: choose one of {', '.join(KINDS)}")
         if self.kind in ("hard_sigmoid", "scaled_sigmoid") and not self.alpha > 0:
             raise ValueError(f"activation {self.kind} needs a positive slope alpha, got {self.alpha}")
+        if self.kind == "clamp" and not (self.alpha <= 0 < self.beta and np.isfinite(self.beta - self.alpha)):
+            raise ValueError(f"activation clamp needs finite limits around 0, got {self.alpha} and {self.beta}")
 
     def __call__(self, x: FloatArray) -> FloatArray:
         """The value at x (any shape, float32 or float64; the dtype is kept)."""
@@ -103,7 +110,7 @@ class Activation:
         return self.kind == "threshold"
 
     def __str__(self) -> str:
-        return f"{self.kind}({self.alpha:g}, {self.beta:g})" if self.kind in ("hard_sigmoid", "scaled_sigmoid") else self.kind
+        return f"{self.kind}({self.alpha:g}, {self.beta:g})" if self.kind in WITH_PARAMETERS else self.kind
 
 
 def activation(kind: str, alpha: float | None = None, beta: float | None = None) -> Activation:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from edge_lstm.engine.reference import pool
 from edge_lstm.fixed_point.integer_network import IntegerConv1d, IntegerDense, IntegerPool
-from edge_lstm.fixed_point.operators import rescale
+from edge_lstm.fixed_point.operators import requantize
 
 Int64Array = npt.NDArray[np.int64]
 Integers = npt.NDArray[np.integer]
@@ -29,15 +29,12 @@ def convolve(layer: IntegerConv1d, v: Integers) -> Int64Array:
 def _convolved(layer: IntegerConv1d, taps: Integers) -> Int64Array:
     """Outputs for the inputs under the kernel, taps: [..., inputs * kernel] in the order of W."""
     accumulator = _product(taps, layer.W.reshape(layer.outputs, -1)) + layer.bias
-    return np.clip(rescale(accumulator, layer.limit, layer.multiplier, layer.shift), layer.low, layer.high)
+    return requantize(layer, accumulator)
 
 
 def dense(layer: IntegerDense, v: Integers, times: int = 1) -> Int64Array:
     """W v + bias * times over the last axis of v, requantized to int8 where the layer says so, as `reference.dense`."""
-    accumulator = _product(v, layer.W) + layer.bias.astype(np.int64) * times
-    if layer.limit is None or layer.multiplier is None:
-        return accumulator
-    return np.clip(rescale(accumulator, layer.limit, layer.multiplier, layer.shift), layer.low, layer.high)
+    return requantize(layer, _product(v, layer.W) + layer.bias.astype(np.int64) * times)
 
 
 def _product(v: Integers, W: npt.NDArray[np.int8]) -> Int64Array:

@@ -49,6 +49,16 @@ def take_inputs(x, count, to):
             store_i16(to + 2 * at, load_i8(x + at))
 
 
+@inlined
+def along_curve(model, layer, value):
+    """`operators.interpolate` of the curve of a dense layer."""
+    reach, segment = load_i64(layer + DENSE_REACH), load_i64(layer + DENSE_SEGMENT_SHIFT)
+    from_left = min(max(value, -reach), reach - 1) + reach
+    knot = model + load_i64(layer + DENSE_KNOTS) + 4 * (from_left >> segment)
+    left, right, within = load_i32(knot), load_i32(knot + 4), from_left & ((1 << segment) - 1)
+    return ((left << segment) + (right - left) * within + load_i64(layer + DENSE_CURVE_HALF)) >> load_i64(layer + DENSE_CURVE_SHIFT)
+
+
 @njit(error_model="numpy")
 def read_out(model, record, output, steps, scores):
     """Scores of one record: the last output (or the sum of all) through the dense layers, int32. output: address of the last output."""
@@ -73,6 +83,8 @@ def read_out(model, record, output, steps, scores):
                 limit = load_i32(limits + 4 * k)
                 clamped = min(max(load_i32(results + 4 * k), -limit), limit)
                 scaled = (clamped * load_i32(multipliers + 4 * k) + load_i64(layer + DENSE_HALF)) >> load_i64(layer + DENSE_SHIFT)
+                if load_i64(layer + DENSE_KNOTS) != 0:
+                    scaled = along_curve(model, layer, scaled)
                 store_i32(results + 4 * k, min(max(scaled, load_i64(layer + DENSE_LOW)), load_i64(layer + DENSE_HIGH)))
         values, results = results, values
         layer += DENSE_BYTES

@@ -26,7 +26,10 @@ NETWORK_SLOTS = (
     "dense_layers", "dense", "units", "groups",
 )  # fmt: skip
 LAYER_SLOTS = ("groups", "input_tiles", "unit_tiles", "segment_bytes", "half_bytes", "segments", "units", "constants")
-DENSE_SLOTS = ("inputs", "groups", "weights", "bias", "limit", "multiplier", "shift", "half", "low", "high")
+DENSE_SLOTS = (
+    "inputs", "groups", "weights", "bias", "limit", "multiplier", "shift", "half", "low", "high",
+    "knots", "reach", "segment_shift", "curve_shift", "curve_half",
+)  # fmt: skip
 # A record begins with what streaming needs, in bytes from its start: int64 steps, samples of the unfinished block, address of the model,
 # then the int32 sums of the unfinished block.
 STREAM_STEPS, STREAM_SAMPLES, STREAM_MODEL, STREAM_SUMS = 0, 8, 16, 24

@@ -334,5 +334,10 @@ def _pack_dense(buffer: _Buffer, layers: tuple[IntegerDense, ...]) -> int:
         if layer.limit is not None and layer.multiplier is not None:
             entry |= {"limit": vector(layer.limit), "multiplier": vector(layer.multiplier), "shift": layer.shift, "half": half(layer.shift)}
         entry |= {"low": layer.low, "high": layer.high}
+        if layer.curve is not None:
+            segment, out = layer.curve.segment_shift, layer.curve.out_shift
+            reach = (len(layer.curve.knots) - 1) << segment >> 1
+            entry |= {"knots": buffer.add(layer.curve.knots.astype(np.int32)), "reach": reach, "segment_shift": segment}
+            entry |= {"curve_shift": segment + out, "curve_half": half(segment + out)}
         table[k] = [entry.get(name, 0) for name in DENSE_SLOTS]
     return buffer.add(table)

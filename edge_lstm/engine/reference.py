@@ -25,7 +25,7 @@ from edge_lstm.fixed_point.integer_network import (
     IntOp,
     Normalize,
 )
-from edge_lstm.fixed_point.operators import VALUE, rescale, round_shift
+from edge_lstm.fixed_point.operators import VALUE, requantize, rescale, round_shift
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -81,10 +81,7 @@ def _value(layer: IntegerRecurrent, op: IntOp, arguments: list[Int64Array], x: I
 
 def dense(layer: IntegerDense, v: Int64Array, steps: int) -> Int64Array:
     """W v + bias * steps over the last axis of v, requantized to int8 where the layer says so."""
-    accumulator = v @ layer.W.astype(np.int64).T + layer.bias.astype(np.int64) * steps
-    if layer.limit is None or layer.multiplier is None:
-        return np.asarray(accumulator)
-    return np.clip(rescale(accumulator, layer.limit, layer.multiplier, layer.shift), layer.low, layer.high)
+    return requantize(layer, np.asarray(v @ layer.W.astype(np.int64).T + layer.bias.astype(np.int64) * steps))
 
 
 @dataclass(frozen=True)
@@ -121,7 +118,7 @@ def convolve(layer: IntegerConv1d, v: Int64Array) -> Int64Array:
     for k in range(layer.W.shape[2]):
         first = k * layer.dilation
         accumulator += v[:, first : first + (steps - 1) * layer.stride + 1 : layer.stride] @ layer.W[:, :, k].astype(np.int64).T
-    return np.clip(rescale(accumulator, layer.limit, layer.multiplier, layer.shift), layer.low, layer.high)
+    return requantize(layer, accumulator)
 
 
 def pool(layer: IntegerPool, v: Int64Array) -> Int64Array:

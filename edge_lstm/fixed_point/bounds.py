@@ -24,7 +24,7 @@ from edge_lstm.fixed_point.integer_network import (
     IntOp,
     Normalize,
 )
-from edge_lstm.fixed_point.operators import INTERVAL, Interval, half
+from edge_lstm.fixed_point.operators import INTERVAL, Interval, half, interpolate_interval
 
 INT32 = 2**31 - 1
 Int64Array = npt.NDArray[np.int64]
@@ -133,6 +133,18 @@ def _prove_rescaling(what: str, layer: Normalize | IntegerDense | IntegerConv1d)
     return _bound(f"{what} rescaling", (-product >> layer.shift, product >> layer.shift), (-product, product))
 
 
+def _prove_requantizing(what: str, layer: IntegerDense | IntegerConv1d) -> list[Bound]:
+    """The bounds of a rescaling and, where there is one, of the curve behind it."""
+    if layer.limit is None:
+        return []
+    rescaled = _prove_rescaling(what, layer)
+    if layer.curve is None:
+        return [rescaled]
+    v = np.array([rescaled.low], np.int64), np.array([rescaled.high], np.int64)
+    curve = interpolate_interval(v, layer.curve.knots, layer.curve.segment_shift, layer.curve.out_shift)
+    return [rescaled, _bound(f"{what} {layer.curve.kind}", *curve)]
+
+
 def prove_dense(layer: IntegerDense, input_limit: int, steps: int = 1) -> Bound:
     """The bound of a dense accumulator whose inputs lie in [-input_limit, input_limit] and whose bias is added `steps` times."""
     reach = np.abs(layer.W.astype(np.int64)).sum(1) * input_limit + np.abs(layer.bias.astype(np.int64)) * steps
@@ -161,12 +173,11 @@ def prove_network(network: IntegerNetwork) -> list[list[Bound]]:
         elif isinstance(layer, IntegerBidirectional):
             proofs.append([*prove(layer.forward), *prove(layer.backward)])
         elif isinstance(layer, IntegerConv1d):
-            proofs.append([prove_convolution(layer), _prove_rescaling("convolution", layer)])
+            proofs.append([prove_convolution(layer), *_prove_requantizing("convolution", layer)])
         elif isinstance(layer, IntegerPool):
             proofs.append([_prove_pool(layer)])
         elif isinstance(layer, IntegerDense):
-            rescaling = [] if layer.limit is None else [_prove_rescaling("dense", layer)]
-            proofs.append([prove_dense(layer, limit, steps), *rescaling])
+            proofs.append([prove_dense(layer, limit, steps), *_prove_requantizing("dense", layer)])
             limit, steps = 127, 1
         elif layer.kind == "mean":
             if layer.window < 1:

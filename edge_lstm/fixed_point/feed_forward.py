@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from edge_lstm.cells import Activation
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.fixed_point.formats import INT8
-from edge_lstm.fixed_point.integer_network import IntegerConv1d, IntegerDense, IntegerPool
-from edge_lstm.fixed_point.rescaling import rescaling
+from edge_lstm.fixed_point.formats import INT8, PREACTIVATION, sampled
+from edge_lstm.fixed_point.integer_network import Curve, IntegerConv1d, IntegerDense, IntegerPool
+from edge_lstm.fixed_point.rescaling import Rescaling, rescaling
 from edge_lstm.fixed_point.weights import LARGEST, SMALLEST_SCALE, round_rows
 from edge_lstm.network import Conv1d, Dense, Pool
 
 Float64Array = npt.NDArray[np.float64]
+LINES = ("identity", "relu", "clamp", "hard_tanh", "hard_sigmoid")  # activations that are a straight line between two limits
+CURVES = ("sigmoid", "tanh", "softsign", "scaled_sigmoid")
 
 
 def integer_dense(layer: Dense, input_scale: Float64Array, seen: float, *, last: bool, after_mean: bool, bits: str = "8") -> IntegerDense:
@@ -31,24 +35,20 @@ def integer_dense(layer: Dense, input_scale: Float64Array, seen: float, *, last:
         raise EdgeLstmError(
             "a hidden dense layer behind a mean read-out has no integer form; read out the last step, or drop the hidden layer"
         )
-    low = _lowest(layer.activation, "dense")
-    scale = _row_scale(largest / levels, b)
-    output = max(seen, 2.0**-6) / INT8
-    limit, multiplier, shift = rescaling(scale / output, INT8)
-    bias = np.floor(b / scale + 0.5).astype(np.int32)
-    return IntegerDense(round_rows(W, scale, levels), bias, scale, limit, multiplier, shift, low, INT8, output)
+    form = _squashed(layer.activation, b, largest / levels, seen)
+    return IntegerDense(
+        round_rows(W, form.scale, levels), form.bias, form.scale, *form.rescaling, form.low, form.high, form.output, form.curve
+    )
 
 
 def integer_convolution(layer: Conv1d, input_scale: Float64Array, seen: float) -> IntegerConv1d:
     """The same for a convolution over time, with one scale per output channel."""
     W, b = np.asarray(layer.W, np.float64) * input_scale[:, None], np.asarray(layer.b, np.float64)
-    low = _lowest(layer.activation, "convolutional")
-    scale = _row_scale(np.abs(W).max((1, 2)) / INT8, b)
-    output = max(seen, 2.0**-6) / INT8
-    limit, multiplier, shift = rescaling(scale / output, INT8)
-    rounded = round_rows(W.reshape(layer.outputs, -1), scale, INT8).reshape(W.shape)
-    bias = np.floor(b / scale + 0.5).astype(np.int32)
-    return IntegerConv1d(rounded, bias, scale, limit, multiplier, shift, low, INT8, output, layer.stride, layer.padding, layer.dilation)
+    form = _squashed(layer.activation, b, np.abs(W).max((1, 2)) / INT8, seen)
+    return IntegerConv1d(
+        round_rows(W.reshape(layer.outputs, -1), form.scale, INT8).reshape(W.shape), form.bias, form.scale, *form.rescaling,
+        form.low, form.high, form.output, layer.stride, layer.padding, layer.dilation, form.curve,
+    )  # fmt: skip
 
 
 def pooling(layer: Pool) -> IntegerPool:
@@ -59,11 +59,52 @@ def pooling(layer: Pool) -> IntegerPool:
     return IntegerPool("average", layer.size, layer.stride, layer.channels, (2**shift + layer.size // 2) // layer.size, shift)
 
 
+@dataclass(frozen=True)
+class _Squashed:
+    """From the accumulators of a layer to its int8 outputs. scale: [outputs] real value of one unit of each accumulator; output: of the result."""
+
+    scale: Float64Array
+    bias: npt.NDArray[np.int32]
+    rescaling: Rescaling
+    low: int
+    high: int
+    output: float
+    curve: Curve | None = None
+
+
+def _squashed(activation: Activation, b: Float64Array, unit: Float64Array, seen: float) -> _Squashed:
+    """unit: [outputs] smallest real value of one unit of each accumulator at which the weights fit; seen: largest |output| of calibration.
+
+    A straight line between two limits is a rescaling and a clip, the line's slope in the multiplier and its offset in the bias. All else is
+    rescaled to the unit of the curve's argument.
+    """
+    output = max(seen, 2.0**-6) / INT8
+    line = _line(activation)
+    if line is not None:
+        slope, offset, lowest, highest = line
+        b = b + offset / slope
+        low, high = (int(np.clip(np.floor(edge / output + 0.5), -INT8, INT8)) for edge in (lowest, highest))
+        scale = _row_scale(unit, b)
+        return _Squashed(scale, np.floor(b / scale + 0.5).astype(np.int32), rescaling(scale * slope / output, INT8), low, high, output)
+    if activation.kind not in CURVES:
+        raise EdgeLstmError(
+            f"a dense or convolutional layer with activation {activation} has no integer form; use one of {', '.join((*LINES, *CURVES))}"
+        )
+    scale, curve = _row_scale(unit, b), sampled(activation, output)
+    reach = (len(curve.knots) - 1) << curve.segment_shift >> 1
+    to_argument = rescaling(scale / PREACTIVATION, reach)
+    return _Squashed(scale, np.floor(b / scale + 0.5).astype(np.int32), to_argument, -INT8, INT8, output, curve)
+
+
+def _line(activation: Activation) -> tuple[float, float, float, float] | None:
+    """(slope, offset, lowest, highest) where the function is clip(slope x + offset, lowest, highest), else None."""
+    if activation.kind not in LINES:
+        return None
+    slope, offset = (activation.alpha, activation.beta) if activation.kind == "hard_sigmoid" else (1.0, 0.0)
+    return slope, offset, *activation.bounds
+
+
 def _row_scale(unit: Float64Array, b: Float64Array) -> Float64Array:
     return np.maximum.reduce([unit, np.abs(b) / 2**22, np.full(len(b), SMALLEST_SCALE)])
 
 
-def _lowest(activation: Activation, layer: str) -> int:
-    if activation.kind not in ("identity", "relu"):
-        raise EdgeLstmError(f"a {layer} layer with activation {activation} has no integer form yet; use relu or none")
-    return 0 if activation.kind == "relu" else -INT8

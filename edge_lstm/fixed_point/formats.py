@@ -10,9 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_lstm.cells import Activation, Cell
+from edge_lstm.errors import EdgeLstmError
+from edge_lstm.fixed_point.integer_network import Curve
 from edge_lstm.network import Recurrent
 
 INT8, INT16 = 127, 32767
+PREACTIVATION = 2.0**-11  # unit of the argument of a curve
+SEGMENTS = {"softsign": 256}  # all other curves: 64
 CELL_FRACTION = 11  # Q4.11: +-16 at a step of 1/2048, enough for every cell that forgets (shared default of converter and trainer)
 
 
@@ -72,3 +76,14 @@ def knots(activation: Activation, segments: int, width: float, unit: float) -> n
     y = np.asarray(activation(x), np.float64)
     y[0], y[-1] = activation.bounds
     return np.clip(np.floor(y / unit + 0.5), -INT16, INT16).astype(np.int16)
+
+
+def sampled(activation: Activation, unit: float, grid: float = PREACTIVATION) -> Curve:
+    """The curve of `activation` for arguments in units of `grid`, with results in units of `unit` and as many more bits as int16 has."""
+    saturation, segments = activation.saturation or 16.0, SEGMENTS.get(activation.kind, 64)
+    width = 2 * saturation / segments
+    segment_shift = round(math.log2(width / grid))
+    if segment_shift < 0:
+        raise EdgeLstmError(f"a state has too coarse a format ({grid:g}) for the curve {activation}")
+    extra = max(0, min(15, math.floor(math.log2(INT16 * unit / max(map(abs, activation.bounds))))))
+    return Curve(str(activation), knots(activation, segments, width, unit / 2**extra), segment_shift, extra)

@@ -135,11 +135,21 @@ class IntegerBidirectional:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """A smooth activation behind a rescaling: `operators.interpolate` with knots int16 [segments + 1]. kind: its text, for people."""
+
+    kind: str
+    knots: Int16Array
+    segment_shift: int
+    out_shift: int
+
+
+@dataclass(frozen=True)
 class IntegerConv1d:
-    """Convolution over time, requantized to int8.
+    """Convolution over time, requantized to int8 (see `IntegerDense`, `operators.requantize`).
 
     accumulator[t, o] = bias[o] + sum_{k, c} W[o, c, k] x[t * stride + k * dilation - padding[0], c], with x = 0 outside the sequence;
-    result = clip((clip(accumulator, -limit, limit) * multiplier + half) >> shift, low, high). W: int8 [outputs, inputs, kernel].
+    result = clip(curve((clip(accumulator, -limit, limit) * multiplier + half) >> shift), low, high). W: int8 [outputs, inputs, kernel].
     With padding[1] = 0 it streams: output t is due as soon as its last input step is there.
     """
 
@@ -155,6 +165,7 @@ class IntegerConv1d:
     stride: int = 1
     padding: tuple[int, int] = (0, 0)
     dilation: int = 1
+    curve: Curve | None = None
 
     @property
     def inputs(self) -> int:
@@ -212,8 +223,9 @@ class IntegerDense:
 
     W: int8 [outputs, inputs]; bias: int32 [outputs]; scale: float64 [outputs], the real value of one accumulator unit (behind a mean
     read-out: of the accumulator divided by the number of steps).
-    Hidden dense layers requantize to int8: clip((clip(accumulator, -limit, limit) * multiplier + half) >> shift, low, high), vectors
-    of [outputs]; the last layer leaves `limit` None, has one scale for all outputs, and gives its accumulators as scores.
+    Hidden dense layers requantize to int8: clip(curve((clip(accumulator, -limit, limit) * multiplier + half) >> shift), low, high) with
+    vectors of [outputs]; without a `curve` the activation is a straight line between low and high. The last layer leaves `limit` None,
+    has one scale for all outputs, and gives its accumulators as scores.
     """
 
     W: Int8Array
@@ -225,6 +237,7 @@ class IntegerDense:
     low: int = -127
     high: int = 127
     output_scale: float = 0.0
+    curve: Curve | None = None
 
     @property
     def inputs(self) -> int:

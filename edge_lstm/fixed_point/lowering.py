@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.bounds import op_interval
-from edge_lstm.fixed_point.formats import INT8, INT16, Format, knots
+from edge_lstm.fixed_point.formats import INT8, INT16, PREACTIVATION, Format, sampled
 from edge_lstm.fixed_point.integer_network import IntegerRecurrent, IntegerRow, IntOp, StateFormat
 from edge_lstm.fixed_point.liveness import without_dead_operators
 from edge_lstm.fixed_point.operators import Interval
@@ -30,8 +30,7 @@ from edge_lstm.network import Recurrent
 
 Float64Array = npt.NDArray[np.float64]
 Scale = float | Float64Array
-PREACTIVATION, GATE = 2.0**-11, 2.0**-15
-SEGMENTS = {"softsign": 256}  # all other curves: 64
+GATE = 2.0**-15
 
 
 @dataclass(frozen=True)
@@ -244,9 +243,9 @@ class _Lowering:
                 if activation.kind == "identity"
                 else Lowered(self.emit("clip", value.op, numbers=(0, top)), unit)
             )
-        if activation.kind == "hard_tanh":
-            one = min(INT16, round(1 / float(np.asarray(unit))))
-            return Lowered(self.emit("clip", self._clipped_argument(argument, unit, one).op, numbers=(-one, one)), unit)
+        if activation.kind in ("hard_tanh", "clamp"):
+            edges = tuple(int(np.clip(round(edge / float(np.asarray(unit))), -INT16, INT16)) for edge in (low, high))
+            return Lowered(self.emit("clip", self._clipped_argument(argument, unit, max(map(abs, edges))).op, numbers=edges), unit)
         if activation.kind == "hard_sigmoid":
             one = min(INT16, round(1 / float(np.asarray(unit))))
             line = self._clipped_argument(
@@ -272,20 +271,14 @@ class _Lowering:
     def _curve(self, op: int, argument: int, saturation: float, unit: float) -> Lowered:
         """A curve of straight segments over [-saturation, saturation]."""
         role = self.cell.ops[op].name
-        activation, segments = self.layer.activations[role], SEGMENTS.get(self.layer.activations[role].kind, 64)
-        state = self.state_of.get(argument)
+        activation, state = self.layer.activations[role], self.state_of.get(argument)
         grid = PREACTIVATION if state is None else self.formats[state].scale
         value = self._clipped_argument(argument, grid, round(saturation / grid))
-        segment_shift = round(math.log2(2 * saturation / segments / grid))
-        if segment_shift < 0:
-            raise EdgeLstmError(f"{self.cell.name}: state {state} has too coarse a format ({grid:g}) for the curve {activation}")
-        extra = max(0, min(15, math.floor(math.log2(INT16 * unit / max(map(abs, activation.bounds))))))
-        name = f"{role}_{activation.kind}"
-        table = knots(activation, segments, 2 * saturation / segments, unit / 2**extra)
-        while name in self.tables and not np.array_equal(self.tables[name], table):
+        curve, name = sampled(activation, unit, grid), f"{role}_{activation.kind}"
+        while name in self.tables and not np.array_equal(self.tables[name], curve.knots):
             name += "_"
-        self.tables[name] = table
-        return Lowered(self.emit("interpolate", value.op, name=name, numbers=(segment_shift, extra)), unit)
+        self.tables[name] = curve.knots
+        return Lowered(self.emit("interpolate", value.op, name=name, numbers=(curve.segment_shift, curve.out_shift)), unit)
 
     def _natural(self, op: int) -> Scale | None:
         """The unit that `op` has when nobody asks for one; None for a parameter, which has none of its own."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from edge_lstm.fixed_point.integer_network import IntegerRecurrent, IntOp
+from edge_lstm.fixed_point.integer_network import IntegerConv1d, IntegerDense, IntegerRecurrent, IntOp
 
 Int64Array = npt.NDArray[np.int64]
 Interval = tuple[Int64Array, Int64Array]
@@ -48,6 +48,16 @@ def interpolate(v: Int64Array, knots: npt.NDArray[np.int16], segment_shift: int,
     u = np.clip(v, -reach, reach - 1) + reach
     k, r = u >> segment_shift, u & ((1 << segment_shift) - 1)
     return round_shift((table[k] << segment_shift) + (table[k + 1] - table[k]) * r, segment_shift + out_shift)
+
+
+def requantize(layer: IntegerDense | IntegerConv1d, accumulator: Int64Array) -> Int64Array:
+    """int8 outputs of a dense or convolutional layer from its accumulators [..., outputs]: rescale, curve, clip. As they are without limit."""
+    if layer.limit is None or layer.multiplier is None:
+        return accumulator
+    v = rescale(accumulator, layer.limit, layer.multiplier, layer.shift)
+    if layer.curve is not None:
+        v = interpolate(v, layer.curve.knots, layer.curve.segment_shift, layer.curve.out_shift)
+    return np.clip(v, layer.low, layer.high)
 
 
 Value = Callable[[IntOp, IntegerRecurrent, list[Int64Array]], Int64Array]
@@ -88,10 +98,11 @@ def _rescale_interval(op: IntOp, layer: IntegerRecurrent, a: list[Interval]) -> 
     return _shifted((clamped[0] * multiplier, clamped[1] * multiplier), op.numbers[0])
 
 
-def _interpolate_interval(op: IntOp, layer: IntegerRecurrent, a: list[Interval]) -> tuple[Interval, Interval]:
-    knots, (segment_shift, out_shift) = layer.tables[op.name].astype(np.int64), op.numbers
+def interpolate_interval(v: Interval, table: npt.NDArray[np.int16], segment_shift: int, out_shift: int) -> tuple[Interval, Interval]:
+    """Intervals of the result and of the widest intermediate value of `interpolate` for arguments in v."""
+    knots = table.astype(np.int64)
     reach = (len(knots) - 1) << segment_shift >> 1
-    first, last = ((np.clip(edge, -reach, reach - 1) + reach) >> segment_shift for edge in a[0])
+    first, last = ((np.clip(edge, -reach, reach - 1) + reach) >> segment_shift for edge in v)
     pairs = list(zip(first.tolist(), last.tolist(), strict=True))
     low = np.array([knots[f : e + 2].min() for f, e in pairs], np.int64)
     high = np.array([knots[f : e + 2].max() for f, e in pairs], np.int64)
@@ -119,5 +130,5 @@ INTERVAL: dict[str, Callable[[IntOp, IntegerRecurrent, list[Interval]], tuple[In
     "multiply": lambda op, layer, a: _shifted(_products(a[0], a[1]), op.numbers[0]),
     "shift": lambda op, layer, a: _shifted(a[0], op.numbers[0]),
     "raise": lambda op, layer, a: _same((a[0][0] << op.numbers[0], a[0][1] << op.numbers[0])),
-    "interpolate": _interpolate_interval,
+    "interpolate": lambda op, layer, a: interpolate_interval(a[0], layer.tables[op.name], *op.numbers),
 }

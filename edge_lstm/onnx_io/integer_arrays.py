@@ -62,7 +62,8 @@ def inputs(layer: Layer) -> dict[str, Array]:
     if isinstance(layer, Normalize):
         return {"offset": layer.offset, "limit": layer.limit, "multiplier": layer.multiplier}
     if isinstance(layer, (IntegerDense, IntegerConv1d)):
-        requantize = {"limit": layer.limit, "multiplier": layer.multiplier}
+        requantize: dict[str, Array | None] = {"limit": layer.limit, "multiplier": layer.multiplier}
+        requantize["knots"] = None if layer.curve is None else layer.curve.knots
         return {"W": layer.W, "bias": layer.bias, **{k: v for k, v in requantize.items() if v is not None}}
     if not isinstance(layer, IntegerRecurrent):
         return {}

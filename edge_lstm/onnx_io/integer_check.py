@@ -117,7 +117,17 @@ def _check_weighted(layer: IntegerDense | IntegerConv1d, where: str) -> None:
         _check_lengths(where, layer.outputs, limit=layer.limit, multiplier=layer.multiplier)
         _check_requantizing(where, layer.limit, layer.multiplier, layer.shift)
         _check_positive(where, output_scale=layer.output_scale)
+        _check_curve(layer, where)
         _need(-127 <= layer.low <= layer.high <= 127, f"{where}: output range [{layer.low}, {layer.high}] is not within [-127, 127]")
+
+
+def _check_curve(layer: IntegerDense | IntegerConv1d, where: str) -> None:
+    if layer.curve is None:
+        return
+    knots, shifts = layer.curve.knots, (layer.curve.segment_shift, layer.curve.out_shift)
+    _need(len(knots) >= 3 and len(knots) % 2 == 1, f"{where}: its curve has {len(knots)} knots, expected 3, 5, 7 ...")
+    _need(min(shifts) >= 0 and sum(shifts) <= _MAX_SHIFT, f"{where}: its curve shifts by {list(shifts)}")
+    _need((len(knots) - 1) << shifts[0] < 2**31, f"{where}: its curve spans more than 32 bits")
 
 
 def _check_convolution(layer: IntegerConv1d, where: str) -> None:

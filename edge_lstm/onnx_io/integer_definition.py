@@ -18,12 +18,12 @@ def definition(layer: Layer) -> dict[str, Any]:
         return {"kind": layer.kind, "window": layer.window}
     if isinstance(layer, IntegerDense):
         names = ("shift", "low", "high", "output_scale")
-        return {**{name: getattr(layer, name) for name in names}, "requantized": layer.limit is not None}
+        return {**{name: getattr(layer, name) for name in names}, "requantized": layer.limit is not None, **_curve(layer)}
     if isinstance(layer, IntegerPool):
         return {name: getattr(layer, name) for name in ("kind", "size", "stride", "channels", "multiplier", "shift")}
     if isinstance(layer, IntegerConv1d):
         numbers = ("shift", "low", "high", "output_scale", "stride", "dilation")
-        return {**{name: getattr(layer, name) for name in numbers}, "padding": list(layer.padding)}
+        return {**{name: getattr(layer, name) for name in numbers}, "padding": list(layer.padding), **_curve(layer)}
     return {
         "cell": layer.cell,
         "equations": list(layer.equations),
@@ -40,6 +40,12 @@ def definition(layer: Layer) -> dict[str, Any]:
         "output_scale": layer.output_scale,
         "reverse": layer.reverse,
     }
+
+
+def _curve(layer: IntegerDense | IntegerConv1d) -> dict[str, Any]:
+    if layer.curve is None:
+        return {}
+    return {"curve": {name: getattr(layer.curve, name) for name in ("kind", "segment_shift", "out_shift")}}
 
 
 def network_definition(network: IntegerNetwork) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from edge_lstm.fixed_point.operators import half
 from edge_lstm.onnx_io import integer_arrays, integer_forms
 from edge_lstm.onnx_io.body import END, Body
 from edge_lstm.onnx_io.features import write_features
-from edge_lstm.onnx_io.integer_operators import clamp_to, dot, integer, shift_right, unsigned, unsigned_weights
+from edge_lstm.onnx_io.integer_operators import clamp_to, dot, integer, interpolate, shift_right, unsigned, unsigned_weights
 
 READ_OUT_FUNCTIONS = {"last": "LastStep", "mean": "RunningSum", "every": "EveryStep", "final": "FinalStates"}
 
@@ -44,8 +44,7 @@ def convolution(layer: IntegerConv1d, name: str) -> onnx.FunctionProto:
     under_kernel = parts[0] if kernel == 1 else body.emit("Concat", *parts, axis=-1)
     matrix = body.emit("Reshape", body.emit("Transpose", "W", perm=[0, 2, 1]), body.constant([outputs, kernel * inputs], np.int64))
     accumulator = body.emit("Add", dot(body, unsigned(body, under_kernel), unsigned_weights(body, [matrix])), "bias")
-    scaled = _rescaled(body, accumulator, layer.limit, layer.multiplier, layer.shift)
-    body.rename(_narrow(body, scaled, layer.low, layer.high), "Y")
+    body.rename(_requantized(body, accumulator, layer), "Y")
     doc = "convolution over time, requantized to 8 bits"
     return body.function(name, ["X", *integer_arrays.inputs(layer)], ["Y"], integer_arrays.ATTRIBUTES["Conv1d"], doc)
 
@@ -124,12 +123,19 @@ def dense(layer: IntegerDense, name: str, *, of_sum: bool, counted: bool) -> onn
     else:
         product = dot(body, unsigned(body, "X"), unsigned_weights(body, ["W"]))
     value = body.emit("Add", product, body.emit("Mul", "bias", "steps") if counted else "bias")
-    if layer.limit is not None and layer.multiplier is not None:
-        scaled = _rescaled(body, value, layer.limit, layer.multiplier, layer.shift)
-        value = _narrow(body, scaled, layer.low, layer.high)
-    body.rename(value, "Y")
+    body.rename(_requantized(body, value, layer), "Y")
     inputs = ["X", *(["steps"] if counted else []), *integer_arrays.inputs(layer)]
     return body.function(name, inputs, ["Y"], integer_arrays.ATTRIBUTES["Dense"], "W v + bias" + (" * steps" if counted else ""))
+
+
+def _requantized(body: Body, value: str, layer: IntegerDense | IntegerConv1d) -> str:
+    """int8 outputs from the accumulators, as `operators.requantize`; the accumulators themselves where the layer has no `limit`."""
+    if layer.limit is None or layer.multiplier is None:
+        return value
+    value = _rescaled(body, value, layer.limit, layer.multiplier, layer.shift)
+    if layer.curve is not None:
+        value = interpolate(body, body, value, "knots", layer.curve.knots, layer.curve.segment_shift, layer.curve.out_shift)
+    return _narrow(body, value, layer.low, layer.high)
 
 
 def _rescaled(body: Body, value: str, limit: npt.NDArray[np.int32], multiplier: npt.NDArray[np.int32], shift: int) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 from onnx import TensorProto
 
 from edge_lstm.fixed_point.bounds import INT32
@@ -134,30 +135,37 @@ def _rescale(step: Step, index: int, op: IntOp) -> str:
     return step.shifted(index, step.body.emit("Mul", clamped, multiplier), op.numbers[0])
 
 
-def _interpolate(step: Step, index: int, op: IntOp) -> str:
-    """round_shift(knots[k] * 2^s + (knots[k + 1] - knots[k]) * r), as base[k] + slope[k] * u where that fits 32 bits: u = k * 2^s + r."""
-    body, outside, (segment_shift, out_shift) = step.body, step.function, op.numbers
-    knots = step.layer.tables[op.name].astype(np.int64)
-    segments, width, shift = len(knots) - 1, 1 << segment_shift, segment_shift + out_shift
+def interpolate(body: Body, outside: Body, value: str, table: str, knots: npt.NDArray[np.int16], segment_shift: int, out_shift: int) -> str:
+    """round_shift(knots[k] * 2^s + (knots[k + 1] - knots[k]) * r), as base[k] + slope[k] * u where that fits 32 bits: u = k * 2^s + r.
+
+    table: the tensor of the knots; outside: the body for what does not change from step to step.
+    """
+    corners = knots.astype(np.int64)
+    segments, width, shift = len(corners) - 1, 1 << segment_shift, segment_shift + out_shift
     reach = segments * width // 2
 
-    wide = outside.emit("Cast", step.tables[op.name], to=TensorProto.INT32)
+    wide = outside.emit("Cast", table, to=TensorProto.INT32)
     axis, start, end = (outside.constant([n], np.int64) for n in (0, 1, segments + 1))
     left = outside.emit("Slice", wide, outside.constant([0], np.int64), outside.constant([segments], np.int64), axis)
     slope = outside.emit("Sub", outside.emit("Slice", wide, start, end, axis), left)
     base = outside.emit("Mul", left, integer(outside, width))
 
-    clipped = body.emit("Clip", step.value(op.args[0]), integer(body, -reach), integer(body, reach - 1))
+    clipped = body.emit("Clip", value, integer(body, -reach), integer(body, reach - 1))
     u = body.emit("Add", clipped, integer(body, reach))
     k = body.emit("Div", u, integer(body, width))
-    if np.abs(np.diff(knots)).max() * 2 * reach + np.abs(knots).max() * width <= INT32:
+    if np.abs(np.diff(corners)).max() * 2 * reach + np.abs(corners).max() * width <= INT32:
         first = np.arange(segments) * width
         base = outside.emit("Sub", base, outside.emit("Mul", slope, outside.constant(first, np.int32)))
         within = u
     else:
         within = body.emit("Sub", u, body.emit("Mul", k, integer(body, width)))
     line = body.emit("Add", body.emit("Gather", base, k), body.emit("Mul", body.emit("Gather", slope, k), within))
-    return shift_right(body, line, shift, int(knots.min()) * width, int(knots.max()) * width + half(shift))
+    return shift_right(body, line, shift, int(corners.min()) * width, int(corners.max()) * width + half(shift))
+
+
+def _interpolate(step: Step, index: int, op: IntOp) -> str:
+    knots, table = step.layer.tables[op.name], step.tables[op.name]
+    return interpolate(step.body, step.function, step.value(op.args[0]), table, knots, *op.numbers)
 
 
 WRITE: dict[str, Callable[[Step, int, IntOp], str]] = {

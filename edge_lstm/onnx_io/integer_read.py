@@ -12,6 +12,7 @@ import onnx
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.bounds import prove_network
 from edge_lstm.fixed_point.integer_network import (
+    Curve,
     IntegerBidirectional,
     IntegerConv1d,
     IntegerDense,
@@ -151,7 +152,15 @@ def _convolution(node: _Node) -> IntegerConv1d:
         fields.integer("stride"),
         (padding[0], padding[1]),
         fields.integer("dilation"),
+        _curve(node),
     )
+
+
+def _curve(node: _Node) -> Curve | None:
+    if not node.fields.has("curve"):
+        return None
+    inner = node.fields.object("curve")
+    return Curve(inner.text("kind"), node.array("knots", np.int16, 1), inner.integer("segment_shift"), inner.integer("out_shift"))
 
 
 def _dense(node: _Node) -> IntegerDense:
@@ -169,6 +178,7 @@ def _dense(node: _Node) -> IntegerDense:
         fields.integer("low"),
         fields.integer("high"),
         fields.number("output_scale"),
+        _curve(node),
     )
 
 

@@ -43,6 +43,7 @@ _OPERATORS: dict[str, Callable[[Body, str, Activation, FloatType], str]] = {
     "three_level": _three_level,
     "tanh": lambda body, x, f, dtype: body.emit("Tanh", x),
     "hard_tanh": lambda body, x, f, dtype: _clip(body, x, -1.0, 1.0, dtype),
+    "clamp": lambda body, x, f, dtype: _clip(body, x, f.alpha, f.beta, dtype),
     "softsign": _softsign,
     "relu": lambda body, x, f, dtype: body.emit("Relu", x),
     "identity": lambda body, x, f, dtype: x,

@@ -61,8 +61,10 @@ def activation(name: object, where: str) -> Activation:
         return Activation("hard_sigmoid", 1 / 6, 0.5)
     if name == "hard_tanh":
         return Activation("hard_tanh")
+    if name == "relu6":
+        return Activation("clamp", 0.0, 6.0)
     if not isinstance(name, (str, type(None))) or name not in plain:
-        read = ", ".join([str(k) for k in plain if k] + ["hard_sigmoid", "hard_tanh"])
+        read = ", ".join([str(k) for k in plain if k] + ["hard_sigmoid", "hard_tanh", "relu6"])
         raise Refusal(f"{where} {name if isinstance(name, str) else 'of its own'} is not read; read are {read}")
     return Activation(plain[name])
 
@@ -176,12 +178,15 @@ def _time_distributed(layer: KerasLayer, signal: Signal, variables: Variables, r
 
 
 def _activation_layer(layer: KerasLayer, signal: Signal, variables: Variables, roles: Roles) -> Signal:
-    if layer.kind == "ReLU" and (layer.get("max_value") is not None or layer.get("negative_slope") or layer.get("threshold")):
-        raise Refusal("max_value, negative_slope and threshold are not read")
+    features = features_of(signal, len(signal.axes) - 1, roles)
+    if layer.kind == "ReLU" and (layer.get("negative_slope") or layer.get("threshold")):
+        raise Refusal("negative_slope and threshold are not read")
+    if layer.kind == "ReLU" and layer.get("max_value") is not None:
+        return add_activation(signal, Activation("clamp", 0.0, float(layer.get("max_value"))), features)
     if layer.kind == "Softmax" and layer.get("axis", -1) not in (-1, len(signal.axes) - 1):
         raise Refusal(f"axis = {layer.get('axis')} is not read; it must be the last")
     name = {"ReLU": "relu", "Softmax": "softmax"}.get(layer.kind, layer.get("activation"))
-    return _activated(name, signal, features_of(signal, len(signal.axes) - 1, roles))
+    return _activated(name, signal, features)
 
 
 def _batch_normalization(layer: KerasLayer, signal: Signal, variables: Variables, roles: Roles) -> Signal:

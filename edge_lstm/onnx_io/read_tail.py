@@ -164,7 +164,9 @@ def _clip(node: Node) -> Activation:
         return Activation("hard_tanh")
     if low == 0 and high > 1e38:
         return Activation("relu")
-    raise Refusal(f"clips to {low:g} ... {high:g}; read are -1 ... 1 and 0 ... infinity")
+    if low <= 0 < high < 1e38 and low > -1e38:
+        return Activation("clamp", low, high)
+    raise Refusal(f"clips to {low:g} ... {high:g}; read are finite limits around 0, and 0 ... infinity")
 
 
 def _softmax(node: Node) -> Value:

@@ -22,8 +22,10 @@ _THRESHOLD = Activation("threshold")
 
 
 def _hard_tanh(module: nn.Module) -> Activation | None:
-    usual = getattr(module, "min_val", None) == -1 and getattr(module, "max_val", None) == 1
-    return activation("hard_tanh") if usual else None
+    low, high = float(getattr(module, "min_val", 0)), float(getattr(module, "max_val", 0))
+    if (low, high) == (-1, 1):
+        return activation("hard_tanh")
+    return activation("clamp", low, high) if low <= 0 < high else None
 
 
 # What may follow a linear layer, as the activation of that layer; None where its arguments have no counterpart.
@@ -34,6 +36,7 @@ _ACTIVATIONS: dict[type[nn.Module], Callable[[nn.Module], Activation | None]] = 
     nn.Softsign: lambda module: activation("softsign"),
     nn.Hardsigmoid: lambda module: activation("hard_sigmoid", 1 / 6, 0.5),
     nn.Hardtanh: _hard_tanh,
+    nn.ReLU6: _hard_tanh,
 }
 
 

@@ -92,9 +92,15 @@ def _derivative(activation: Activation, y: Array) -> Array | float:
         return 1 - y * y
     if activation.kind == "sigmoid":
         return y * (1 - y)
-    if activation.kind == "hard_tanh":
-        return (np.abs(y) < 1).astype(y.dtype)
-    raise EdgeLstmError(f"a dense layer with activation {activation} cannot be trained; use relu, tanh, sigmoid, hard_tanh or none")
+    if activation.kind == "softsign":
+        return (1 - np.abs(y)) ** 2
+    if activation.kind == "scaled_sigmoid":
+        opened = (y - activation.beta) / activation.alpha
+        return activation.alpha * opened * (1 - opened)
+    if activation.kind in ("hard_tanh", "hard_sigmoid", "clamp"):
+        (low, high), slope = activation.bounds, activation.alpha if activation.kind == "hard_sigmoid" else 1.0
+        return np.asarray(slope * ((y > low) & (y < high)), y.dtype)
+    raise EdgeLstmError(f"a dense layer with activation {activation} cannot be trained: it has no slope")
 
 
 def loss(scores: Array, labels: Array, weights: Array) -> tuple[float, Array]:

@@ -17,7 +17,7 @@ from edge_lstm.fixed_point.feed_forward import integer_dense
 from edge_lstm.fixed_point.formats import INT8, Format, state_formats
 from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerRecurrent
 from edge_lstm.fixed_point.lowering import LoweredLayer, lower
-from edge_lstm.fixed_point.operators import rescale
+from edge_lstm.fixed_point.operators import requantize
 from edge_lstm.fixed_point.quantize import Options, Ranges, normalization
 from edge_lstm.fixed_point.weights import DENSE
 from edge_lstm.network import Network
@@ -114,9 +114,8 @@ class IntegerPasses:
             total = np.ascontiguousarray((layer.bias[:, None].astype(np.int64) * steps).astype(np.int32))
             accumulate(total, np.ascontiguousarray(layer.W, np.int32), np.ascontiguousarray(v))
             v, steps = total, np.ones(v.shape[1], np.int64)
-            if layer.limit is not None and layer.multiplier is not None:
-                wide = rescale(total.astype(np.int64), layer.limit[:, None], layer.multiplier[:, None], layer.shift)
-                v = np.clip(wide, layer.low, layer.high).astype(np.int32)
+            if layer.limit is not None:
+                v = np.ascontiguousarray(requantize(layer, total.T.astype(np.int64)).T, np.int32)
             self.passes.dense_values.append(np.asarray(v * layer.output_scale, np.float32))
         if not self._dense:
             self.passes.dense_values.append(self.passes.dense_values[0])

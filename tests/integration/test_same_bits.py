@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from random_networks import every_member, random_counts, random_deep, random_input, random_integer
+from random_networks import BEHIND, every_member, random_counts, random_deep, random_input, random_integer
 
 import firmware_gen.host
 from edge_lstm import engine
@@ -71,6 +71,7 @@ def draw(rng: np.random.Generator, name: str, gates: str) -> list[IntegerNetwork
         "cell_bits": int(rng.choice([16, 16, 32])),
         "squash": str(rng.choice(["own", "tanh", "hard_tanh", "softsign", "scaled_sigmoid"])),
         "mix": int(rng.integers(1000)),
+        "behind": str(rng.choice(BEHIND)),
     }
     structure["separate_rows"] = structure["mix"] % 3 == 0
     formats = np.random.default_rng(len(MEMBERS) + structure["mix"])  # its own: sizes and weights do not depend on it
