@@ -79,7 +79,8 @@ def _equations(model: Model) -> list[str]:
         lines += [f"  gate {row} is proved to be {value} always: its weights are left out" for row, value in text.flow.folded]
         lines.append("")
     kind = model.network.read_out.kind
-    read = {"mean": f"summed over the steps, at most {model.due}", "every": "of every step"}.get(kind, "of the last step")
+    mean = f"averaged over the steps, at most {model.due}, times 2^{model.network.read_out.gain}" if model.averages else ""
+    read = {"mean": mean or f"summed over the steps, at most {model.due}", "every": "of every step"}.get(kind, "of the last step")
     lines += [f"Read-out: the output {read}, then {_dense_sizes(model)}", ""]
     return lines
 
@@ -121,7 +122,7 @@ def _formats(model: Model) -> list[str]:
             kind, name = text.fields[state.name]
             lines.append(f"{name:<10} {kind.removesuffix('_t'):<6} {q_format(state.scale, state.limit)}")
     lines += _weights(model)
-    steps = " / steps" if model.mean else ""
+    steps = " / steps" if model.network.read_out.sums else ""
     lines.append(f"scores     int32  unit {network.score_scale:.9g}{steps}")
     return lines
 

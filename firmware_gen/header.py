@@ -125,12 +125,15 @@ def _scores_lines(model: Model) -> list[str]:
     P, p, units = model.prefix.upper(), model.prefix, model.output_length
     lines: list[str] = []
     source = "state->sum" if model.mean else f"state->{model.output_field}"
+    if model.averages:
+        lines += [f"int8_t y[{units}];", *_loop("u", units, f"y[u] = {p}_average(state->sum[u], (int32_t)state->steps);")]
+        source = "y"
     if not model.mean and model.output_field is None:
         lines += [f"int8_t y[{units}];", *_loop("u", units, f"y[u] = (int8_t){model.output};")]
         source = "y"
     if not model.dense:
         return lines + _loop("k", f"{P}_OUTPUTS", f"scores[k] = {source}[k];")
-    length, steps = units, " * (int32_t)state->steps" if model.mean else ""
+    length, steps = units, " * (int32_t)state->steps" if model.network.read_out.sums else ""
     for dense in model.dense:
         value = f"{dense.bias}[k]{steps} + {p}_{dense.dot}({dense.W}[k], {source}, {length})"
         last = dense is model.dense[-1]

@@ -32,7 +32,7 @@ FUNCTIONS = (
     "reset", "normalize", "push", "step", "ready", "class", "class_name", "scores", "state", "round", "clip", "dot", "dot_sum", "rescale",
     "dot2", "dot4", "dot_sum2", "dot_sum4",
     "curve", "recurrent", "shift_is_arithmetic", "column", "weight", "value", "list", "list_changes", "end_list", "nothing", "features",
-    "compand", "magnitude", "longer", "add_columns", "add_changes", "add_listed", "add_each", "gather", "seldom", "dot_listed",
+    "compand", "magnitude", "average", "longer", "add_columns", "add_changes", "add_listed", "add_each", "gather", "seldom", "dot_listed",
     "dot_values", "next_window", "vectors", "vectors_copy", "vectors_curve",
 )  # fmt: skip
 
@@ -129,6 +129,11 @@ class Model:
         return self.network.read_out.kind == "mean"
 
     @property
+    def averages(self) -> bool:
+        """Whether the layers behind the read-out get the mean itself, in 8 bits."""
+        return self.network.read_out.gain is not None
+
+    @property
     def state_bytes(self) -> int:
         """sizeof of the state struct where integers are aligned to their own size."""
         size = sum(field.bytes for field in self.fields)
@@ -141,7 +146,7 @@ class Model:
         layers = [layer.local_bytes for layer in self.layers]
         passed = sum(stage.units for stage in self.stages[:-1] if isinstance(stage, FeedForwardText) or stage.output_field is None)
         scores = 4 * self.network.outputs + sum(d.layer.outputs for d in self.dense[:-1])
-        scores += self.outputs if not self.mean and self.output_field is None else 0
+        scores += self.outputs if self.averages or (not self.mean and self.output_field is None) else 0
         front = self.network.normalize.outputs
         featuring = 0 if self.features is None else front + 4 * front + self.features.local_bytes
         return max(front + passed + max(layers), featuring, scores)
@@ -196,7 +201,7 @@ def build(
         else feed_forward_text(layer, k + 1, tables, pack_weights=strategy == "rows")
         for k, layer in enumerate(before)
     )  # fmt: skip
-    dense_texts = tuple(_dense(dense, k, tables, mean, strategy == "rows") for k in range(len(dense)))
+    dense_texts = tuple(_dense(dense, k, tables, network.read_out.sums, strategy == "rows") for k in range(len(dense)))
     due, last = max(network.read_out.window, 1), stages[-1]
     fields = _fields(network, name, stages, tables, due, mean, features)
     output, output_field = (last.output, last.output_field) if isinstance(last, LayerText) else ("state->output[u]", "output")
@@ -239,13 +244,13 @@ def _normalize(network: IntegerNetwork, tables: Tables) -> dict[str, str]:
     return {part: tables.add((f"input_{part}",), values, comment) for part, (values, comment) in parts.items()}
 
 
-def _dense(layers: list[IntegerDense], index: int, tables: Tables, mean: bool, smallest: bool) -> DenseText:
+def _dense(layers: list[IntegerDense], index: int, tables: Tables, sums: bool, smallest: bool) -> DenseText:
     layer, last = layers[index], index == len(layers) - 1
     name = "output" if last and layer.limit is None else f"hidden{index + 1}"
     saved = layer.outputs * (layer.inputs - row_bytes(layer.inputs, fewest_bits(layer.W)))
     W, dot = tables.add_weights(
         (f"{name}_W",), layer.W, f"[{layer.outputs}][{layer.inputs}] weights of the {'output' if last else 'hidden'} layer",
-        "dot_sum" if mean and index == 0 else "dot", pack_them=smallest or saved >= DOT_CODE,
+        "dot_sum" if sums and index == 0 else "dot", pack_them=smallest or saved >= DOT_CODE,
     )  # fmt: skip
     bias = tables.add((f"{name}_b",), layer.bias, f"[{layer.outputs}] bias of the {'output' if last else 'hidden'} layer")
     limit = multiplier = None

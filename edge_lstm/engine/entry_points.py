@@ -64,13 +64,18 @@ def read_out(model, record, output, steps, scores):
     """Scores of one record: the last output (or the sum of all) through the dense layers, int32. output: address of the last output."""
     values = record + load_i64(model + AT_VALUES)
     results = values + load_i64(model + AT_VALUES_BYTES)
+    times = 1
     if MEAN:
+        gain, reach = load_i64(model + AT_GAIN), 127 * steps
+        times = steps if gain < 0 else 1
         for k in range(load_i64(model + AT_UNITS)):
-            store_i32(values + 4 * k, load_i32(record + load_i64(model + AT_SUM) + 4 * k))
+            value = 1 * load_i32(record + load_i64(model + AT_SUM) + 4 * k)
+            if gain >= 0:  # the mean, with nothing negative to divide
+                value = (2 * (min(max(value << gain, -reach), reach) + reach) + steps) // (2 * steps) - 127
+            store_i32(values + 4 * k, value)
     else:
         widen_output(output, values, load_i64(model + AT_GROUPS))
     layer = model + load_i64(model + AT_DENSE)
-    times = steps if MEAN else 1
     for _ in range(load_i64(model + AT_DENSE_LAYERS)):
         inputs, groups = load_i64(layer + DENSE_INPUTS), load_i64(layer + DENSE_GROUPS)
         weights, bias = model + load_i64(layer + DENSE_WEIGHTS), model + load_i64(layer + DENSE_BIAS)

@@ -49,7 +49,7 @@ def outputs(network: IntegerNetwork, x: npt.NDArray[np.generic]) -> npt.NDArray[
             raise EdgeLstmError(f"counts range from {x.min()} to {x.max()}, beyond int16; give floats if these are physical units")
         raw = x.astype(np.int16)
     real = run(network, raw).scores * network.score_scale
-    if network.read_out.kind == "mean":
+    if network.read_out.sums:
         real = real / check_steps(network, raw.shape[1] // network.normalize.decimation)
     return np.asarray(finished(network, real), np.float32)
 

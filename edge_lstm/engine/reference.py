@@ -25,7 +25,7 @@ from edge_lstm.fixed_point.integer_network import (
     IntOp,
     Normalize,
 )
-from edge_lstm.fixed_point.operators import VALUE, requantize, rescale, round_shift
+from edge_lstm.fixed_point.operators import VALUE, average, requantize, rescale, round_shift
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -138,11 +138,11 @@ def backward_units(network: IntegerNetwork) -> int:
 
 
 def read_out(layer: IntegerReadOut, v: Int64Array, backward: int) -> Int64Array:
-    """[batch, time, units] -> [batch, units] (a sum for a mean), or unchanged for every step."""
+    """[batch, time, units] -> [batch, units] (for a mean the sum, or the mean in 8 bits), or unchanged for every step."""
     if layer.kind == "every":
         return v
     if layer.kind == "mean":
-        return v.sum(1)
+        return v.sum(1) if layer.gain is None else average(v.sum(1), v.shape[1], layer.gain)
     if layer.kind == "last" or not backward:
         return v[:, -1]
     return np.concatenate([v[:, -1, :-backward], v[:, 0, -backward:]], 1)
@@ -227,7 +227,7 @@ def run_normalized(network: IntegerNetwork, x: npt.NDArray[np.int8], *, states: 
         elif isinstance(layer, IntegerPool):
             v = pool(layer, v)
         elif isinstance(layer, IntegerReadOut):
-            times = v.shape[1] if layer.kind == "mean" else 1
+            times = v.shape[1] if layer.sums else 1
             v = read_out(layer, v, backward_units(network))
         else:
             v, times = dense(layer, v, times), 1

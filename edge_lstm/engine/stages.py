@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_lstm.engine.layout import Target
 from edge_lstm.engine.packing import Stack
@@ -73,7 +73,7 @@ def _split(network: IntegerNetwork, target: Target) -> Stages:
             dense = tuple(layer for layer in rest[1:] if isinstance(layer, IntegerDense))
             if rest and isinstance(rest[0], IntegerReadOut) and len(dense) == len(rest) - 1:
                 kind = "last" if rest[0].kind == "final" else rest[0].kind
-                stack = Stack(network.normalize, recurrent, IntegerReadOut(kind, rest[0].window), dense)
+                stack = Stack(network.normalize, recurrent, replace(rest[0], kind=kind), dense)
                 return Stages((*stages, StackStage(Prepared(stack, target))))
             stages.append(StackStage(Prepared(Stack(None, recurrent, EVERY, ()), target)))
             layers = rest

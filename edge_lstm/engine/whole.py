@@ -198,7 +198,7 @@ class _Job:
             elif isinstance(stage, JoinedStage):
                 v = np.concatenate([self._way(way, recurrent, v, trace, course) for way in (stage.forward, stage.backward)], 2)
             elif isinstance(stage, IntegerReadOut):
-                times = v.shape[1] if stage.kind == "mean" else 1
+                times = v.shape[1] if stage.sums else 1
                 v = reference.read_out(stage, v.astype(np.int64), reference.backward_units(self.network))
             elif isinstance(stage, IntegerDense):
                 v, times = around.dense(stage, v, times), 1

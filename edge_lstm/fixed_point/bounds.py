@@ -182,9 +182,13 @@ def prove_network(network: IntegerNetwork) -> list[list[Bound]]:
         elif layer.kind == "mean":
             if layer.window < 1:
                 raise EdgeLstmError("a mean read-out needs a window: without one its running sum has no bound")
-            limit, steps = 127 * layer.window, layer.window
-            reach = np.array([limit], np.int64)
+            reach = np.array([127 * layer.window], np.int64)
             proofs.append([_bound("running sum", (-reach, reach), (-reach, reach))])
+            if layer.gain is None:
+                limit, steps = 127 * layer.window, layer.window
+            else:  # 2 (clip + 127 steps) + steps is the widest value on the way to the mean where the gain is small
+                wide, eight = np.maximum(reach << layer.gain, 509 * layer.window), np.array([127], np.int64)
+                proofs[-1].append(_bound("mean", (-eight, eight), (-wide, wide)))
         else:
             proofs.append([])
     return proofs

@@ -20,7 +20,7 @@ LINES = ("identity", "relu", "clamp", "hard_tanh", "hard_sigmoid")  # activation
 CURVES = ("sigmoid", "tanh", "softsign", "scaled_sigmoid")
 
 
-def integer_dense(layer: Dense, input_scale: Float64Array, seen: float, *, last: bool, after_mean: bool, bits: str = "8") -> IntegerDense:
+def integer_dense(layer: Dense, input_scale: Float64Array, seen: float, *, last: bool, bits: str = "8") -> IntegerDense:
     """input_scale: [inputs] real value of one unit of each input; seen: largest |output| of calibration; bits: of a weight, "8" or "4".
 
     The last layer has one scale for all outputs, so that its accumulators can be compared as they are. Raises EdgeLstmError for an
@@ -28,17 +28,18 @@ def integer_dense(layer: Dense, input_scale: Float64Array, seen: float, *, last:
     """
     W, b = np.asarray(layer.W, np.float64) * input_scale, np.asarray(layer.b, np.float64)
     largest, levels = np.abs(W).max(1), LARGEST[bits]
-    if last and layer.activation.kind == "identity":
+    if gives_scores(layer, last):
         scale = np.full(layer.outputs, max(float(largest.max()) / levels, float(np.abs(b).max()) / 2**22, SMALLEST_SCALE))
         return IntegerDense(round_rows(W, scale, levels), np.floor(b / scale + 0.5).astype(np.int32), scale)
-    if after_mean:
-        raise EdgeLstmError(
-            "a hidden dense layer behind a mean read-out has no integer form; read out the last step, or drop the hidden layer"
-        )
     form = _squashed(layer.activation, b, largest / levels, seen)
     return IntegerDense(
         round_rows(W, form.scale, levels), form.bias, form.scale, *form.rescaling, form.low, form.high, form.output, form.curve
     )
+
+
+def gives_scores(layer: Dense, last: bool) -> bool:
+    """Whether the layer leaves its accumulators as they are, and may so read sums in place of means."""
+    return last and layer.activation.kind == "identity"
 
 
 def integer_convolution(layer: Conv1d, input_scale: Float64Array, seen: float) -> IntegerConv1d:

@@ -19,6 +19,7 @@ Int32Array = npt.NDArray[np.int32]
 Float64Array = npt.NDArray[np.float64]
 
 HOST_ACTIVATION = "host_activation"  # metadata: "kind alpha beta" of a function that the host applies to the real value of the scores
+MOST_GAIN = 6  # of a mean: a power of two, beyond which its steps would be finer than those of what it is the mean of allow
 CODES = (
     "row", "state", "vector", "positive", "select", "add", "subtract", "complement", "offset", "clip", "rescale", "multiply", "shift",
     "raise", "interpolate",
@@ -208,21 +209,28 @@ class IntegerPool:
 class IntegerReadOut:
     """Which steps reach the layers behind. kind: "last", "mean", "every", or "final" (see `network.ReadOut`).
 
-    "mean" passes on the int32 sum over the steps, not the mean: the dense layer behind multiplies its bias by the number of steps
-    instead, so that no division is needed and argmax is unchanged. window: number of steps after which a decision is due
-    (0: whenever the caller asks); a mean needs a window, the largest number of steps that may be summed: later steps are ignored.
+    "mean" without a gain passes on the int32 sum over the steps, not the mean: the dense layer behind multiplies its bias by the number
+    of steps instead, so that no division is needed and argmax is unchanged. With a gain, before hidden dense layers, it passes on the
+    mean times 2^gain, rounded to int8 (`operators.average`). window: number of steps after which a decision is due (0: whenever the
+    caller asks); a mean needs a window, the largest number of steps that may be summed: later steps are ignored.
     """
 
     kind: str
     window: int
+    gain: int | None = None
+
+    @property
+    def sums(self) -> bool:
+        """Whether what it passes on, and so the scores, grow with the number of steps."""
+        return self.kind == "mean" and self.gain is None
 
 
 @dataclass(frozen=True)
 class IntegerDense:
-    """accumulator = W v + bias (times the number of steps behind a mean read-out), int32.
+    """accumulator = W v + bias (times the number of steps behind a read-out that sums), int32.
 
-    W: int8 [outputs, inputs]; bias: int32 [outputs]; scale: float64 [outputs], the real value of one accumulator unit (behind a mean
-    read-out: of the accumulator divided by the number of steps).
+    W: int8 [outputs, inputs]; bias: int32 [outputs]; scale: float64 [outputs], the real value of one accumulator unit (behind a read-out
+    that sums: of the accumulator divided by the number of steps).
     Hidden dense layers requantize to int8: clip(curve((clip(accumulator, -limit, limit) * multiplier + half) >> shift), low, high) with
     vectors of [outputs]; without a `curve` the activation is a straight line between low and high. The last layer leaves `limit` None,
     has one scale for all outputs, and gives its accumulators as scores.
@@ -328,7 +336,7 @@ class IntegerNetwork:
 
     @property
     def score_scale(self) -> float:
-        """Real value of one unit of the scores (behind a mean read-out: of the score divided by the number of steps)."""
+        """Real value of one unit of the scores (behind a read-out that sums: of the score divided by the number of steps)."""
         last = self.layers[-1]
         if isinstance(last, IntegerDense):
             return float(last.scale[0]) if last.limit is None else last.output_scale

@@ -50,6 +50,15 @@ def interpolate(v: Int64Array, knots: npt.NDArray[np.int16], segment_shift: int,
     return round_shift((table[k] << segment_shift) + (table[k + 1] - table[k]) * r, segment_shift + out_shift)
 
 
+def average(total: Int64Array, steps: int | Int64Array, gain: int) -> Int64Array:
+    """total * 2^gain / steps, rounded half up and clipped to int8.
+
+    c = clip(total << gain, -127 steps, 127 steps);  result = (2 c + steps) div (2 steps), towards minus infinity
+    """
+    reach = 127 * steps
+    return (2 * np.clip(total << gain, -reach, reach) + steps) // (2 * steps)
+
+
 def requantize(layer: IntegerDense | IntegerConv1d, accumulator: Int64Array) -> Int64Array:
     """int8 outputs of a dense or convolutional layer from its accumulators [..., outputs]: rescale, curve, clip. As they are without limit."""
     if layer.limit is None or layer.multiplier is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -12,10 +13,11 @@ from edge_lstm import float_inference
 from edge_lstm.cells import Activation
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.bounds import prove_network
-from edge_lstm.fixed_point.feed_forward import integer_convolution, integer_dense, pooling
+from edge_lstm.fixed_point.feed_forward import gives_scores, integer_convolution, integer_dense, pooling
 from edge_lstm.fixed_point.formats import INT8, state_formats
 from edge_lstm.fixed_point.integer_network import (
     HOST_ACTIVATION,
+    MOST_GAIN,
     IntegerBidirectional,
     IntegerLayer,
     IntegerNetwork,
@@ -54,12 +56,13 @@ class Ranges:
     """What calibration saw.
 
     input: [channels] largest |x| of the network's own input; states: per recurrent layer, state -> largest magnitude;
-    outputs: per dense or convolutional layer, largest |output|.
+    outputs: per dense or convolutional layer, largest |output|; mean: largest magnitude that a mean read-out passed on, 0 if unknown.
     """
 
     input: Float64Array
     states: tuple[dict[str, float], ...]
     outputs: tuple[float, ...]
+    mean: float = 0.0
 
 
 def calibrate(network: Network, x: npt.NDArray[np.generic]) -> Ranges:
@@ -72,6 +75,7 @@ def calibrate(network: Network, x: npt.NDArray[np.generic]) -> Ranges:
     inputs = np.abs(v).max((0, 1))
     states: list[dict[str, float]] = []
     outputs: list[float] = []
+    mean = 0.0
     for index, layer in enumerate(network.layers):
         if isinstance(layer, Recurrent):
             states.append(_largest_states(layer, v))
@@ -80,7 +84,9 @@ def calibrate(network: Network, x: npt.NDArray[np.generic]) -> Ranges:
         v = float_inference.apply(network, index, v)
         if isinstance(layer, (Dense, Conv1d)):
             outputs.append(float(np.abs(v).max()))
-    return Ranges(inputs, tuple(states), tuple(outputs))
+        elif isinstance(layer, ReadOut) and layer.kind == "mean":
+            mean = float(np.abs(v).max())
+    return Ranges(inputs, tuple(states), tuple(outputs), mean)
 
 
 def _largest_states(layer: Recurrent, v: FloatArray) -> dict[str, float]:
@@ -170,8 +176,8 @@ def _layers(network: Network, normalize: Normalize, ranges: Ranges, options: Opt
             layers.append(both)
             scale = np.concatenate([np.full(one.units, one.output_scale) for one in (both.forward, both.backward)])
         elif isinstance(layer, ReadOut):
-            kind = "last" if layer.kind == "final" and network.streams else layer.kind
-            layers.append(IntegerReadOut(kind, network.window or (MEAN_WINDOW if kind == "mean" else 0)))
+            layers.append(read_out(network, ranges, float(scale.min())))
+            scale = scale / 2 ** (layers[-1].gain or 0)
         elif isinstance(layer, Pool):
             layers.append(pooling(layer))
         elif isinstance(layer, Conv1d):
@@ -179,14 +185,28 @@ def _layers(network: Network, normalize: Normalize, ranges: Ranges, options: Opt
             layers.append(convolution)
             scale = np.full(layer.outputs, convolution.output_scale)
         else:
-            below = layers[-1] if layers else None
-            after_mean = isinstance(below, IntegerReadOut) and below.kind == "mean"
             last = index == len(network.layers) - 1
             bits = options.weight_bits.get(DENSE, "8")
-            dense = integer_dense(layer, scale, next(outputs), last=last, after_mean=after_mean, bits=bits)
+            dense = integer_dense(layer, scale, next(outputs), last=last, bits=bits)
             layers.append(dense)
             scale = np.full(layer.outputs, dense.output_scale)
     return tuple(layers)
+
+
+def read_out(network: Network, ranges: Ranges, unit: float) -> IntegerReadOut:
+    """The read-out in integers. unit: smallest real value of one unit of what it reads.
+
+    Scores may grow with the number of steps; a hidden dense layer needs the mean itself, times the power of two that uses its 8 bits.
+    """
+    kind = "last" if network.read_out.kind == "final" and network.streams else network.read_out.kind
+    window = network.window or (MEAN_WINDOW if kind == "mean" else 0)
+    behind = network.layers[network.layers.index(network.read_out) + 1 :]
+    first = behind[0] if behind else None
+    if kind != "mean" or not isinstance(first, Dense) or gives_scores(first, len(behind) == 1):
+        return IntegerReadOut(kind, window)
+    seen = max(ranges.mean, 2.0**-6) if ranges.mean else INT8 * unit
+    room = (2**31 - 1) // (INT8 * window)  # for the sum times 2^gain
+    return IntegerReadOut(kind, window, max(0, min(MOST_GAIN, math.floor(math.log2(INT8 * unit / seen)), room.bit_length() - 1)))
 
 
 def normalization(network: Network, seen: Float64Array) -> Normalize:

@@ -11,6 +11,7 @@ from edge_lstm.engine.gate_activity import GateCourse
 from edge_lstm.engine.physical import finished
 from edge_lstm.errors import EdgeLstmError, UsageError
 from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerNetwork
+from edge_lstm.fixed_point.operators import average
 from edge_lstm.jobs import inputs
 from edge_lstm.network import Dense
 from edge_lstm.report import float_course
@@ -132,9 +133,11 @@ def _integer_outputs(
 ) -> npt.NDArray[np.float64]:
     rows = []
     for row, count in zip(v, counts.tolist(), strict=True):
-        steps = count
+        steps = count if network.read_out.sums else 1
+        if network.read_out.gain is not None:
+            row = average(row, count, network.read_out.gain)
         for layer in behind:
             assert isinstance(layer, IntegerDense)
             row, steps = reference.dense(layer, row[None], steps)[0], 1
-        rows.append(row * network.score_scale / (count if network.read_out.kind == "mean" else 1))
+        rows.append(row * network.score_scale / (count if network.read_out.sums else 1))
     return np.asarray(finished(network, np.array(rows)), np.float64)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.features import check_features, prove_features
 from edge_lstm.fixed_point.integer_network import (
+    MOST_GAIN,
     IntegerBidirectional,
     IntegerConv1d,
     IntegerDense,
@@ -41,6 +42,8 @@ def check(network: IntegerNetwork) -> None:
         where = f"layer {index}"
         if isinstance(layer, IntegerReadOut):
             _need(layer.kind in READ_OUTS and layer.window >= 0, f"{where}: unknown read-out {layer.kind!r} with window {layer.window}")
+            gains = layer.gain is None or (layer.kind == "mean" and 0 <= layer.gain <= MOST_GAIN)
+            _need(gains, f"{where}: a gain of {layer.gain} for read-out {layer.kind!r}")
             seen_read_out = True
             continue
         _need(layer.inputs == width, f"{where} expects {layer.inputs} inputs but the layer before gives {width}")

@@ -15,7 +15,7 @@ def definition(layer: Layer) -> dict[str, Any]:
         found: dict[str, Any] = {"decimation": layer.decimation, "shift": layer.shift}
         return found if layer.features is None else {**found, "features": features_definition(layer.features)}
     if isinstance(layer, IntegerReadOut):
-        return {"kind": layer.kind, "window": layer.window}
+        return {"kind": layer.kind, "window": layer.window, **({} if layer.gain is None else {"gain": layer.gain})}
     if isinstance(layer, IntegerDense):
         names = ("shift", "low", "high", "output_scale")
         return {**{name: getattr(layer, name) for name in names}, "requantized": layer.limit is not None, **_curve(layer)}

@@ -18,6 +18,19 @@ from edge_lstm.onnx_io.features import write_features
 from edge_lstm.onnx_io.integer_operators import clamp_to, dot, integer, interpolate, shift_right, unsigned, unsigned_weights
 
 READ_OUT_FUNCTIONS = {"last": "LastStep", "mean": "RunningSum", "every": "EveryStep", "final": "FinalStates"}
+AVERAGE = "Average"
+
+
+def average(layer: IntegerReadOut) -> onnx.FunctionProto:
+    """int32 sums [batch, units] of `steps` steps, int32 [1] or [batch, 1] -> int8 means, as `operators.average`."""
+    body = Body()
+    steps, two = "steps", integer(body, 2)
+    reach = body.emit("Mul", steps, integer(body, 127))
+    clipped = clamp_to(body, body.emit("Mul", "X", integer(body, 1 << (layer.gain or 0))), reach, body.emit("Neg", reach))
+    doubled = body.emit("Mul", body.emit("Add", clipped, reach), two)  # not negative: integer division rounds down
+    quotient = body.emit("Div", body.emit("Add", doubled, steps), body.emit("Mul", steps, two))
+    body.rename(body.emit("Cast", body.emit("Sub", quotient, integer(body, 127)), to=TensorProto.INT8), "Y")
+    return body.function(AVERAGE, ["X", steps], ["Y"], (), f"mean of the steps, times {1 << (layer.gain or 0)}, rounded to 8 bits")
 
 
 def normalize(front: Normalize, name: str) -> onnx.FunctionProto:

@@ -156,6 +156,11 @@ class _Writer:
         elif steps:
             outputs.append(steps)
         self._node(layer, function, label, inputs, outputs)
+        if layer.gain is not None:
+            self.functions.append(integer_layers.average(layer))
+            mean = f"{label}.mean"
+            self.nodes.append(helper.make_node(integer_layers.AVERAGE, [result, steps], [mean], name=mean, domain=DOMAIN))
+            return _Flow(mean, wide=False, steps="", sequence=False, lengths="")
         lengths = flow.lengths if layer.kind == "every" else ""
         return _Flow(result, wide=layer.kind == "mean", steps=steps, sequence=layer.kind == "every", lengths=lengths)
 

@@ -30,7 +30,7 @@ from edge_lstm.onnx_io import integer_arrays
 from edge_lstm.onnx_io.body import DOMAIN
 from edge_lstm.onnx_io.features import read_features
 from edge_lstm.onnx_io.integer_check import check
-from edge_lstm.onnx_io.integer_layers import READ_OUT_FUNCTIONS
+from edge_lstm.onnx_io.integer_layers import AVERAGE, READ_OUT_FUNCTIONS
 from edge_lstm.onnx_io.own_format import DEFINITION, Fields, metadata, to_array
 
 Number = TypeVar("Number", bound=np.generic)
@@ -43,7 +43,7 @@ def read_integer(model: onnx.ModelProto) -> IntegerNetwork:
     """
     functions = {function.name for function in model.functions if function.domain == DOMAIN}
     initializers = {tensor.name: tensor for tensor in model.graph.initializer}
-    nodes = [_Node(node, initializers) for node in model.graph.node if node.domain == DOMAIN]
+    nodes = [_Node(node, initializers) for node in model.graph.node if node.domain == DOMAIN and node.op_type != AVERAGE]
     missing = [node.where for node in nodes if node.kind not in functions]
     if missing:
         raise EdgeLstmError(f"{missing[0]}: its function is missing; the file is cut off or was edited")
@@ -121,7 +121,8 @@ def _layers(nodes: list[_Node]) -> tuple[IntegerLayer, ...]:
 
 def _layer(node: _Node) -> IntegerLayer:
     if node.kind in READ_OUT_FUNCTIONS.values():
-        return IntegerReadOut(node.fields.text("kind"), node.fields.integer("window"))
+        gain = node.fields.integer("gain") if node.fields.has("gain") else None
+        return IntegerReadOut(node.fields.text("kind"), node.fields.integer("window"), gain)
     for prefix, read in (("IntegerDense_", _dense), ("IntegerConv1d_", _convolution), ("IntegerPool_", _pool), ("Integer", _recurrent)):
         if node.kind.startswith(prefix):
             return read(node)

@@ -69,9 +69,13 @@ class Checkpoint:
 
 def ranges_as_values(ranges: Ranges | None) -> Any:
     """Calibrated ranges for JSON, whose floats are exact."""
-    return None if ranges is None else {"input": ranges.input.tolist(), "states": list(ranges.states), "outputs": list(ranges.outputs)}
+    if ranges is None:
+        return None
+    return {"input": ranges.input.tolist(), "states": list(ranges.states), "outputs": list(ranges.outputs), "mean": ranges.mean}
 
 
 def ranges_from_values(values: Any) -> Ranges | None:
     """The reverse."""
-    return None if values is None else Ranges(np.array(values["input"], np.float64), tuple(values["states"]), tuple(values["outputs"]))
+    if values is None:
+        return None
+    return Ranges(np.array(values["input"], np.float64), tuple(values["states"]), tuple(values["outputs"]), values.get("mean", 0.0))

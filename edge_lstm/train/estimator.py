@@ -212,7 +212,7 @@ class _Estimator:
                 f"that the {self._estimator_type} was fitted on; cut it"
             )
         integers = run_integers(self.integer_, raw).scores
-        return integers, integers * (self.integer_.score_scale / (length if kind == "mean" else 1))
+        return integers, integers * (self.integer_.score_scale / (length if self.integer_.read_out.sums else 1))
 
 
 class LSTMClassifier(_Estimator):

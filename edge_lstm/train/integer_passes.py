@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.feed_forward import integer_dense
 from edge_lstm.fixed_point.formats import INT8, Format, state_formats
-from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerRecurrent
+from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerReadOut, IntegerRecurrent
 from edge_lstm.fixed_point.lowering import LoweredLayer, lower
-from edge_lstm.fixed_point.operators import requantize
-from edge_lstm.fixed_point.quantize import Options, Ranges, normalization
+from edge_lstm.fixed_point.operators import average, requantize
+from edge_lstm.fixed_point.quantize import Options, Ranges, left_to_the_host, normalization, read_out
 from edge_lstm.fixed_point.weights import DENSE
 from edge_lstm.network import Network
 from edge_lstm.train import head
@@ -46,7 +47,13 @@ class IntegerPasses:
     """`Passes` with the integer network in the forward pass. Scores are those of `engine.reference`, in every bit."""
 
     def __init__(self, passes: Passes, network: Network, ranges: Ranges, options: Options) -> None:
-        self.passes, self.ranges, self.options = passes, ranges, options
+        if left_to_the_host(network) is not network:
+            raise EdgeLstmError(
+                "with the integers in the loop the function behind the last dense layer is left to the host and cannot be trained through;"
+                " train the network without it"
+            )
+        self.passes, self.network, self.ranges, self.options = passes, network, ranges, options
+        self._read_out = IntegerReadOut(passes.kind, 0)
         self.normalize = normalization(network, ranges.input)
         self.formats: list[dict[str, Format]] = [
             state_formats(memory.layer, seen, options.cell_bits) for memory, seen in zip(passes.memory, ranges.states, strict=True)
@@ -71,11 +78,12 @@ class IntegerPasses:
             self._layers.append(_prepared(lowered, memory))
             represented[memory.part] = _represented(lowered, memory, vector[memory.part])
             scale = np.full(layer.units, lowered.layer.output_scale)
-        after_mean, bits = self.passes.kind == "mean", self.options.weight_bits.get(DENSE, "8")
+        self._read_out = read_out(self.network, self.ranges, float(scale.min()))
+        scale, bits = scale / 2 ** (self._read_out.gain or 0), self.options.weight_bits.get(DENSE, "8")
         for index, ((dense, part), seen) in enumerate(zip(self.passes.dense, self.ranges.outputs, strict=True)):
             last = index == len(self.passes.dense) - 1
             floats = with_vector(dense, vector[part])
-            integers = integer_dense(floats, scale, seen, last=last, after_mean=after_mean and index == 0, bits=bits)
+            integers = integer_dense(floats, scale, seen, last=last, bits=bits)
             self._dense.append(integers)
             W = integers.W * integers.scale[:, None] / scale
             represented[part] = np.concatenate([W.ravel(), integers.bias * integers.scale])
@@ -101,14 +109,16 @@ class IntegerPasses:
         integers = self.last_scores = self.integer_scores(x8, x, lengths)
         scale = self._dense[-1].scale[:, None] if self._dense else self._layers[-1].lowered.layer.output_scale
         real = integers * scale
-        if self.passes.kind == "mean" and len(self._dense) <= 1:
+        if self._read_out.sums:
             real = real / lengths
         self.passes.dense_values[-1] = np.asarray(real, np.float32)
         return self.passes.dense_values[-1]
 
     def _through_dense(self, v: npt.NDArray[np.int32], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-        steps = lengths if self.passes.kind == "mean" else np.ones(v.shape[1], np.int64)
+        steps = lengths if self._read_out.sums else np.ones(v.shape[1], np.int64)
         scale = self._layers[-1].lowered.layer.output_scale
+        if self._read_out.gain is not None:
+            v, scale = average(v.astype(np.int64), lengths, self._read_out.gain).astype(np.int32), scale / 2**self._read_out.gain
         self.passes.dense_values = [np.asarray(v * scale / steps, np.float32)]
         for layer in self._dense:
             total = np.ascontiguousarray((layer.bias[:, None].astype(np.int64) * steps).astype(np.int32))

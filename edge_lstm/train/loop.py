@@ -188,13 +188,15 @@ class _Training:
         """Fixes the formats from the float network on the training part, and gives all sequences their int8 form."""
         states: list[dict[str, float]] = []
         outputs: list[float] = []
+        mean = 0.0
         for batch, _ in self._chunks(self.data):
             self.passes.scores(self.vector, batch.x, batch.lengths)
             found = self.passes.ranges()
             states = found if not states else [{s: max(a[s], b[s]) for s in a} for a, b in zip(states, found, strict=True)]
             dense = self.passes.dense_ranges()
+            mean = max(mean, float(np.abs(self.passes.dense_values[0]).max()) if self.passes.kind == "mean" else 0.0)
             outputs = dense if not outputs else [max(pair) for pair in zip(outputs, dense, strict=True)]
-        self.use_integers(Ranges(np.abs(self.data.x).max((0, 1)).astype(np.float64), tuple(states), tuple(outputs)))
+        self.use_integers(Ranges(np.abs(self.data.x).max((0, 1)).astype(np.float64), tuple(states), tuple(outputs), mean))
 
     def use_integers(self, ranges: Ranges) -> None:
         """The integer network with the formats of `ranges` from here on."""
