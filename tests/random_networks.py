@@ -62,10 +62,10 @@ def random_recurrent(
 
 def random_network(
     rng: np.random.Generator, name: str = "lstm", inputs: int = 5, units: int = 12, gates: str = "sigmoid", read_out: str = "last", *,
-    layers: int = 1, squash: str = "own", hidden: int = 0, behind: str = "relu", outputs: int = 3, steps: int = 20, decimation: int = 1, initial: bool = False,
-    clip: float | None = None, dtype: type = np.float64, mix: int | None = None,
+    layers: int = 1, squash: str = "own", hidden: int = 0, behind: str = "relu", outputs: int = 3, steps: int = 20, decimation: int = 1,
+    initial: bool = False, clip: float | None = None, dtype: type = np.float64, mix: int | None = None,
 ) -> Network:  # fmt: skip
-    """A float network. hidden: units of a dense layer between read-out and output (0: none), with the activation `behind`; steps: its window.
+    """A float network. steps: its window; hidden: units of a dense layer with the activation `behind` before the output (0: none).
 
     decimation > 1 adds a `Preprocess` with random offsets and scales.
     """

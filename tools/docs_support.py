@@ -18,6 +18,7 @@ from edge_lstm.engine import reference
 from edge_lstm.engine.stages import prepare
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.features import Imu, imu_features
+from edge_lstm.fixed_point.feed_forward import CURVES, LINES
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.fixed_point.quantize import Options, quantize
 from edge_lstm.network import Bidirectional, Conv1d, Dense, Layer, Network, Pool, Preprocess, ReadOut, Recurrent
@@ -68,8 +69,7 @@ def layer_cases() -> dict[str, tuple[Network, Options]]:
         "every step": _network(lstm, read_out="every"),
         "final state (ONNX `Y_h`)": _network(lstm, read_out="final"),
         "no dense layer behind": _network(lstm, behind=()),
-        "hidden dense layer, relu": _network(lstm, behind=(_dense(UNITS, 4, "relu"), _dense(4, 3))),
-        "hidden dense layer, tanh": _network(lstm, behind=(_dense(UNITS, 4, "tanh"), _dense(4, 3))),
+        **{f"hidden dense layer, {kind}": _network(lstm, behind=(_dense(UNITS, 4, kind), _dense(4, 3))) for kind in (*LINES[1:], *CURVES)},
         "hidden dense layer behind a mean": _network(lstm, read_out="mean", behind=(_dense(UNITS, 4, "relu"), _dense(4, 3))),
         "softmax": _network(lstm, softmax=True),
         "normalization and decimation of sensor counts": _network(lstm, preprocess=front),

@@ -19,7 +19,8 @@ LINE = 64  # bytes of a cache line, and of sixteen int32
 LANES = 16
 PERMUTED_SEGMENTS = 64  # curves of so many segments fit four AVX-512 registers
 
-# "initial": a record after a reset; "inputs": place of x in a record; "sum", "gain" (-1: none): of a mean; "values": two buffers of the layers behind;
+# "initial": a record after a reset; "inputs": place of x in a record; "sum", "gain" (-1: none): of a mean;
+# "values": two buffers of the layers behind;
 # "normalize": int32 offset, limit, multiplier of each channel, then shift and rounding term; "dense": table of DENSE_SLOTS.
 NETWORK_SLOTS = (
     "channels", "record", "window", "decimation", "normalize", "initial", "inputs", "sum", "values", "values_bytes", "outputs",

@@ -117,7 +117,8 @@ def pack(stack: Stack, structure: Structure, target: Target) -> Packed:
     buffer = _Buffer(structure.head_bytes)
     inputs, gain = stack.inputs, -1 if stack.read_out.gain is None else stack.read_out.gain
     record = padded(STREAM_SUMS + 4 * inputs, LINE)
-    slots = {"channels": inputs, "inputs": record, "window": stack.read_out.window, "gain": gain, **_pack_normalize(buffer, stack.normalize)}
+    slots = {"channels": inputs, "inputs": record, "window": stack.read_out.window, "gain": gain}
+    slots |= _pack_normalize(buffer, stack.normalize)
     record += padded(padded(inputs, 4) * target.source_bytes, LINE)
     numbers: dict[str, int] = {}
     initial: list[tuple[int, npt.NDArray[np.generic]]] = []

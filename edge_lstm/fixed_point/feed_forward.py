@@ -62,7 +62,10 @@ def pooling(layer: Pool) -> IntegerPool:
 
 @dataclass(frozen=True)
 class _Squashed:
-    """From the accumulators of a layer to its int8 outputs. scale: [outputs] real value of one unit of each accumulator; output: of the result."""
+    """From the accumulators of a layer to its int8 outputs.
+
+    scale: [outputs] real value of one unit of each accumulator; output: of the result.
+    """
 
     scale: Float64Array
     bias: npt.NDArray[np.int32]

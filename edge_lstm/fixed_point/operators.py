@@ -60,7 +60,10 @@ def average(total: Int64Array, steps: int | Int64Array, gain: int) -> Int64Array
 
 
 def requantize(layer: IntegerDense | IntegerConv1d, accumulator: Int64Array) -> Int64Array:
-    """int8 outputs of a dense or convolutional layer from its accumulators [..., outputs]: rescale, curve, clip. As they are without limit."""
+    """int8 outputs of a dense or convolutional layer from its accumulators [..., outputs]: rescale, curve, clip.
+
+    Without `limit` the accumulators are the result.
+    """
     if layer.limit is None or layer.multiplier is None:
         return accumulator
     v = rescale(accumulator, layer.limit, layer.multiplier, layer.shift)

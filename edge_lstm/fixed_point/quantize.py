@@ -176,8 +176,9 @@ def _layers(network: Network, normalize: Normalize, ranges: Ranges, options: Opt
             layers.append(both)
             scale = np.concatenate([np.full(one.units, one.output_scale) for one in (both.forward, both.backward)])
         elif isinstance(layer, ReadOut):
-            layers.append(read_out(network, ranges, float(scale.min())))
-            scale = scale / 2 ** (layers[-1].gain or 0)
+            read = read_out(network, ranges, float(scale.min()))
+            layers.append(read)
+            scale = scale / 2 ** (read.gain or 0)
         elif isinstance(layer, Pool):
             layers.append(pooling(layer))
         elif isinstance(layer, Conv1d):

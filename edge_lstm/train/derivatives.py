@@ -48,7 +48,7 @@ def derivative(activation: Activation, x: str, y: str) -> str:
         "three_level": f"f(0.5) * ({_surrogate(f'({x} - f(1))')} + {_surrogate(f'({x} + f(1))')})",
         "tanh": f"f(1) - {y} * {y}",
         "hard_tanh": f"(f(1) if abs({y}) < f({_INSIDE}) else f(0))",
-        "clamp": f"(f(1) if abs({y} - f(0.5) * ({a} + {b})) < f({_INSIDE / 2}) * ({b} - {a}) else f(0))",
+        "clamp": f"(f(1) if f({activation.alpha * _INSIDE!r}) < {y} < f({activation.beta * _INSIDE!r}) else f(0))",
         "softsign": f"(f(1) - abs({y})) * (f(1) - abs({y}))",
         "relu": f"(f(1) if {y} > f(0) else f(0))",
         "identity": "f(1)",

@@ -34,11 +34,12 @@ def networks() -> list[tuple[str, IntegerNetwork, np.ndarray]]:
     """Hard and soft gates, several cells, read-outs, stacks, a convolution; some of the inputs are the extremes of int16."""
     rng = np.random.default_rng(11)
     bits = {"gates": "ternary", "candidates": "4", "dense": "4"}  # several weights in a byte: this one's rows are summed one by one
+    hidden = {"hidden": 5, "behind": "softsign"}
     soft = random_integer(rng, "lstm", 5, 7, "sigmoid", read_out="every", layers=2, decimation=3, bits=bits)
     made = [
         ("lstm, soft, every step, two layers", soft),
         ("gru, hard, a hidden layer", random_integer(rng, "gru_reset_before", 3, 9, "threshold", read_out="last", hidden=5, initial=True)),
-        ("lstm with peepholes, mixed gates", random_integer(rng, "lstm_peephole", 4, 8, "mixed", read_out="mean", cell_bits=32)),
+        ("lstm with peepholes, mixed gates", random_integer(rng, "lstm_peephole", 4, 8, "mixed", read_out="mean", cell_bits=32, **hidden)),
     ]
     deep = random_deep(rng, "lstm", "threshold", "last")
     made.append(("features in front", random_featured(rng, read_out="mean")))

@@ -14,10 +14,11 @@ from firmware_gen.emulation import cross, machine, profiling
 from firmware_gen.emulation.targets import BY_NAME, Target
 from firmware_gen.model import build
 
+HIDDEN = {"hidden": 5, "behind": "tanh"}
 # cell, inputs, units, gates, the rest; what of the kernels it is for
 CASES = (
     ("lstm", 8, 5, "threshold", {}, "shifts that differ, units that fill no vector"),
-    ("lstm", 6, 18, "sigmoid", {"read_out": "mean", "layers": 2}, "soft gates, a second layer without a shift"),
+    ("lstm", 6, 18, "sigmoid", {"read_out": "mean", "layers": 2} | HIDDEN, "soft gates, a second layer without a shift"),
     ("lstm_peephole", 17, 16, "mixed", {"cell_bits": 32}, "two vectors of x, products with the cell state of 32 bits"),
     ("lstm_coupled", 6, 33, "three_level", {"read_out": "mean", "decimation": 2}, "x in 16 bits, six rows at a time, three levels"),
     ("janet", 40, 150, "threshold", {}, "more vectors than registers, a gate and what is left of it"),

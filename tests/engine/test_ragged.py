@@ -27,8 +27,9 @@ def assert_same(came: reference.Run, wanted: reference.Run) -> None:
                 np.testing.assert_array_equal(mine[name], values, err_msg=name)
 
 
-def network(read_out: str = "last", seed: int = 0) -> IntegerNetwork:
-    return random_integer(np.random.default_rng(seed), "lstm", 3, 9, "threshold", read_out, layers=2, decimation=2, initial=True)
+def network(read_out: str = "last", seed: int = 0, **options: object) -> IntegerNetwork:
+    options |= {"layers": 2, "decimation": 2, "initial": True}
+    return random_integer(np.random.default_rng(seed), "lstm", 3, 9, "threshold", read_out, **options)
 
 
 def ragged(rng: np.random.Generator, model: IntegerNetwork, count: int, fewest: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -55,6 +56,20 @@ def test_ragged_sequences_give_the_bits_of_each_alone(read_out: str, monkeypatch
         alone = engine.run(model, raw[k : k + 1, : lengths[k]])
         scores = wanted.scores[wanted.steps[:k].sum() : wanted.steps[: k + 1].sum()] if read_out == "every" else wanted.scores[k]
         np.testing.assert_array_equal(alone.scores[0], scores)
+
+
+def test_the_mean_before_a_hidden_layer_is_that_of_each_sequence() -> None:
+    rng = np.random.default_rng(11)
+    model = network("mean", hidden=5, behind="tanh")
+    assert model.read_out.gain is not None
+    raw, lengths = ragged(rng, model, 75)
+    assert_same(engine.run(model, raw, lengths), reference.run(model, raw, lengths))
+    one, scores = engine.Stream(model), []
+    for sample in raw[0]:
+        if one.push(sample):
+            scores.append(one.scores)  # at any step, as if the sequence ended there
+    for count in (1, 7, 20):
+        np.testing.assert_array_equal(scores[count - 1], reference.run(model, raw[:1, : 2 * count]).scores[0])
 
 
 def test_normalized_input_may_be_ragged_too() -> None:

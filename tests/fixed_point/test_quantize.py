@@ -178,9 +178,9 @@ def test_bad_calibration_input_is_refused_in_one_line() -> None:
 def test_what_has_no_integer_form_is_refused() -> None:
     rng = np.random.default_rng(20)
     network = random_network(rng, units=12)
-    squashed = Dense(np.ones((4, 12)), np.zeros(4), activation("tanh"))
+    squashed = Dense(np.ones((4, 12)), np.zeros(4), activation("threshold"))
     head = Dense(np.ones((3, 4)), np.zeros(3))
-    with pytest.raises(EdgeLstmError, match="activation tanh has no integer form"):
+    with pytest.raises(EdgeLstmError, match="activation threshold has no integer form"):
         quantize(network.with_layers((*network.layers[:2], squashed, head)), np.zeros((1, 5, 5)))
     broken = replace(network, preprocess=Preprocess(1, np.zeros(5), np.array([1, 1, 0, 1, 1.0])))
     with pytest.raises(EdgeLstmError, match="must be positive"):

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from network_equality import difference
-from random_networks import GATES, random_counts, random_deep, random_input, random_integer, random_recurrent
+from random_networks import BEHIND, GATES, random_counts, random_deep, random_input, random_integer, random_recurrent
 
 from edge_lstm import engine, onnx_io
 from edge_lstm.cells import family
@@ -29,6 +29,7 @@ def networks() -> list[Any]:
     for k, name in enumerate(family()):
         rng = np.random.default_rng(k)
         options = {"layers": 1 + k % 2, "decimation": (1, 4)[k % 2], "initial": bool(k % 3), "hidden": 4 * (k % 2), "squash": "any"}
+        options["behind"] = BEHIND[k % len(BEHIND)]
         read_out, gates = READ_OUTS[k % 3], GATES[k % len(GATES)]
         found.append(pytest.param(random_integer(rng, name, 3, 5, gates, read_out, steps=12, **options), id=f"{name}-{read_out}"))
     return found

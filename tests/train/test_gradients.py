@@ -21,7 +21,8 @@ STEPS, BATCH, INPUTS, UNITS = 5, 3, 4, 3
 LENGTHS = np.array([5, 3, 1])
 SLOPE = 0.7
 SMOOTH_GATES = ("sigmoid", "hard_sigmoid")
-SQUASHES = ("tanh", "softsign", "scaled_sigmoid", "hard_tanh", "relu", "identity")
+SQUASHES = ("tanh", "softsign", "scaled_sigmoid", "hard_tanh", "relu", "identity", "clamp")
+BEHIND = (*SMOOTH_GATES, *SQUASHES)
 
 
 def smooth(rng: np.random.Generator, network: Network) -> Network:
@@ -94,7 +95,8 @@ def test_gradient_equals_finite_differences_for_every_cell(name: str, read_out: 
     rng = np.random.default_rng([len(name), len(read_out)])
     clip = 0.8 if read_out == "every" else None
     layers = 2 if read_out == "mean" else 1
-    network = smooth(rng, random_network(rng, name, INPUTS, UNITS, read_out=read_out, layers=layers, hidden=4, initial=True, clip=clip))
+    hidden = {"hidden": 4, "behind": str(rng.choice(BEHIND))}
+    network = smooth(rng, random_network(rng, name, INPUTS, UNITS, read_out=read_out, layers=layers, initial=True, clip=clip, **hidden))
     x = rng.normal(0, 1, (STEPS, INPUTS, BATCH))
     check_differences(network, x, rng)
 

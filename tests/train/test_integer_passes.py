@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from random_networks import random_counts, random_input, random_network
 
-from edge_lstm.cells import family
+from edge_lstm.cells import activation, family
 from edge_lstm.engine import reference
+from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.quantize import Options, Ranges, calibrate, quantize_with_ranges
-from edge_lstm.network import Network
+from edge_lstm.network import Dense, Network
 from edge_lstm.train.integer_passes import IntegerPasses
 from edge_lstm.train.parameters import network_vector, with_network_vector, with_vector
 from edge_lstm.train.passes import Passes
@@ -84,6 +85,23 @@ def test_rows_too_wide_for_float32_are_summed_in_int32() -> None:
     network = network.with_layers((replace(network.recurrent[0], rows=rows), *network.layers[1:]))
     integers = check(network, rng, extremes=True)
     assert integers._layers[0].product_type is np.int32
+
+
+@pytest.mark.usefixtures("without_compiling")
+@pytest.mark.parametrize("kind", ["relu", "tanh", "hard_sigmoid"])
+def test_a_mean_and_a_hidden_layer_have_the_reference_bits(kind: str) -> None:
+    rng = np.random.default_rng(18)
+    check(random_network(rng, "lstm", INPUTS, UNITS, "threshold", "mean", steps=STEPS, hidden=5, behind=kind), rng)
+
+
+@pytest.mark.usefixtures("without_compiling")
+def test_a_function_that_is_left_to_the_host_cannot_be_trained_through() -> None:
+    network = random_network(np.random.default_rng(19), "lstm", INPUTS, UNITS, steps=STEPS)
+    last = network.layers[-1]
+    assert isinstance(last, Dense)
+    squashed = network.with_layers((*network.layers[:-1], replace(last, activation=activation("sigmoid"))))
+    with pytest.raises(EdgeLstmError, match="left to the host"):
+        IntegerPasses(Passes(squashed, STEPS, 1), squashed, calibrate(network, np.ones((1, STEPS, INPUTS))), Options())
 
 
 @pytest.mark.usefixtures("without_compiling")
