@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from firmware_gen.columns import BLOCK, Group, Plan, blocks, padded_units, reads, recurrent_weights
+from firmware_gen.columns import BLOCK, Group, Plan, blocks, padded_units, reads, recurrent_weights, signs_suffice
 from firmware_gen.expressions import SUM, Expression, LayerNames
 from firmware_gen.simplify import Dataflow
 from firmware_gen.tables import Part
 
-ENTRY_BYTES = 4
+HALF_WORDS = ("cortex-m4", "cortex-m4f", "cortex-m7", "cortex-m33", "cortex-m55")  # that multiply two at a time
 LIST_END = 3  # entries behind a list: its end, what fills up a pair, and what is read with the end
-VALUE_BYTES = 4  # on cores without loads of half words that keep a sign, 2 on the others
+NARROW_OFFSET, NARROW_VALUE = 2**8 - 1, 127  # what an entry of two bytes holds
 QUAD = 4  # weights of a row behind a gate that are read as one word
 
 
@@ -34,19 +34,39 @@ class Persistent:
     start: str = "0"
 
 
+@dataclass
+class Locals:
+    """Local arrays. lines: their declarations; entries, values, sums, signs: how many elements they have of each kind; narrow: whether
+    entries of lists fit two bytes."""
+
+    lines: list[str] = field(default_factory=list)
+    entries: int = 0
+    values: int = 0
+    sums: int = 0
+    signs: int = 0
+    narrow: bool = True
+
+    def bytes(self, target: str | None, narrow: bool) -> int:
+        """What they take on the stack of `target`, at most (of all targets when None), if entries are `narrow` in the whole header."""
+        entry = 2 if narrow and target not in (None, "cortex-m0plus", "atmega328p") else 4
+        value = 4 if target in (None, "cortex-m0plus") else 2
+        sums = self.sums + (0 if target in HALF_WORDS else self.signs)
+        return entry * self.entries + value * self.values + 4 * sums
+
+
 @dataclass(frozen=True)
 class ColumnText:
     """The parts of a layer's function that rows by columns need.
 
-    locals: declarations; bytes: what these take on the stack; before, first: pass -> lines in front of its loop over the blocks, and at
-    the start of each block; value: row -> the accumulator of unit u; persistent: fields of the struct; kinds: parts of the header's
+    locals: local arrays; before, first, last: pass -> lines in front of its loop over the blocks, at the start of each block, and at
+    the end of each unit; value: row -> the accumulator of unit u; persistent: fields of the struct; kinds: parts of the header's
     arithmetic that they call.
     """
 
-    locals: tuple[str, ...]
-    bytes: int
+    locals: Locals
     before: Mapping[int, tuple[str, ...]]
     first: Mapping[int, tuple[str, ...]]
+    last: Mapping[int, tuple[str, ...]]
     value: Mapping[int, Expression]
     persistent: tuple[Persistent, ...]
     kinds: frozenset[str]
@@ -61,8 +81,9 @@ def column_text(
         writer.add(group, "" if len(plan.groups) == 1 else str(k + 1))
     before = {p: tuple(lines) for p, lines in writer.before.items()}
     first = {p: tuple(lines) for p, lines in writer.first.items()}
+    last = {p: tuple(lines) for p, lines in writer.last.items()}
     return ColumnText(
-        tuple(writer.locals), writer.bytes, before, first, writer.value, tuple(writer.persistent), frozenset(writer.kinds)
+        writer.locals, before, first, last, writer.value, tuple(writer.persistent), frozenset(writer.kinds)
     )  # fmt: skip
 
 
@@ -74,10 +95,10 @@ class _Writer:
         self.flow, self.strategy, self.names, self.number, self.vector = flow, strategy, names, number, vector
         self.p, self.P = names.tables.prefix, f"{names.tables.prefix.upper()}_{names.infix.upper()}"
         self.units, self.inputs = flow.layer.units, flow.layer.inputs
-        self.locals: list[str] = []
-        self.bytes = 0
+        self.locals = Locals()
         self.before: dict[int, list[str]] = {}
         self.first: dict[int, list[str]] = {}
+        self.last: dict[int, list[str]] = {}
         self.value: dict[int, Expression] = {}
         self.persistent: list[Persistent] = []
         self.kinds: set[str] = set()
@@ -87,7 +108,8 @@ class _Writer:
         """The C of one group. which: its number, empty for the only one."""
         listed, paired = group.listed(self.inputs, self.units), group.paired(self.inputs, self.units)
         lines = self.before.setdefault(group.pass_, [])
-        self._local(f"int32_t total{which} = 0;", 4)
+        self.locals.lines.append(f"int32_t total{which} = 0;")
+        self.locals.sums += 1
         key = group.pass_, group.sources
         of = self.lists.setdefault(key, which) if listed and not group.lists_x else which  # the group whose list it reads
         if listed and of == which:
@@ -107,7 +129,8 @@ class _Writer:
         """All elements, one behind the other."""
         self.kinds.add("gather")
         values, length = f"values{which}", _up(paired, QUAD)
-        self._local(f"{self.p}_value {values}[{length}] {self.p.upper()}_ALIGNED;", VALUE_BYTES * length)
+        self.locals.lines.append(f"{self.p}_value {values}[{length}] {self.p.upper()}_ALIGNED;")
+        self.locals.values += length
         place = 0
         if not group.lists_sources:
             for source in group.sources:
@@ -121,14 +144,17 @@ class _Writer:
         """The elements that count, one entry each."""
         self.kinds.add("lists")
         columns, end = f"columns{which}", f"end{which}"
-        self._local(f"{self.p}_column {columns}[{listed} + {LIST_END}];", (listed + LIST_END) * ENTRY_BYTES)
-        self._local(f"{self.p}_column *{end} = {columns};", 0)
+        self._list_of(columns, f"{listed} + {LIST_END}", listed + LIST_END)
+        self.locals.lines.append(f"{self.p}_column *{end} = {columns};")
+        raised = group.shift if group.reads_x and group.lists_x else 0
+        self.locals.narrow &= BLOCK * (listed - 1) <= NARROW_OFFSET and 127 << raised <= NARROW_VALUE and self.strategy != "delta"
         nonzero, nonzero_end = self._nonzero(which)
         lists_lazy = any(other.lists_lazy for other in self.groups if (other.pass_, other.sources) == (group.pass_, group.sources))
         second = lists_lazy and self.strategy == "delta"
         if second:
-            self._local(f"{self.p}_column {nonzero}[{len(group.sources) * self.units}];", len(group.sources) * self.units * ENTRY_BYTES)
-            self._local(f"{self.p}_column *{nonzero_end} = {nonzero};", 0)
+            elements = len(group.sources) * self.units
+            self._list_of(nonzero, str(elements), elements)
+            self.locals.lines.append(f"{self.p}_column *{nonzero_end} = {nonzero};")
         for k, source in enumerate(group.sources if group.lists_sources else ()):
             where = f"{self.P}UNITS, {BLOCK * k * self.units}, 0"
             self._list(lines, which, self.vector(source), where, f"&{nonzero_end}" if second else "0")
@@ -160,9 +186,9 @@ class _Writer:
         """The list of the states that are not zero, and its end."""
         return (f"nonzero{which}", f"nonzero_end{which}") if self.strategy == "delta" else (f"columns{which}", f"states_end{which}")
 
-    def _local(self, declaration: str, size: int) -> None:
-        self.locals.append(declaration)
-        self.bytes += size
+    def _list_of(self, name: str, length: str, entries: int) -> None:
+        self.locals.lines.append(f"{self.p}_column {name}[{length}] {self.p.upper()}_ALIGNED;")
+        self.locals.entries += entries
 
     # ---- sums ---------------------------------------------------------------------------------------------------------------
 
@@ -172,6 +198,7 @@ class _Writer:
         weights = [_side_by_side(*blocks(self.flow, index, group)) for index in group.rows]
         by_block = np.stack(weights, axis=1)  # [blocks, rows, bytes of a block]
         bias = np.stack([padded_units(row.bias).reshape(-1, BLOCK) for row in rows], axis=1).astype(np.int32)  # [blocks, rows, 8]
+        signs = signs_suffice(self.flow, group)
         count, pairs, many = len(by_block), _up(paired, 2) // 2, _rows(row.name for row in rows)
         parts = (Part("COLUMN", BLOCK, listed), Part("PAIR", 2 * BLOCK, pairs))
         tables, infix = self.names.tables, self.names.infix
@@ -186,19 +213,30 @@ class _Writer:
         sums, block = f"sums{which}", "first >> 3"
         kernel, at, kind = "add_columns", f"{start}[{block}]", "added"
         if self.strategy == "delta" and listed:
-            field = f"{sums}_{self.number}" if self.number else sums
+            kept = f"{sums}_{self.number}" if self.number else sums
             meaning = f"row{many} without what is added always; as the target keeps them"
             shape, lengths = (count, bias[0].size), (f"{self.P}BLOCKS", str(bias[0].size))
-            self.persistent.append(Persistent("int32_t", field, shape, lengths, meaning, f"{start}[t][k]"))
-            kernel, at, kind = "add_changes", f"state->{field}[{block}]", "kept"
+            self.persistent.append(Persistent("int32_t", kept, shape, lengths, meaning, f"{start}[t][k]"))
+            kernel, at, kind = "add_changes", f"state->{kept}[{block}]", "kept"
         lists = f"columns{of}" if listed else f"{self.p}_nothing"
+        kind = f"{kind}_signs" if signs else kind
         self.kinds |= {kind} if listed else {kind, "nothing"}
         values = f"values{which}, &values{which}[{2 * pairs}]" if paired else "0, 0"
-        self._local(f"int32_t {sums}[{len(rows)}][{BLOCK}];", 4 * BLOCK * len(rows))
-        first = self.first.setdefault(group.pass_, [])
         weights_at = f"{table}[({block}) * {len(rows)}]" if len(rows) > 1 else f"{table}[{block}]"
-        first.append(f"{self.p}_{kernel}({sums}[0], {at}, {weights_at}, {lists}, {values}, {BLOCK * listed}, {len(rows)});")
-        self.value |= {index: Expression(f"{sums}[{k}][u - first] - excess{which}", SUM) for k, index in enumerate(group.rows)}
+        added = f"{at}, {weights_at}, {lists}, {values}, {BLOCK * listed}, {len(rows)}"
+        first, P = self.first.setdefault(group.pass_, []), self.p.upper()
+        if signs:
+            self.locals.lines.append(f"{P}_SIGNS({sums}, {len(rows)});")
+            self.locals.signs += BLOCK * len(rows)
+            first.append(f"{P}_{'ADD' if kernel == 'add_columns' else 'KEEP'}_SIGNS({sums}, {added});")
+            self.last.setdefault(group.pass_, []).append(f"{P}_NEXT_SIGN({sums});")
+        else:
+            self.locals.lines.append(f"int32_t {sums}[{len(rows)}][{BLOCK}];")
+            self.locals.sums += BLOCK * len(rows)
+            first.append(f"{self.p}_{kernel}({sums}[0], {added});")
+        for k, index in enumerate(group.rows):
+            sign = f"{P}_SIGN({sums}, {len(rows) - 1 - k}, {k}, u - first)"
+            self.value[index] = Expression(f"{sign if signs else f'{sums}[{k}][u - first]'} - excess{which}", SUM)
 
     def _row_behind_gate(self, index: int, group: Group, which: str, of: str) -> None:
         """A row of one unit at a time, out of what was gathered. of: the group whose list it reads."""

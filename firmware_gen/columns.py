@@ -29,6 +29,7 @@ BLOCK = 8  # units whose accumulators are held in registers together
 LARGEST_OFFSET, LARGEST_VALUE = 2**16 - 1, 2**15 - 1  # what an entry of the list holds
 # Where there are 16-bit multiplications two weights share half a word; their sums are told apart while neither reaches 2^23.
 LARGEST_SUM = 2**23 - 1
+SIGNS = 3  # rows whose signs fit one word, without the bit that has a sign itself
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,6 @@ class Group:
     lists_x: bool
     lists_lazy: bool
 
-    def columns(self, inputs: int, units: int) -> int:
-        """Length of the vectors, one behind the other."""
-        return self.listed(inputs, units) + self.paired(inputs, units)
-
     def listed(self, inputs: int, units: int) -> int:
         """Number of columns that are listed."""
         return self.lists_sources * len(self.sources) * units + (self.reads_x and self.lists_x) * inputs
@@ -62,6 +59,11 @@ class Group:
     def paired(self, inputs: int, units: int) -> int:
         """Number of columns that are added always."""
         return (not self.lists_sources) * len(self.sources) * units + (self.reads_x and not self.lists_x) * inputs
+
+
+def signs_suffice(flow: Dataflow, group: Group) -> bool:
+    """Whether nothing but threshold gates reads the sums of a group, and their signs fit one word."""
+    return len(group.rows) <= SIGNS and all(flow.ops[user].code == "positive" for index in group.rows for user in flow.users(index))
 
 
 @dataclass(frozen=True)

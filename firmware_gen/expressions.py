@@ -6,7 +6,7 @@ An expression carries its precedence, so that parentheses stand only where C nee
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,12 +31,14 @@ class Expression:
 
 @dataclass(frozen=True)
 class LayerNames:
-    """Where the expressions of one layer find their constants. row_of: name of the row that feeds an operator, for readable names."""
+    """Where the expressions of one layer find their constants. row_of: name of the row that feeds an operator, for readable names;
+    clamps: rescaling -> its limit, where one serves all units."""
 
     layer: IntegerRecurrent
     tables: Tables
     infix: str
     row_of: Callable[[IntOp], str]
+    clamps: Mapping[str, int]
 
     def add(self, names: tuple[str, ...], values: np.ndarray, comment: str, at_least: str = "int8_t") -> str:
         return self.tables.add(tuple(self.infix + name for name in names), values, comment, at_least=at_least)
@@ -78,7 +80,9 @@ def _multiply(op: IntOp, a: list[Expression], names: LayerNames) -> Expression:
 
 def _rescale(op: IntOp, a: list[Expression], names: LayerNames) -> Expression:
     row = names.row_of(op)
-    limit = names.per_unit(op.name + ".limit", f"{row}_limit", f"rescaling of {row}: clamp before the multiplication")
+    limit: object = names.clamps.get(op.name)
+    if limit is None:
+        limit = names.per_unit(op.name + ".limit", f"{row}_limit", f"rescaling of {row}: clamp before the multiplication")
     multiplier = names.per_unit(op.name + ".multiplier", f"{row}_multiplier", f"rescaling of {row}: factor * 2^{op.numbers[0]}")
     return _call(names, "rescale", a[0].text, limit, multiplier, op.numbers[0])
 

@@ -59,10 +59,9 @@ class LayerText:
         """How its rows are summed: one of `columns.STRATEGIES`."""
         return self.choice.strategy
 
-    @property
-    def local_bytes(self) -> int:
-        """What its local arrays take on the stack."""
-        portable = sum(BYTES[kind] for kind, _ in self.arrays) * self.units + self.columns.bytes
+    def local_bytes(self, target: str | None, narrow: bool) -> int:
+        """What its local arrays take on the stack of `target`; narrow: whether entries of lists take two bytes where they can."""
+        portable = sum(BYTES[kind] for kind, _ in self.arrays) * self.units + self.columns.locals.bytes(target, narrow)
         return max(portable, self.vectors.bytes if self.vectors else 0)
 
     @property

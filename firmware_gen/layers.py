@@ -16,7 +16,7 @@ from firmware_gen.columns import Plan, plan_columns
 from firmware_gen.expressions import CONDITION, EXPRESSION, PRODUCT, SUM, UNARY, Expression, LayerNames, as_number, condition, number
 from firmware_gen.layer_text import LayerText, Pass
 from firmware_gen.names import identifier
-from firmware_gen.saturation import clips_behind_gates
+from firmware_gen.saturation import clips_behind_gates, common_clamp
 from firmware_gen.schedule import Path, Schedule, schedule, stored_as_read
 from firmware_gen.simplify import Constant, Dataflow, Value, simplify
 from firmware_gen.tables import WIDTH, Tables, signed_type
@@ -66,7 +66,10 @@ class _Writer:
         )  # fmt: skip
         by_columns = frozenset(index for group in self.column_plan.groups for index in (*group.rows, *group.lazy))
         self.plan: Schedule = schedule(self.flow, by_columns)
-        self.names = LayerNames(layer, tables, infix, self._row_of)
+        rescalings = [index for index, op in self.flow.ops.items() if op.code == "rescale" and index not in self.plan.arrays]
+        clamps = {self.flow.ops[index].name: common_clamp(self.flow, index) for index in rescalings}
+        common = {name: clamp for name, clamp in clamps.items() if clamp is not None}
+        self.names = LayerNames(layer, tables, infix, self._row_of, common)
         self.statements = self._statements()
         self.local: dict[int, str] = {}
         self.absorbed = clips_behind_gates(self.flow, self.plan, self.statements)
@@ -98,7 +101,9 @@ class _Writer:
         )  # fmt: skip
 
     def _passes(self, bodies: list[list[str]]) -> tuple[Pass, ...]:
-        return tuple(Pass(self.columns.before.get(p, ()), self.columns.first.get(p, ()), tuple(body)) for p, body in enumerate(bodies))
+        before, first, last = self.columns.before, self.columns.first, self.columns.last
+        ends = [[f"{INDENT * 2}{line}" for line in last.get(p, ())] for p in range(len(bodies))]
+        return tuple(Pass(before.get(p, ()), first.get(p, ()), (*body, *ends[p])) for p, body in enumerate(bodies))
 
     def _summed(self, output: str) -> list[str]:
         """The sum of the output over the steps. An output behind a threshold gate is mostly 0, which needs no addition."""

@@ -33,7 +33,8 @@ FUNCTIONS = (
     "dot2", "dot4", "dot_sum2", "dot_sum4",
     "curve", "recurrent", "shift_is_arithmetic", "column", "weight", "value", "list", "list_changes", "end_list", "nothing", "features",
     "compand", "magnitude", "average", "longer", "add_columns", "add_changes", "add_listed", "add_each", "gather", "seldom", "dot_listed",
-    "dot_values", "next_window", "vectors", "vectors_copy", "vectors_curve",
+    "dot_values", "next_window", "vectors", "vectors_copy", "vectors_curve", "add_signs", "keep_signs", "offset",
+    "listed",
 )  # fmt: skip
 
 # Bytes of stack that registers and return addresses of the deepest call are allowed. The most seen is 374 (clang for a Cortex-M0+, -O2), on
@@ -90,7 +91,7 @@ class Model:
     prefix: starts all names; stages: the layers before the read-out, in order; normalize: part -> table; due: number of steps after
     which a decision is due; output: what the read-out sees of unit u, an expression of the state; output_field: the int8 field that holds
     it as it is, None if it takes an expression; output_length, outputs: its number of units, as C text and as a number; features: of the
-    front end, None where it takes the block sums as they are.
+    front end, None where it takes the block sums as they are; target: that it is written for, None for all.
     """
 
     network: IntegerNetwork
@@ -106,6 +107,7 @@ class Model:
     output_length: str
     outputs: int
     features: FeaturesText | None = None
+    target: str | None = None
 
     @property
     def layers(self) -> tuple[LayerText, ...]:
@@ -134,6 +136,11 @@ class Model:
         return self.network.read_out.gain is not None
 
     @property
+    def narrow(self) -> bool:
+        """Whether all that is listed fits entries of two bytes."""
+        return all(layer.columns.locals.narrow for layer in self.layers)
+
+    @property
     def state_bytes(self) -> int:
         """sizeof of the state struct where integers are aligned to their own size."""
         size = sum(field.bytes for field in self.fields)
@@ -143,7 +150,7 @@ class Model:
     @property
     def stack_bytes(self) -> int:
         """Local arrays of the deepest call, without registers and return addresses."""
-        layers = [layer.local_bytes for layer in self.layers]
+        layers = [layer.local_bytes(self.target, self.narrow) for layer in self.layers]
         passed = sum(stage.units for stage in self.stages[:-1] if isinstance(stage, FeedForwardText) or stage.output_field is None)
         scores = 4 * self.network.outputs + sum(d.layer.outputs for d in self.dense[:-1])
         scores += self.outputs if self.averages or (not self.mean and self.output_field is None) else 0
@@ -207,7 +214,7 @@ def build(
     output, output_field = (last.output, last.output_field) if isinstance(last, LayerText) else ("state->output[u]", "output")
     return Model(
         network, name, tables, stages, dense_texts, fields, normalize, due, output, output_field, stage_length(name, last), last.units,
-        features,
+        features, target,
     )  # fmt: skip
 
 

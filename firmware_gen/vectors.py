@@ -16,6 +16,7 @@ from edge_lstm.fixed_point.integer_network import IntOp
 from firmware_gen.activity import LayerActivity, assumed
 from firmware_gen.columns import reads
 from firmware_gen.expressions import LayerNames
+from firmware_gen.saturation import clamp_is_lost
 from firmware_gen.schedule import Schedule, stored_as_read
 from firmware_gen.simplify import Constant, Dataflow, Value
 from firmware_gen.tables import signed_type
@@ -204,8 +205,7 @@ class _Writer(RowWriter):
     def _clamps_nothing(self, index: int) -> bool:
         """Whether the clamp of a rescaling can be left out: what it would change lies beyond the ends of the curve that follows."""
         op, args = self.flow.ops[index], self.flow.args[index]
-        users = self.flow.users(index)
-        if not users or index in self.flow.roots() or not isinstance(args[0], int):
+        if not isinstance(args[0], int):
             return False
         limit, multiplier = (self.flow.layer.vectors[op.name + end].astype(np.int64) for end in (".limit", ".multiplier"))
         if (multiplier << (31 - op.numbers[0])).max() >= 2**31 or multiplier.min() < 0 or op.numbers[0] > 31:
@@ -213,15 +213,7 @@ class _Writer(RowWriter):
         low, high = self.flow.range[args[0]]
         if -limit.min() <= low and high <= limit.min():
             return True
-        half = (1 << op.numbers[0]) >> 1
-        lowest, highest = (-limit * multiplier + half) >> op.numbers[0], (limit * multiplier + half) >> op.numbers[0]
-        for user in users:
-            if self.flow.ops[user].code != "interpolate":
-                return False
-            reach = (len(self.flow.layer.tables[self.flow.ops[user].name]) - 1) << self.flow.ops[user].numbers[0] >> 1
-            if lowest.max() > -reach or highest.min() < reach - 1:
-                return False
-        return True
+        return clamp_is_lost(self.flow, index)
 
     def _high(self, op: IntOp, row: str) -> str:
         """Factors of a multiplication that keeps the upper half: (2 v m 2^(31 - s) + 2^31) >> 32 is v m 2^-s, rounded half up."""

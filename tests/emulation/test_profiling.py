@@ -124,11 +124,28 @@ def test_flash_and_ram_are_those_of_the_linked_program(core, watch):
     unaligned = 2 if core.architecture == "avr" else 0  # 8-bit cores align nothing
     assert found.ram.state == model.state_bytes - unaligned
     assert found.ram.static == 0
-    # The stated arrays are those of the core that needs most, one with vectors.
-    assert (model.stack_bytes if core.architecture != "avr" else 200) <= found.ram.stack < 1024
+    own, any_core = build(network, "model", "dense", target=core.name), model.stack_bytes
+    assert own.stack_bytes <= found.ram.stack <= own.stack_bound
+    assert own.stack_bytes <= any_core
     small = emulation.profile(network, raw[:1, :4], core, strategy="dense", optimization="-Os")
     assert small.flash.code < found.flash.code
     assert small.optimization == "-Os"
+
+
+def test_the_usual_network_by_event_fits_450_bytes_of_ram_1600_of_code_and_512_of_tables():
+    """The figures of a Cortex-M4 with 6 inputs and 32 units, a mean over the window and 7 classes; stack and state together."""
+    target = emulation.target("cortex-m4")
+    if not cross.compilers(target):
+        pytest.skip("no compiler for cortex-m4")
+    rng = np.random.default_rng(3)
+    network = random_integer(rng, "lstm", 6, 32, "threshold", read_out="mean", decimation=4, steps=50, outputs=7)
+    raw = random_counts(rng, network, 1, 6)
+    for compiler in cross.compilers(target):
+        found = emulation.profile(network, raw, target, strategy="event", compiler=compiler)
+        assert found.differing == 0
+        assert found.ram.state + found.ram.stack <= 450, compiler.name
+        assert found.flash.code <= 1600, compiler.name
+        assert found.flash.tables <= 512, compiler.name
 
 
 def test_the_deepest_stack_is_seen_and_too_deep_a_stack_refused(core):

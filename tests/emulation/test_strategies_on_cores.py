@@ -7,6 +7,7 @@ import pytest
 from random_networks import random_counts, random_integer
 
 from firmware_gen import choice, emulation
+from firmware_gen.model import build
 
 WAYS = {
     "dense": [(False, False)],
@@ -26,3 +27,20 @@ def test_every_strategy_gives_the_bits_of_the_reference(core, strategy, lists, m
     found = emulation.profile(network, raw, core, strategy=strategy)
     assert (found.differing, found.strategy) == (0, strategy)
     assert found.values > raw.size
+
+
+@pytest.mark.parametrize("units", [32, 35])
+@pytest.mark.parametrize("strategy", ["event", "delta"])
+def test_lists_of_short_and_of_long_entries_give_the_bits_of_the_reference(strategy, units):
+    """More than 32 columns, or differences, do not fit two bytes; the first layer's gates have two rows alone, whose signs share a word."""
+    target = emulation.target("cortex-m4")
+    if not emulation.cross.compilers(target):
+        pytest.skip("no compiler for cortex-m4")
+    rng = np.random.default_rng(units)
+    network = random_integer(rng, "lstm_coupled", 3, units, "threshold", read_out="every", layers=2, initial=True)
+    raw = np.concatenate([random_counts(rng, network, 1, 9), random_counts(rng, network, 1, 9, extremes=True)])
+    found = emulation.profile(network, raw, target, strategy=strategy)
+    model = build(network, "model", strategy, target="cortex-m4")
+    assert model.narrow == (strategy == "event" and units == 32)
+    assert all("added_signs" in text.columns.kinds or "kept_signs" in text.columns.kinds for text in model.layers)
+    assert (found.differing, found.strategy) == (0, strategy)
