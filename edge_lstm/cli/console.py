@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -55,9 +55,23 @@ def table(*columns: str, numbers: int = 0) -> Table:
     return made
 
 
+def long_table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 0) -> None:
+    """The same for thousands of rows, whatever the width of the terminal: Rich takes half a second for a thousand of them."""
+    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+    left = len(columns) - numbers
+    for cells in (columns, ["\N{BOX DRAWINGS LIGHT HORIZONTAL}" * width for width in widths], *rows):
+        aligned = [cell.ljust(width) if k < left else cell.rjust(width) for k, (cell, width) in enumerate(zip(cells, widths, strict=True))]
+        line("   ".join(aligned).rstrip())
+
+
 @contextmanager
 def progress(shown: bool = True) -> Iterator[Progress]:
     """Progress bars on stderr; the context gives what jobs report to. Nothing is drawn where stderr is no terminal."""
+    from edge_lstm.jobs.progress import silent
+
+    if not (shown and sys.stderr.isatty()):
+        yield silent
+        return
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
 
@@ -68,7 +82,7 @@ def progress(shown: bool = True) -> Iterator[Progress]:
         TimeElapsedColumn(),
         TextColumn("[dim]{task.fields[info]}"),
     )
-    with Bars(*columns, console=console(stderr=True), disable=not shown, transient=True) as bars:
+    with Bars(*columns, console=console(stderr=True), transient=True) as bars:
         tasks: dict[str, Any] = {}
 
         def report(what: str, done: int, total: int, info: str = "") -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_lstm.cli import options
-from edge_lstm.cli.console import as_json, console, line, progress, table
+from edge_lstm.cli.console import as_json, line, long_table, progress
 from edge_lstm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -97,10 +97,9 @@ def _whole(
         as_json({"window_samples": samples, "windows": windows, "labelled": known, "right": right, **written})
         return
     if output is None:
-        shown = table("recording", "label", "true label", "from sample", numbers=1)
-        for row in kept:
-            shown.add_row(str(row["recording"]), str(row["label"]), "–" if row["true"] is None else str(row["true"]), f"{row['start']:,}")
-        console().print(shown)
+        rows = [(row["recording"], row["label"], "–" if row["true"] is None else row["true"], f"{row['start']:,}") for row in kept]
+        long_table(("recording", "label", "true label", "from sample"), rows, numbers=1)
+        line()
     judged = f"; {right} of {known} labelled ones right" if known else ""
     line(f"{count} windows of {samples} samples{'' if output is None else f' written to {output}'}{judged}")
 

@@ -1,6 +1,7 @@
 """Reading .csv and .parquet files piece by piece; what their columns mean is said in `table_recordings`.
 
-Whether samples are counts, which classes there are and how long each recording is, only the whole file tells: it is read twice.
+Whether samples are counts, which classes there are and how long each recording is, only the whole file tells: it is read twice, but for
+small ones, whose samples are kept.
 """
 
 from __future__ import annotations
@@ -20,6 +21,46 @@ from edge_lstm.data.tables import Table
 from edge_lstm.errors import EdgeLstmError
 
 Blocks = Callable[[Path], Iterator[Table]]  # the rows of a file as successive tables of the same columns
+KEPT_BYTES = 1 << 24  # of samples and texts that are kept rather than read again
+TEXT_BYTES = 64  # of a short text
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Successive rows of one file. values: [rows, channels]; labels, names: of each row, or None where no column holds them."""
+
+    file: int
+    values: NDArray[np.float64]
+    labels: list[str] | None
+    names: list[str] | None
+
+    @property
+    def nbytes(self) -> int:
+        return self.values.nbytes + TEXT_BYTES * len(self.values) * sum(texts is not None for texts in (self.labels, self.names))
+
+
+def _rows(file: int, table: Table, columns: TableColumns, channels: tuple[str, ...]) -> _Rows:
+    return _Rows(
+        file,
+        np.stack([table.numbers(channel) for channel in channels], 1),
+        table.texts(columns.label) if columns.label is not None else None,
+        table.texts(columns.recording) if columns.recording is not None else None,
+    )
+
+
+class _Kept:
+    """The rows that the first look has seen, as long as they are few. all_rows: None when they are too many."""
+
+    def __init__(self) -> None:
+        self.all_rows: list[_Rows] | None = []
+        self._bytes = 0
+
+    def add(self, rows: _Rows) -> None:
+        self._bytes += rows.nbytes
+        if self._bytes > KEPT_BYTES:
+            self.all_rows = None
+        if self.all_rows is not None:
+            self.all_rows.append(rows)
 
 
 @dataclass
@@ -33,6 +74,7 @@ class _Found:
     changing: list[bool] = field(default_factory=list)
     labels: set[str] = field(default_factory=set)
     counts: bool = True
+    kept: _Kept = field(default_factory=_Kept)
 
 
 def open_tables(
@@ -43,8 +85,8 @@ def open_tables(
     entries = match_labels(files, labels) if labels is not None else [None] * len(files)
     found = _Found()
     channels: tuple[str, ...] = ()
-    for file, entry in zip(files, entries, strict=True):
-        channels = _scan(file, blocks, columns, channels, entry, f"{file.stem}/" if len(files) > 1 else "", found, files[0])
+    for index, entry in enumerate(entries):
+        channels = _scan(files, index, blocks, columns, channels, entry, found)
     if repeated := first_repeated(found.names):
         raise EdgeLstmError(f"{name}: two of its recording names are {repeated!r}; names must differ")
     if units_per_count is not None and not found.counts:
@@ -53,8 +95,13 @@ def open_tables(
     place = {text: index for index, text in enumerate(classes)} | {"": UNLABELLED}
     changing = np.array(found.changing)
 
+    def all_rows() -> Iterator[_Rows]:
+        if found.kept.all_rows is not None:
+            return iter(found.kept.all_rows)
+        return (_rows(k, table, columns, channels) for k, file in enumerate(files) for table in blocks(file))
+
     def pieces() -> Iterator[Piece]:
-        return checked(made, _pieces(files, blocks, columns, channels, made, place))
+        return checked(made, _pieces(all_rows(), made, place))
 
     made = Source(
         name=name,
@@ -76,21 +123,23 @@ def open_tables(
 
 
 def _scan(
-    file: Path, blocks: Blocks, columns: TableColumns, channels: tuple[str, ...], entry: tuple[str, str] | None, prefix: str,
-    found: _Found, first_file: Path,
+    files: Sequence[Path], index: int, blocks: Blocks, columns: TableColumns, channels: tuple[str, ...], entry: tuple[str, str] | None,
+    found: _Found,
 ) -> tuple[str, ...]:  # fmt: skip
     """Adds the recordings of one file to `found`; returns the channels."""
+    file, prefix = files[index], f"{files[index].stem}/" if len(files) > 1 else ""
     before = len(found.names)
     own: set[str] = set()
     for table in blocks(file):
         came = channels_of(table, columns)
         if channels and came != channels:
-            raise EdgeLstmError(f"{file}: channels {', '.join(channels)} expected (as in {first_file.name}), {', '.join(came)} came")
+            raise EdgeLstmError(f"{file}: channels {', '.join(channels)} expected (as in {files[0].name}), {', '.join(came)} came")
         channels = came
-        found.counts = found.counts and all(is_int16(table.numbers(channel)) for channel in channels)
-        texts = table.texts(columns.label) if columns.label is not None else None
+        rows = _rows(index, table, columns, channels)
+        found.kept.add(rows)
+        found.counts = found.counts and is_int16(rows.values)
+        texts, names = rows.labels, rows.names
         people = table.texts(columns.person) if columns.person is not None else None
-        names = table.texts(columns.recording) if columns.recording is not None else None
         for start, end in runs(names, table.rows):
             name = file.stem if names is None else prefix + names[start]
             goes_on = len(found.names) > before and found.names[-1] == name
@@ -113,24 +162,18 @@ def _scan(
     return channels
 
 
-def _pieces(
-    files: Sequence[Path], blocks: Blocks, columns: TableColumns, channels: tuple[str, ...], made: Source, place: dict[str, int]
-) -> Iterator[Piece]:
+def _pieces(all_rows: Iterator[_Rows], made: Source, place: dict[str, int]) -> Iterator[Piece]:
     recording, start = -1, 0
-    for file in files:
-        name: str | None = None
-        for table in blocks(file):
-            with np.errstate(over="ignore"):  # beyond float32 becomes infinity, which is refused by place
-                values = np.stack([table.numbers(channel) for channel in channels], 1)
-                samples: Samples = values.astype(np.int16) if made.is_integer else values.astype(np.float32)
-            texts = table.texts(columns.label) if columns.label is not None else None
-            names = table.texts(columns.recording) if columns.recording is not None else None
-            for first, end in runs(names, table.rows):
-                own = "" if names is None else names[first]
-                if own != name:
-                    name, recording, start = own, recording + 1, 0
-                labels = None
-                if made.changing[recording] and texts is not None:
-                    labels = np.array([place[text] for text in texts[first:end]], np.int64)
-                yield Piece(recording, start, samples[first:end], labels)
-                start += end - first
+    before: tuple[int, str] | None = None  # file and name of the recording that goes on
+    for rows in all_rows:
+        with np.errstate(over="ignore"):  # beyond float32 becomes infinity, which is refused by place
+            samples: Samples = rows.values.astype(np.int16) if made.is_integer else rows.values.astype(np.float32)
+        for first, end in runs(rows.names, len(samples)):
+            own = rows.file, "" if rows.names is None else rows.names[first]
+            if own != before:
+                before, recording, start = own, recording + 1, 0
+            labels = None
+            if made.changing[recording] and rows.labels is not None:
+                labels = np.array([place[text] for text in rows.labels[first:end]], np.int64)
+            yield Piece(recording, start, samples[first:end], labels)
+            start += end - first

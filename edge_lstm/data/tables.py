@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,16 @@ from edge_lstm.errors import EdgeLstmError
 @dataclass(frozen=True, eq=False)
 class Table:
     """path: the file it came from. columns: name to [rows] array (texts from CSV, any type from Parquet), all of one length.
-    place: says in words where a row stands in the file ("line 7"), for errors."""
+    place: says in words where a row stands in the file ("line 7"), for errors. known: numbers that the reader has made already."""
 
     path: Path
-    columns: dict[str, NDArray[Any]]
+    columns: Mapping[str, NDArray[Any]]
     place: Callable[[int], str]
+    known: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
-        return len(next(iter(self.columns.values()), ()))
+        return len(next(iter((self.known or self.columns).values()), ()))
 
     def require(self, column: str, role: str) -> None:
         """Refuse a table that lacks `column`; `role` says what the column is for."""
@@ -33,6 +34,8 @@ class Table:
 
     def numbers(self, column: str) -> NDArray[np.float64]:
         """[rows] float64. Raises EdgeLstmError naming file, place and column of the first cell that is not a number."""
+        if column in self.known:
+            return self.known[column]
         values = self.columns[column]
         if values.dtype.kind in "iuf":
             return values.astype(np.float64)

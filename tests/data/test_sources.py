@@ -5,12 +5,13 @@ from __future__ import annotations
 import warnings
 from dataclasses import fields
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
 from edge_lstm import data
-from edge_lstm.data import csv_file, npz_source, parquet_file, source, window_source
+from edge_lstm.data import csv_file, npz_source, parquet_file, source, table_source, window_source
 from edge_lstm.errors import EdgeLstmError, UsageError
 
 
@@ -26,6 +27,13 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def assert_same(path: Path, length: int, stride: int, **options: object) -> None:
+    """Tables both where their samples are kept and where they are read again."""
+    for kept in (0, 1 << 20):
+        with patch.object(table_source, "KEPT_BYTES", kept):
+            assert_same_of(path, length, stride, **options)
+
+
+def assert_same_of(path: Path, length: int, stride: int, **options: object) -> None:
     whole, pieces = data.load(path, **options), data.open_recordings(path, **options)  # type: ignore[arg-type]
     for name in ("name", "channels", "classes", "rate_hz", "source", "units", "is_integer"):
         assert getattr(pieces, name) == getattr(whole, name), name

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_lstm import data
+from edge_lstm.data import csv_file
 from edge_lstm.errors import EdgeLstmError, UsageError
 
 
@@ -118,6 +119,27 @@ def test_a_byte_order_mark_blank_lines_and_line_ends_do_not_matter(tmp_path: Pat
     read = data.load(tmp_path / "a.csv")
     assert read.channels == ("ax", "ay")
     assert read.recordings[0].samples.tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("quoted", [False, True])
+def test_cells_of_csv_are_the_numbers_and_texts_that_python_reads(tmp_path: Path, quoted: bool) -> None:
+    """Both the quick way, for lines without quotes, and the other; with numbers that only one of them knows."""
+    rng = np.random.default_rng(0)
+    cells = [repr(value) for value in (rng.normal(0, 1, 400) * 10.0 ** rng.integers(-300, 300, 400)).tolist()]
+    cells += ["007", " 5 ", "-0", "1e5", "+.5", "1e400", "inf", "0.1000000000000000055511151231257827", str(2**63)] * 9
+    names = [f"{k // 50:03d}" for k in range(len(cells))]
+    special = "1_000"
+    lines = [f"{cell},{name}, x{k}" for k, (cell, name) in enumerate(zip(cells, names, strict=True))]
+    for extra in ([], [f"{special},9,y"]):
+        content = ["value,take,text", *lines, *extra]
+        if quoted:
+            content[300] = ",".join(f'"{cell}"' for cell in content[300].split(","))
+        (tmp_path / "a.csv").write_text("\n".join(content) + "\n")
+        tables = list(csv_file.read_blocks(tmp_path / "a.csv", 128))
+        assert np.concatenate([table.numbers("value") for table in tables]).tolist() == [*map(float, cells), *([1000.0] if extra else [])]
+        assert [text for table in tables for text in table.texts("take")] == names + ["9"] * len(extra)
+        assert tables[0].texts("text")[:3] == ["x0", "x1", "x2"]
+        assert tables[-1].place(0) == "line 386"
 
 
 @pytest.mark.parametrize(
