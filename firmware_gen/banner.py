@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edge_lstm import __version__
 from edge_lstm.fixed_point.bounds import Bound, prove_network, prove_normalize
-from edge_lstm.fixed_point.integer_network import IntegerRecurrent
+from edge_lstm.fixed_point.integer_network import IntegerRecurrent, output_names
 from firmware_gen.digest import sha256
 from firmware_gen.features import title
 from firmware_gen.layer_text import LayerText
@@ -40,6 +40,8 @@ def banner(model: Model) -> str:
     ]
     if network.classes:
         lines += ["", "Classes:", *_wrapped([f"{k} {name}" for k, name in enumerate(network.classes)])]
+    if names := output_names(network.metadata):
+        lines += ["", "Outputs, numbers:", *_wrapped([f"{k} {name}" for k, name in enumerate(names)])]
     body = "\n".join(f" * {comment(line)}".rstrip() for line in lines)
     return f"/*\n{body}\n */"
 

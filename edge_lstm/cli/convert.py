@@ -68,6 +68,7 @@ def command(
         typer.Option(help="What the ONNX file is fed: whole sequences; also their `lengths`; or a `stream`, states as inputs and outputs."),
     ] = Form.sequences,
     seed: Annotated[int, typer.Option(help="Seed of fine-tuning.")] = 0,
+    target: options.Target = None,
     start: options.Start = "",
     end: options.End = "",
     label_column: options.LabelColumn = None,
@@ -91,7 +92,7 @@ def command(
     network = load_float(model, start=start, end=end)
     dataset = None
     if calibration is not None:
-        dataset = options.read_data(calibration, label_column, labels, person_column, recording_column, channels, units_per_count)
+        dataset = options.read_data(calibration, label_column, labels, person_column, recording_column, channels, units_per_count, target)
     with progress() as report:
         made = convert(
             network,
@@ -107,14 +108,18 @@ def command(
             prune=prune,
             progress=report,
         )
-    target = output or integer_path(model)
-    onnx_io.save_integer(made.integer, target, form=form.value)
+    written = output or integer_path(model)
+    onnx_io.save_integer(made.integer, written, form=form.value)
     if json:
         accuracies = {name: found.mean for name, found in made.accuracies.items()}
-        as_json({"file": target, "model": describe(made.integer), "accuracy_on_calibration": accuracies, "remarks": made.remarks})
+        wrong = {name: {"r2": found.r2[0], "mse": found.squared[0], "mae": found.absolute[0]} for name, found in made.errors.items()}
+        measured = {"accuracy_on_calibration": accuracies, **({"errors_on_calibration": wrong} if wrong else {})}
+        as_json({"file": written, "model": describe(made.integer), **measured, "remarks": made.remarks})
         return
     for remark in made.remarks:
         note(f"note: {remark}")
     for name, found in made.accuracies.items():
         line(f"{name}: {found} of {found.total:,} calibration windows right")
-    line(f"wrote {target}: {describe(made.integer)}")
+    for name, off in made.errors.items():
+        line(f"{name}: {off} on {off.total:,} calibration {'steps' if made.integer.read_out.kind == 'every' else 'windows'}")
+    line(f"wrote {written}: {describe(made.integer)}")

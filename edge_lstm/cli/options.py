@@ -36,6 +36,14 @@ Channels = Annotated[str | None, typer.Option(help="Columns to use as channels, 
 UnitsPerCount = Annotated[
     float | None, typer.Option(help="Physical units of one sensor count, where samples are counts.", rich_help_panel=_READING)
 ]
+Target = Annotated[
+    str | None,
+    typer.Option("--target", metavar="NAME,...", help="Numbers to be learned, not classes: columns (or targets of an .npz), not inputs."),
+]
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",")]
 
 
 def read_data(
@@ -46,15 +54,17 @@ def read_data(
     recording_column: str | None = None,
     channels: str | None = None,
     units_per_count: float | None = None,
+    target: str | None = None,
 ) -> Dataset:
     """The recordings that the options name. Raises EdgeLstmError or UsageError as `edge_lstm.data.load` does."""
     from edge_lstm import data
 
-    names = None if channels is None else [name.strip() for name in channels.split(",")]
+    names = _names(channels)
     if str(path) == BUNDLED and not path.exists():
         if label_column or labels or person_column or recording_column or units_per_count:
             raise UsageError("the bundled recordings know their labels and people; leave out the options for .csv files")
         dataset = data.watch()
+        dataset = dataset if target is None else data.with_targets(dataset, _names(target) or ())
         return dataset if names is None else data.select_channels(dataset, names)
     return data.load(
         path,
@@ -64,6 +74,7 @@ def read_data(
         recording_column=recording_column,
         channels=names,
         units_per_count=units_per_count,
+        targets=_names(target),
     )
 
 
@@ -79,7 +90,7 @@ def open_data(
     """The same recordings, to be read piece by piece: they may be larger than the memory."""
     from edge_lstm import data
 
-    names = None if channels is None else [name.strip() for name in channels.split(",")]
+    names = _names(channels)
     if str(path) == BUNDLED and not path.exists():
         if label_column or labels or person_column or recording_column or units_per_count:
             raise UsageError("the bundled recordings know their labels and people; leave out the options for .csv files")

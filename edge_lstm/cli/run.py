@@ -53,6 +53,8 @@ def command(
     source = inputs.fitting(
         network, options.open_data(data, label_column, labels, person_column, recording_column, channels, units_per_count)
     )
+    if scores and inputs.output_names(network):
+        raise UsageError("--scores are those of classes; this model gives numbers, which are written anyway")
     if scores and output is None:
         raise UsageError("--scores are written to a file: name one with --output")
     if stream:
@@ -96,21 +98,27 @@ def _whole(
         written = {} if output is None else {"output": str(output)}
         as_json({"window_samples": samples, "windows": windows, "labelled": known, "right": right, **written})
         return
+    numbers = inputs.output_names(network)
     if output is None:
-        rows = [(row["recording"], row["label"], "–" if row["true"] is None else row["true"], f"{row['start']:,}") for row in kept]
-        long_table(("recording", "label", "true label", "from sample"), rows, numbers=1)
+        if numbers:
+            rows = [(row["recording"], *(f"{row[name]:.4g}" for name in numbers), f"{row['start']:,}") for row in kept]
+            long_table(("recording", *numbers, "from sample"), rows, numbers=1 + len(numbers))
+        else:
+            rows = [(row["recording"], row["label"], "–" if row["true"] is None else row["true"], f"{row['start']:,}") for row in kept]
+            long_table(("recording", "label", "true label", "from sample"), rows, numbers=1)
         line()
-    judged = f"; {right} of {known} labelled ones right" if known else ""
+    judged = f"; {right} of {known} labelled ones right" if known and not numbers else ""
     line(f"{count} windows of {samples} samples{'' if output is None else f' written to {output}'}{judged}")
 
 
 def _stream(network: IntegerNetwork, source: Source, json: bool) -> None:
     """One line a step. After a decision the state is reset, as firmware does that decides window by window."""
     from edge_lstm import engine
+    from edge_lstm.engine.physical import real_values
     from edge_lstm.jobs import inputs
     from edge_lstm.jobs.labelling import class_names
 
-    names = class_names(network)
+    names, numbers = class_names(network), inputs.output_names(network)
     made = engine.Stream(network)
     step = 0
     for piece in source.pieces():
@@ -126,8 +134,13 @@ def _stream(network: IntegerNetwork, source: Source, json: bool) -> None:
             step += 1
             ready = made.ready
             decision = names[made.label] if ready else None
+            found: dict[str, object] = {"label": decision, "scores": made.scores if ready else None}
+            if numbers:
+                real = real_values(network, made.scores, network.read_out.window or 1) if ready else None
+                found = dict.fromkeys(numbers) if real is None else dict(zip(numbers, real.tolist(), strict=True))
+                decision = None if real is None else "\t".join(f"{number:.6g}" for number in real)
             if json:
-                as_json({"recording": recording, "step": step, "sample": at, "label": decision, "scores": made.scores if ready else None})
+                as_json({"recording": recording, "step": step, "sample": at, **found})
             else:
                 line(f"{recording}\t{step}\t{decision or ''}".rstrip("\t"))
             if ready and network.read_out.window:

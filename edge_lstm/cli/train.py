@@ -1,4 +1,4 @@
-"""`edge-lstm train`: a classifier from recordings."""
+"""`edge-lstm train`: a network from recordings, for classes or for numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from edge_lstm.cli import options
-from edge_lstm.cli.console import as_json, console, line, progress, table
+from edge_lstm.cli import train_report as reporting
+from edge_lstm.cli.console import as_json, console, line, progress
 from edge_lstm.errors import UsageError
 
 
@@ -25,6 +26,7 @@ class ReadOut(str, Enum):
 
     mean = "mean"
     last = "last"
+    every = "every"
 
 
 class Schedule(str, Enum):
@@ -59,7 +61,9 @@ def command(
     gates: Annotated[
         str, typer.Option(help="hard: thresholds, trained with the integers in the loop; soft: sigmoids; i,o: these hard.")
     ] = "hard",
-    read_out: Annotated[ReadOut | None, typer.Option(help="Decide on the mean over the window (default), or on its last step.")] = None,
+    read_out: Annotated[
+        ReadOut | None, typer.Option(help="Answer by the mean over the window (default), by its last step, or at every step.")
+    ] = None,
     layers: Annotated[int, typer.Option(min=1, help="Recurrent layers, one above the other.")] = 1,
     window: Annotated[int | None, typer.Option(min=2, help="Samples of a window (default: 4 s, or 200 where no rate is known).")] = None,
     stride: Annotated[int | None, typer.Option(min=1, help="Samples from one window to the next (default: half a window).")] = None,
@@ -89,6 +93,7 @@ def command(
     checkpoint: Annotated[
         Path | None, typer.Option(help="File from which an interrupted training goes on; removed when all is written.")
     ] = None,
+    target: options.Target = None,
     label_column: options.LabelColumn = None,
     labels: options.Labels = None,
     person_column: options.PersonColumn = None,
@@ -97,14 +102,17 @@ def command(
     units_per_count: options.UnitsPerCount = None,
     json: options.Json = False,
 ) -> None:
-    """Train a classifier on labelled recordings, and say how good it is on people it never saw.
+    """Train a network on labelled recordings, and say how good it is on people it never saw.
 
-    Accuracy is that of cross-validation, split by person; the model that is written learns from all people. With hard gates
-    the integer model is written beside it.
+    It learns classes, or with --target numbers; of a window, or with --read-out every of each step. Accuracy (of numbers R², mean squared
+    and mean absolute error) is that of cross-validation, split by person; the model that is written learns from all people. With hard
+    gates the integer model is written beside it.
 
     Example: [bold]edge-lstm train recordings.npz -o model.onnx --hidden 32 --gates hard --decimation 4[/bold]
 
     With an inertial sensor: [bold]edge-lstm train walks.npz -o walk.onnx --features imu --imu acc=0,1,2 --imu gyro=3,4,5[/bold]
+
+    Numbers at every step: [bold]edge-lstm train ride.csv -o speed.onnx --target speed --read-out every --person-column rider[/bold]
     """
     from edge_lstm import onnx_io
     from edge_lstm.jobs.folders import ready_folder
@@ -112,7 +120,7 @@ def command(
     from edge_lstm.jobs.networks import integer_path
     from edge_lstm.jobs.training import Plan, cross_validate, of_fold, prepare, train_on_all
 
-    dataset = options.read_data(data, label_column, labels, person_column, recording_column, channels, units_per_count)
+    dataset = options.read_data(data, label_column, labels, person_column, recording_column, channels, units_per_count, target)
     if output.suffix != ".onnx":
         raise UsageError(f"{output}: a model file ends in .onnx")
     dataset = with_rate(dataset, rate)
@@ -124,7 +132,7 @@ def command(
     others = {"layers": layers, **{name: value for name, value in asked.items() if value is not None}}
     plan = Plan(
         cell, hidden, gates, read_out and read_out.value, window, stride, decimation, iterations, seed, features.value, tuple(imu or ()),
-        rotation, schedule.value, others,
+        rotation, schedule.value, bool(dataset.targets) and (target is not None or not dataset.classes), others,
     )  # fmt: skip
     prepared = prepare(dataset, plan)
     with progress() as report:
@@ -139,24 +147,19 @@ def command(
         for done in (checkpoint, *(of_fold(checkpoint, fold) for fold in range(folds))):
             done.unlink(missing_ok=True)
     if json:
-        accuracy = {}
-        if judged:
-            accuracy = {
-                name: {"mean": found.mean, "sd": found.sd, "cases": found.total, "parts": found.parts}
-                for name, found in judged.accuracies.items()
+        learned = made.history.training
+        as_json(
+            {
+                "files": files, "windows": len(prepared.windows), **reporting.as_values(judged),
+                "training": {"loss": learned.loss, "r2" if plan.numbers else "accuracy": learned.accuracy, "cases": learned.cases},
+                "plan": vars(plan),
             }
-        people = {name: dict(zip(judged.people, found.parts, strict=True)) for name, found in judged.by_person.items()} if judged else {}
-        as_json({"files": files, "windows": len(prepared.windows), "accuracy": accuracy, "by_person": people, "plan": vars(plan)})
+        )  # fmt: skip
         return
     if judged:
-        names = list(judged.by_person)
-        rows = table("person", "windows", *names, numbers=1 + len(names))
-        for index, person in enumerate(judged.people):
-            first = judged.by_person[names[0]]
-            rows.add_row(person, f"{first.cases[index]:,}", *(f"{100 * judged.by_person[name].parts[index]:.1f} %" for name in names))
-        console().print(rows)
-        for name, found in judged.accuracies.items():
-            line(f"{name}: {found} on people it never saw (mean ± sd over {len(found.parts)} folds, {found.total:,} windows, seed {seed})")
+        console().print(reporting.people_table(judged, "steps" if prepared.every else "windows"))
+    for text in reporting.lines(judged, made, prepared.every, seed):
+        line(text)
     for file in files:
         line(f"wrote {file}")
     if made.integer is None:

@@ -8,6 +8,7 @@ from edge_lstm.data.people import person_folds, person_holdout, require_every_cl
 from edge_lstm.data.preprocessing import Standardization, decimate, standardize
 from edge_lstm.data.recordings import UNLABELLED, Dataset, Recording, require_channels, select_channels, with_classes
 from edge_lstm.data.source import Piece, Source, with_source_classes
+from edge_lstm.data.targets import known, window_targets, with_targets
 from edge_lstm.data.vowel_recordings import japanese_vowels
 from edge_lstm.data.window_source import BATCH_BYTES, window_batches
 from edge_lstm.data.windowing import DataWarning, Windows, windows
@@ -27,6 +28,7 @@ __all__ = [
     "hapt",
     "hapt_windows",
     "japanese_vowels",
+    "known",
     "load",
     "open_recordings",
     "person_folds",
@@ -38,7 +40,9 @@ __all__ = [
     "standardize",
     "watch",
     "window_batches",
+    "window_targets",
     "windows",
     "with_classes",
     "with_source_classes",
+    "with_targets",
 ]

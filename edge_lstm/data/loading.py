@@ -15,6 +15,7 @@ from edge_lstm.data.recordings import Dataset, select_channels, with_classes
 from edge_lstm.data.source import Source, select_source_channels
 from edge_lstm.data.table_recordings import TableColumns, dataset_of_tables, read_labels_file
 from edge_lstm.data.table_source import open_tables
+from edge_lstm.data.targets import with_targets
 from edge_lstm.errors import EdgeLstmError, UsageError
 
 # Readers of a whole file, and of one that may be larger than the memory.
@@ -46,6 +47,7 @@ def load(
     classes: Sequence[str] | None = None,
     rate_hz: float | None = None,
     units_per_count: ArrayLike | None = None,
+    targets: Sequence[str] | None = None,
 ) -> Dataset:
     """Read recordings.
 
@@ -62,15 +64,17 @@ def load(
         Samples become int16 counts when ALL of them are whole numbers within int16, float32 otherwise: write float measurements with
         a decimal that is not zero somewhere, or as .npz, if they must stay float.
 
-    For all: channels picks and orders the channels; classes fixes the class order (labels are matched by name).
+    For all: channels picks and orders the channels; classes fixes the class order (labels are matched by name); targets names the numbers
+        to be learned (for regression): columns of a table (an empty cell is not known), targets or channels of an .npz file.
 
     Raises:
         EdgeLstmError: missing, unreadable or malformed file, NaN, a column that is not numeric ..., in one line.
         UsageError: an option that does not go with the kind of file, or a kind of file that is not known.
     """
-    request = _Request(path, label_column, labels, person_column, recording_column, channels, rate_hz, units_per_count)
+    request = _Request(path, label_column, labels, person_column, recording_column, channels, rate_hz, units_per_count, targets)
     if request.suffix in _ARRAY_READERS:
         dataset = _ARRAY_READERS[request.suffix][0](request.path)
+        dataset = dataset if targets is None else with_targets(dataset, targets)
         dataset = dataset if channels is None else select_channels(dataset, channels)
     else:
         read = _TABLE_READERS[request.suffix][0]
@@ -124,6 +128,7 @@ class _Request:
     def __init__(
         self, path: str | os.PathLike[str], label_column: str | None, labels: str | os.PathLike[str] | None, person_column: str | None,
         recording_column: str | None, channels: Sequence[str] | None, rate_hz: float | None, units_per_count: ArrayLike | None,
+        targets: Sequence[str] | None = None,
     ):  # fmt: skip
         self.path = Path(path)
         if not self.path.exists():
@@ -145,7 +150,8 @@ class _Request:
         if self.suffix in _ARRAY_READERS and given:
             holds = "an .npz file holds it itself" if self.suffix == ".npz" else "an .npy file cannot hold it: save an .npz file"
             raise UsageError(f"{self.path}: {given[0]} is for .csv and .parquet; {holds}")
-        self.columns = TableColumns(label_column, person_column, recording_column, None if channels is None else tuple(channels))
+        picked = None if channels is None else tuple(channels)
+        self.columns = TableColumns(label_column, person_column, recording_column, picked, tuple(targets or ()))
         self.labels = None if labels is None else read_labels_file(_existing(Path(labels)))
         self.scales = _scales(units_per_count)
 

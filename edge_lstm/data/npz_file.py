@@ -8,6 +8,8 @@ Full layout (`write` makes it; N recordings, C channels, K classes):
     person           [N] string, "" = unknown              (optional)
     name             [N] string                            (optional)
     step_labels      [sum of lengths] integer, -1 = none   (optional)
+    targets          [sum of lengths, T] numbers to be learned, NaN = not known   (optional)
+    target_names     [T] string                            (optional)
     channels         [C] string                            (optional)
     classes          [K] string                            (optional)
     rate_hz          float64                               (optional)
@@ -18,8 +20,9 @@ Full layout (`write` makes it; N recordings, C channels, K classes):
 Simple layout, for recordings of equal length (or windows that were cut elsewhere):
 
     x                [N, time, C] int16 (any integers within int16), or float
-    y                [N] integer, -1 = no label, or string (optional)
-    person, name, channels, classes, rate_hz, units_per_count, units, source as above
+    y                [N] integer, -1 = no label, or string; or [N, time] integer, a class for every sample   (optional)
+    targets          [N], [N, T] or [N, time, T] numbers to be learned, of a recording or of every sample, NaN = not known   (optional)
+    target_names, person, name, channels, classes, rate_hz, units_per_count, units, source as above
 
 With `classes`, integer labels index it. Without, the classes are the sorted distinct labels.
 """
@@ -41,7 +44,7 @@ from edge_lstm.data.recordings import UNLABELLED, Dataset, Recording
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.files import write_bytes
 
-_COMMON = {"person", "name", "channels", "classes", "rate_hz", "units_per_count", "units", "source"}
+_COMMON = {"person", "name", "channels", "classes", "rate_hz", "units_per_count", "units", "source", "targets", "target_names"}
 _FULL = {"samples", "lengths", "label", "step_labels"} | _COMMON
 _SIMPLE = {"x", "y"} | _COMMON
 _INT16 = np.iinfo(np.int16)
@@ -102,6 +105,9 @@ def write(dataset: Dataset, path: str | Path) -> None:
     }
     if any(r.step_labels is not None for r in recordings):
         arrays["step_labels"] = np.concatenate([_every_step(r) for r in recordings])
+    if dataset.targets:
+        arrays["targets"] = np.concatenate([r.targets for r in recordings if r.targets is not None])
+        arrays["target_names"] = np.array(dataset.targets)
     if dataset.classes:
         arrays["classes"] = np.array(dataset.classes)
     if dataset.rate_hz is not None:
@@ -189,7 +195,10 @@ def checked_lengths(path: Path, lengths: NDArray[Any], samples: Shaped) -> NDArr
 def _simple_stretches(path: Path, arrays: dict[str, NDArray[Any]]) -> Stretches:
     x = arrays["x"]
     require(x.ndim == 3, path, "x", "[recordings, time, channels]", x)
-    return list(x), arrays.get("y"), None
+    y = arrays.get("y")
+    if y is not None and y.dtype.kind in "iu" and y.shape == x.shape[:2]:
+        return list(x), None, list(y.astype(np.int64))
+    return list(x), y, None
 
 
 def _dataset(
@@ -205,6 +214,7 @@ def _dataset(
     names = strings(path, arrays, "name", count) or tuple(f"{index:0{len(str(count))}d}" for index in range(count))
     people = strings(path, arrays, "person", count) or ("",) * count
     indices, classes = class_indices(path, labels, steps is not None, strings(path, arrays, "classes"), count)
+    targets, target_names = _targets(path, arrays, samples)
     scales = arrays.get("units_per_count")
     if scales is None and count and samples[0].dtype == np.int16:
         scales = np.ones(width)
@@ -213,7 +223,8 @@ def _dataset(
         label, step = indices[index], None if steps is None else steps[index]
         if step is not None and len(step) and (step == step[0]).all():
             label, step = (None if step[0] == UNLABELLED else int(step[0])), None
-        recordings.append(Recording(part, label if step is None else None, people[index], names[index], step))
+        numbers = None if targets is None else targets[index]
+        recordings.append(Recording(part, label if step is None else None, people[index], names[index], step, numbers))
     return Dataset(
         name=path.stem,
         recordings=tuple(recordings),
@@ -223,7 +234,34 @@ def _dataset(
         units_per_count=None if scales is None else np.asarray(scales, dtype=np.float64),
         source=text(path, arrays, "source") or str(path),
         units=strings(path, arrays, "units", width),
+        targets=target_names,
     )
+
+
+def _targets(
+    path: Path, arrays: dict[str, NDArray[Any]], samples: list[NDArray[Any]]
+) -> tuple[list[NDArray[np.float32]] | None, tuple[str, ...]]:
+    """The numbers to be learned, [time, T] for each recording, and their names; None where there are none."""
+    if "targets" not in arrays:
+        require("target_names" not in arrays, path, "target_names", "beside the array 'targets'", arrays.get("target_names", np.zeros(0)))
+        return None, ()
+    values, lengths = arrays["targets"], [len(part) for part in samples]
+    require(values.dtype.kind in "iuf", path, "targets", "numbers", values)
+    with np.errstate(over="ignore"):  # beyond float32 becomes infinity, which the Dataset refuses by place
+        numbers = values.astype(np.float32)
+    if "samples" in arrays:
+        require(values.ndim == 2 and len(values) == sum(lengths), path, "targets", f"[{sum(lengths)}, targets] numbers", values)
+        parts = np.split(numbers, np.cumsum(lengths)[:-1])
+    else:
+        time = lengths[0] if lengths else 0
+        fits = values.ndim in (1, 2, 3) and len(values) == len(samples) and (values.ndim < 3 or values.shape[1] == time)
+        require(fits, path, "targets", f"[{len(samples)}], [{len(samples)}, targets] or [{len(samples)}, {time}, targets] numbers", values)
+        if values.ndim < 3:
+            numbers = np.repeat(numbers.reshape(len(values), 1, -1), time, axis=1)
+        parts = list(numbers)
+    width = parts[0].shape[1] if parts else 0
+    names = strings(path, arrays, "target_names", width)
+    return parts, names or (("target",) if width == 1 else tuple(f"target{k}" for k in range(width)))
 
 
 def class_indices(

@@ -23,7 +23,8 @@ from edge_lstm.data.recordings import UNLABELLED, first_repeated
 from edge_lstm.data.source import PIECE_BYTES, Numbered, Piece, Repeated, Source, checked
 from edge_lstm.errors import EdgeLstmError
 
-_SEQUENTIAL = ("samples", "x", "step_labels")
+_SEQUENTIAL = ("samples", "x", "y", "step_labels")
+_LEFT_ALONE = ("targets", "target_names")  # only training asks for them
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def _array(path: Path, member: str) -> _Array:
 
 def open_npz(path: Path) -> Source:
     """The recordings of an .npz file. Raises EdgeLstmError as `npz_file.read`, for samples and step labels when they are read."""
-    small = npz_file.arrays(path, leave_out=_SEQUENTIAL)
+    small = npz_file.arrays(path, leave_out=_SEQUENTIAL + _LEFT_ALONE)
     with zipfile.ZipFile(path) as archive:
         members = [name.removesuffix(".npy") for name in archive.namelist()]
     layout = npz_file.layout_of(path, members)
@@ -100,7 +101,11 @@ def open_npz(path: Path) -> Source:
         x = _array(path, "x")
         require(len(x.shape) == 3, path, "x", "[recordings, time, channels]", x)
         lengths = np.full(x.shape[0], x.shape[1], np.int64)
-        return _source(path, small, x, x.shape[2] if len(lengths) else 0, lengths, small.get("y"), None)
+        y = _array(path, "y") if "y" in members else None
+        if y is not None and y.dtype.kind in "iu" and y.shape == x.shape[:2]:
+            return _source(path, small, x, x.shape[2], lengths, None, y)
+        labels = None if y is None else np.concatenate([*y.rows(0), np.zeros(0, y.dtype)]).reshape(y.shape)
+        return _source(path, small, x, x.shape[2] if len(lengths) else 0, lengths, labels, None)
     samples, given = _array(path, "samples"), small["lengths"]
     lengths = npz_file.checked_lengths(path, given, samples)
     steps = _array(path, "step_labels") if "step_labels" in members else None

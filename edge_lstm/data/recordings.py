@@ -28,6 +28,7 @@ class Recording:
     person: who was recorded; "" when unknown (splitting by person then refuses).
     name: unique within the dataset; errors use it.
     step_labels: [time] class index of each sample, UNLABELLED where there is none; None when `label` says it all.
+    targets: [time, targets] float32 numbers to be learned, NaN where they are not known; None in a dataset without targets.
     """
 
     samples: Samples
@@ -35,6 +36,7 @@ class Recording:
     person: str
     name: str
     step_labels: NDArray[np.int64] | None = None
+    targets: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,7 @@ class Dataset:
     units_per_count: [channels] float64, physical units per sensor count; None when samples are float32.
     source: where the recordings come from (file, citation).
     units: unit of each channel, e.g. "g"; empty when unknown.
+    targets: name of each number to be learned (regression); empty when there is none.
 
     Raises:
         EdgeLstmError: no recordings, an empty one, a wrong number of channels or dtype, NaN or infinity (names the recording, the
@@ -61,16 +64,19 @@ class Dataset:
     units_per_count: NDArray[np.float64] | None
     source: str
     units: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.recordings:
             raise EdgeLstmError(f"{self.name}: there are no recordings in it")
-        for what, names in (("channel", self.channels), ("class", self.classes), ("recording", [r.name for r in self.recordings])):
+        named = {"channel": self.channels, "class": self.classes, "target": self.targets, "recording": [r.name for r in self.recordings]}
+        for what, names in named.items():
             if repeated := first_repeated(names):
                 raise EdgeLstmError(f"{self.name}: two of its {what} names are {repeated!r}; names must differ")
         for recording in self.recordings:
             _check_samples(self, recording)
             _check_labels(self, recording)
+            _check_targets(self, recording)
         _check_scales(self)
 
     @property
@@ -180,6 +186,20 @@ def _check_labels(dataset: Dataset, recording: Recording) -> None:
     if steps.shape != (len(recording.samples),):
         raise EdgeLstmError(f"{where}: {len(recording.samples)} step labels expected, shape {list(steps.shape)} came")
     require_known_label(where, steps, known)
+
+
+def _check_targets(dataset: Dataset, recording: Recording) -> None:
+    where, targets = f"{dataset.name}: recording {recording.name}", recording.targets
+    if targets is None:
+        if dataset.targets:
+            raise EdgeLstmError(f"{where} has no targets; expected {', '.join(dataset.targets)}")
+        return
+    if targets.shape != (len(recording.samples), len(dataset.targets)):
+        expected = [len(recording.samples), len(dataset.targets)]
+        raise EdgeLstmError(f"{where}: targets of shape {expected} expected, shape {list(targets.shape)} came")
+    if np.isinf(targets).any():
+        time, target = np.argwhere(np.isinf(targets))[0]
+        raise EdgeLstmError(f"{where}: target {dataset.targets[target]} is {targets[time, target]} at sample {time}; repair or cut it out")
 
 
 def require_finite(where: str, samples: Samples, channels: Sequence[str], start: int = 0) -> None:

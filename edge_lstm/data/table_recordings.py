@@ -22,12 +22,14 @@ _INT16 = np.iinfo(np.int16)
 @dataclass(frozen=True)
 class TableColumns:
     """What the columns of a table mean. label, person, recording: column names or None.
-    channels: the columns that are samples, in order; None = every column that has no other meaning."""
+    channels: the columns that are samples, in order; None = every column that has no other meaning.
+    targets: the columns that hold numbers to be learned."""
 
     label: str | None = None
     person: str | None = None
     recording: str | None = None
     channels: tuple[str, ...] | None = None
+    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class _Stretch:
     person: str
     samples: NDArray[np.float64]
     texts: str | list[str] | None
+    targets: NDArray[np.float32] | None
 
 
 def read_labels_file(path: Path) -> dict[str, tuple[str, str]]:
@@ -101,7 +104,7 @@ def dataset_of_tables(
     with np.errstate(over="ignore"):  # beyond float32 becomes infinity, which the Dataset refuses by place
         recordings = tuple(_recording(stretch, classes, np.dtype(np.int16 if counts else np.float32)) for stretch in stretches)
     scales = scale_per_channel(source, units_per_count, len(channels)) if counts else None
-    return Dataset(name, recordings, channels, classes, rate_hz, scales, source)
+    return Dataset(name, recordings, channels, classes, rate_hz, scales, source, targets=columns.targets)
 
 
 def channels_of(table: Table, columns: TableColumns) -> tuple[str, ...]:
@@ -110,11 +113,15 @@ def channels_of(table: Table, columns: TableColumns) -> tuple[str, ...]:
     for column, role in meanings.items():
         if column is not None:
             table.require(column, f"the {role} column")
+    for column in columns.targets:
+        table.require(column, "a target")
+        if column in meanings or column in (columns.channels or ()):
+            raise EdgeLstmError(f"{table.path}: column {column!r} cannot be a target and something else at once")
     if columns.channels is not None:
         for column in columns.channels:
             table.require(column, "a channel")
         return columns.channels
-    channels = tuple(column for column in table.columns if column not in meanings)
+    channels = tuple(column for column in table.columns if column not in meanings and column not in columns.targets)
     for column in channels:
         if column.lower() in _CLOCK_NAMES:
             raise EdgeLstmError(f"{table.path}: column {column!r} looks like a clock, not a channel; name the channels to be read")
@@ -141,6 +148,9 @@ def _stretches(
     table: Table, columns: TableColumns, channels: tuple[str, ...], entry: tuple[str, str] | None, prefix: str
 ) -> list[_Stretch]:
     samples = np.stack([table.numbers(channel) for channel in channels], axis=1)
+    targets = None
+    if columns.targets:
+        targets = np.stack([table.numbers(target, may_miss=True) for target in columns.targets], axis=1).astype(np.float32)
     labels = table.texts(columns.label) if columns.label is not None else None
     people = table.texts(columns.person) if columns.person is not None else None
     names = table.texts(columns.recording) if columns.recording is not None else None
@@ -156,7 +166,7 @@ def _stretches(
                 if people[row] != person:
                     raise EdgeLstmError(f"{table.path}: {table.place(row)}: the person changes within recording {name}")
         texts = entry[0] if entry else labels[start:end] if labels is not None else None
-        found[name] = _Stretch(name, person, samples[start:end], texts)
+        found[name] = _Stretch(name, person, samples[start:end], texts, None if targets is None else targets[start:end])
     return list(found.values())
 
 
@@ -194,6 +204,6 @@ def _recording(stretch: _Stretch, classes: tuple[str, ...], dtype: np.dtype[np.i
     distinct = _texts(stretch)
     if len(distinct) > 1:
         steps = np.array([place[text] for text in stretch.texts or ()], dtype=np.int64)
-        return Recording(samples, None, stretch.person, stretch.name, steps)
+        return Recording(samples, None, stretch.person, stretch.name, steps, stretch.targets)
     label = place[distinct.pop()] if distinct else UNLABELLED
-    return Recording(samples, None if label == UNLABELLED else label, stretch.person, stretch.name)
+    return Recording(samples, None if label == UNLABELLED else label, stretch.person, stretch.name, None, stretch.targets)

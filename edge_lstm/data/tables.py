@@ -32,13 +32,20 @@ class Table:
         if column not in self.columns:
             raise EdgeLstmError(f"{self.path}: no column {column!r} ({role}); it has {', '.join(self.columns)}")
 
-    def numbers(self, column: str) -> NDArray[np.float64]:
-        """[rows] float64. Raises EdgeLstmError naming file, place and column of the first cell that is not a number."""
+    def numbers(self, column: str, may_miss: bool = False) -> NDArray[np.float64]:
+        """[rows] float64; may_miss: empty cells are NaN.
+
+        Raises EdgeLstmError naming file, place and column of the first cell that is not a number.
+        """
         if column in self.known:
             return self.known[column]
         values = self.columns[column]
         if values.dtype.kind in "iuf":
             return values.astype(np.float64)
+        if may_miss:
+            return np.array(
+                [np.nan if _is_missing(cell) else self._number(column, row, cell) for row, cell in enumerate(values.tolist())], np.float64
+            )
         if values.dtype.kind == "U":
             try:
                 return values.astype(np.float64)

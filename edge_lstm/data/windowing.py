@@ -42,10 +42,11 @@ class Windows:
         return Windows(self.x[which], self.y[which], self.person[which], self.recording[which], self.start[which])
 
 
-def windows(dataset: Dataset, length: int, stride: int) -> Windows:
+def windows(dataset: Dataset, length: int, stride: int, *, across: bool = False) -> Windows:
     """Windows of `length` raw samples, one every `stride`, that lie wholly within a recording; samples left over at its end are unused.
 
     Where the label changes within a recording, windows are cut within each stretch of one label, and stretches without label give none.
+    across: windows run across such changes, for targets of every step; such a recording's windows are UNLABELLED as a whole.
 
     Raises:
         UsageError: length or stride below 1.
@@ -58,7 +59,7 @@ def windows(dataset: Dataset, length: int, stride: int) -> Windows:
     y, source, start, too_short = [], [], [], []
     for index, recording in enumerate(dataset.recordings):
         before = len(x)
-        for first, end, label in _stretches_of_one_label(recording):
+        for first, end, label in _stretches(recording, across):
             for at in range(first, end - length + 1, stride):
                 x.append(recording.samples[at : at + length])
                 y.append(label)
@@ -67,7 +68,7 @@ def windows(dataset: Dataset, length: int, stride: int) -> Windows:
         if len(x) == before:
             too_short.append(recording)
     if not x:
-        refuse_no_window(dataset.name, length, *_longest(dataset))
+        refuse_no_window(dataset.name, length, *_longest(dataset, across))
     warn_of_short_recordings(dataset.name, length, [recording.name for recording in too_short], len(too_short), len(dataset.recordings))
     recording_of = np.array(source, dtype=np.int64)
     return Windows(
@@ -79,22 +80,22 @@ def windows(dataset: Dataset, length: int, stride: int) -> Windows:
     )
 
 
-def _stretches_of_one_label(recording: Recording) -> list[tuple[int, int, int]]:
+def _stretches(recording: Recording, across: bool) -> list[tuple[int, int, int]]:
     """(first, end, label) of each stretch that windows may be cut from."""
     steps = recording.step_labels
-    if steps is None:
+    if steps is None or across:
         return [(0, len(recording.samples), UNLABELLED if recording.label is None else recording.label)]
     bounds = [0, *(np.flatnonzero(np.diff(steps)) + 1).tolist(), len(steps)]
     return [(first, end, int(steps[first])) for first, end in pairwise(bounds) if steps[first] != UNLABELLED]
 
 
-def _longest(dataset: Dataset) -> tuple[int, str, bool]:
+def _longest(dataset: Dataset, across: bool) -> tuple[int, str, bool]:
     """Length of the longest stretch that windows may be cut from, its recording, and whether that changes its label; 0 for none."""
-    stretches = [(end - first, recording) for recording in dataset.recordings for first, end, _ in _stretches_of_one_label(recording)]
+    stretches = [(end - first, recording) for recording in dataset.recordings for first, end, _ in _stretches(recording, across)]
     if not stretches:
         return 0, "", True
     longest, recording = max(stretches, key=lambda stretch: stretch[0])
-    return longest, recording.name, recording.step_labels is not None
+    return longest, recording.name, recording.step_labels is not None and not across
 
 
 def check_window(length: int, stride: int) -> None:

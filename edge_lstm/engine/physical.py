@@ -48,10 +48,14 @@ def outputs(network: IntegerNetwork, x: npt.NDArray[np.generic]) -> npt.NDArray[
         if x.min() < INT16.min or x.max() > INT16.max:
             raise EdgeLstmError(f"counts range from {x.min()} to {x.max()}, beyond int16; give floats if these are physical units")
         raw = x.astype(np.int16)
-    real = run(network, raw).scores * network.score_scale
-    if network.read_out.sums:
-        real = real / check_steps(network, raw.shape[1] // network.normalize.decimation)
+    real = real_values(network, run(network, raw).scores, raw.shape[1] // network.normalize.decimation)
     return np.asarray(finished(network, real), np.float32)
+
+
+def real_values(network: IntegerNetwork, scores: npt.NDArray[np.integer], steps: int) -> npt.NDArray[np.float64]:
+    """Scores of sequences of so many steps as real numbers, before any softmax. Raises EdgeLstmError for more steps than a mean may sum."""
+    real = scores * network.score_scale
+    return np.asarray(real / check_steps(network, steps) if network.read_out.sums else real, np.float64)
 
 
 def finished(network: IntegerNetwork, real: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:

@@ -5,12 +5,14 @@ All values of a step are 32-bit signed integers. The operators of `IntOp.code` a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from edge_lstm.errors import EdgeLstmError
 from edge_lstm.features import Features
 
 Int8Array = npt.NDArray[np.int8]
@@ -20,10 +22,27 @@ Float64Array = npt.NDArray[np.float64]
 
 HOST_ACTIVATION = "host_activation"  # metadata: "kind alpha beta" of a function that the host applies to the real value of the scores
 MOST_GAIN = 6  # of a mean: a power of two, beyond which its steps would be finer than those of what it is the mean of allow
+OUTPUTS = "outputs"  # metadata: JSON list of the names of the numbers that the network gives
 CODES = (
     "row", "state", "vector", "positive", "select", "add", "subtract", "complement", "offset", "clip", "rescale", "multiply", "shift",
     "raise", "interpolate",
 )  # fmt: skip
+
+
+def output_names(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """Names of the numbers that a network was trained to give; () for classes, and where its file does not say.
+
+    Raises EdgeLstmError for an entry that is no list of names.
+    """
+    if OUTPUTS not in metadata:
+        return ()
+    try:
+        found = json.loads(metadata[OUTPUTS])
+    except ValueError as error:
+        raise EdgeLstmError(f"metadata {OUTPUTS} = {metadata[OUTPUTS]!r} is no list of names") from error
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise EdgeLstmError(f"metadata {OUTPUTS} = {metadata[OUTPUTS]!r} is no list of names")
+    return tuple(found)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from edge_lstm.jobs import inputs
 from edge_lstm.jobs.networks import gates_text
 from edge_lstm.jobs.progress import Progress, silent
 from edge_lstm.network import Network, Recurrent
-from edge_lstm.report.metrics import Accuracy, accuracy
+from edge_lstm.report.metrics import Accuracy, Errors, accuracy, errors
 
 GATES = ("keep", "hard", "soft")
 MOST_CALIBRATION = 512  # windows; ranges are settled long before
@@ -24,7 +24,8 @@ STANDARD_SEQUENCES, STANDARD_STEPS = 64, 64
 
 @dataclass(frozen=True)
 class Conversion:
-    """What came of it. accuracies: network -> accuracy on the labelled calibration windows (empty when there are no labels).
+    """What came of it. accuracies: network -> accuracy on the labelled calibration windows (empty when there are no labels);
+    errors: the same where the recordings hold numbers to be learned.
 
     remarks: what the user should know, one line each.
     """
@@ -32,6 +33,7 @@ class Conversion:
     integer: IntegerNetwork
     accuracies: Mapping[str, Accuracy]
     remarks: tuple[str, ...]
+    errors: Mapping[str, Errors] = field(default_factory=dict)
 
 
 def with_gates(network: Network, gates: str) -> Network:
@@ -94,8 +96,15 @@ def convert(
     if window:
         changed = inputs.with_window(changed, window)
     length = window or inputs.window_samples(changed) or None
-    windows = inputs.cut(changed, dataset, length, stride or (max(length // 2, 1) if length else None))
-    if not changed.window:
+    numbers = bool(dataset.targets)
+    if numbers and len(dataset.targets) != network.outputs:
+        raise UsageError(f"{len(dataset.targets)} targets ({', '.join(dataset.targets)}) for a network of {network.outputs} outputs")
+    windows = inputs.cut(changed, dataset, length, stride or (max(length // 2, 1) if length else None), across=numbers)
+    y = data.window_targets(dataset, windows, inputs.decimation(changed), network.read_out.kind, numbers)
+    if numbers:
+        teaches = np.asarray(data.known(y).reshape(len(y), -1).any(1))
+        windows, y = windows.take(teaches), y[teaches]
+    if not changed.window and network.read_out.kind != "every":
         changed = inputs.with_window(changed, windows.x.shape[1])
     labelled = windows.take(windows.y >= 0)
     progress("converting", 0, 1, "calibration")
@@ -109,7 +118,7 @@ def convert(
     if finetune:
         from edge_lstm.jobs.hardening import finetune as finetuned
 
-        trained = finetuned(network, changed, dataset, windows, tries=tries, seed=seed, progress=progress)
+        trained = finetuned(network, changed, dataset, windows, tries=tries, seed=seed, progress=progress, numbers=y if numbers else None)
         made, learned = trained.integer, trained.remarks
         names[f"integers, {gates_text(made)}, fine-tuned"] = made
     if prune:
@@ -120,11 +129,17 @@ def convert(
         learned += said
     progress("converting", 1, 1)
     accuracies = {}
-    if len(labelled):
+    wrong: dict[str, Errors] = {}
+    if numbers:
+        where = data.known(y)
+        for name, one in names.items():
+            given = inputs.outputs(one, inputs.model_input(one, dataset, windows.x))
+            wrong[name] = errors([(y[where], given[where])])
+    elif len(labelled):
         for name, one in names.items():
             predicted = inputs.labels(one, inputs.model_input(one, dataset, labelled.x))
             accuracies[name] = accuracy([(labelled.y, predicted)])
-    if not len(labelled):
+    else:
         same = {name: inputs.labels(one, inputs.model_input(one, dataset, windows.x)) for name, one in names.items()}
         learned += tuple(
             f"{name}: the class of the float network in {(same[name] == same['float']).mean():.1%} of {len(windows):,} windows"
@@ -139,7 +154,7 @@ def convert(
             else f"the network was trained with {gates_text(network)} and now has {gates_text(changed)}: measured, "
             f"{100 * (accuracies['float'].mean - accuracies[list(accuracies)[-1]].mean):+.1f} points of accuracy lost on these windows"
         )
-    return Conversion(made, accuracies, (*remarks, *learned))
+    return Conversion(made, accuracies, (*remarks, *learned), wrong)
 
 
 def refuse_untrained_gates(network: Network, changed: Network, allowed: bool, advice: str) -> None:

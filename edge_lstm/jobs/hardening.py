@@ -16,6 +16,7 @@ from edge_lstm.fixed_point.quantize import quantize
 from edge_lstm.jobs import inputs
 from edge_lstm.jobs.progress import Progress, silent
 from edge_lstm.network import Network
+from edge_lstm.report.metrics import errors
 from edge_lstm.train.frozen_front import FrozenFront, front_layers
 
 Array = npt.NDArray[Any]
@@ -55,27 +56,37 @@ def finetune(
     tries: int = 1,
     seed: int = 0,
     progress: Progress = silent,
+    numbers: Array | None = None,
 ) -> Finetuned:
     """`changed` (the weights of `network`, with the gates to come) trained on windows of `dataset`.
 
-    Without any label it learns to give the outputs of `network` before a softmax (Ba & Caruana 2014); with labels, those of the labelled
-    windows. Layers in front of the first recurrent one stay as they are. Gates are trained straight through; where that leaves hard
-    gates more than MISSED below the float network, through noise (`concrete`) too, and the better network is kept. With several tries
-    the best of as many seeds is kept, judged on people, or windows, that none of them learned from.
+    numbers: what it learns instead of classes, as `data.window_targets` gives it.
+    Without any label or number it learns to give the outputs of `network` before a softmax (Ba & Caruana 2014); with labels, those of
+    the labelled windows. Layers in front of the first recurrent one stay as they are. Gates are trained straight through; where that
+    leaves hard gates more than MISSED below the float network, through noise (`concrete`) too, and the better network is kept. With
+    several tries the best of as many seeds is kept, judged on people, or windows, that none of them learned from.
 
     Raises EdgeLstmError for layers that cannot be trained, and for a class that never occurs.
     """
     labelled = windows.take(np.flatnonzero(windows.y >= 0))
     remarks = []
-    if len(labelled):
+    if numbers is not None:
+        labelled = windows.take(np.zeros(0, np.int64))
+    elif len(labelled):
         windows = labelled
         data.require_every_class(windows.y, network.classes or dataset.classes)
     else:
         remarks.append("no labels: the network learned to give the float network's outputs")
     x = inputs.model_input(network, dataset, windows.x)
-    y: Array = windows.y if len(labelled) else np.asarray(replace(network, softmax=False)(np.asarray(x)), np.float32)
+    own: Array = np.zeros(0) if len(labelled) else np.asarray(replace(network, softmax=False)(np.asarray(x)), np.float32)
+    y: Array = windows.y if len(labelled) else own if numbers is None else np.asarray(numbers, np.float32)
     learn, judge = _held_out(windows, seed) if tries > 1 else (np.arange(len(x)), np.arange(len(x)))
-    right = float((inputs.labels(network, x[judge]) == windows.y[judge]).mean()) if len(labelled) else 1.0
+    right = 1.0
+    if len(labelled):
+        right = float((inputs.labels(network, x[judge]) == windows.y[judge]).mean())
+    elif numbers is not None:
+        known = data.known(y[judge])
+        right = errors([(y[judge][known], own[judge][known])]).mean
     count, frozen, trainable, read = front_layers(changed), None, changed, x
     if count:
         integer = quantize(changed, x[np.linspace(0, len(x) - 1, min(len(x), CALIBRATION)).round().astype(int)])

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_lstm import data
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.fixed_point.integer_network import IntegerNetwork
+from edge_lstm.fixed_point import integer_network
+from edge_lstm.fixed_point.integer_network import OUTPUTS, IntegerNetwork
 from edge_lstm.network import Network
+
+if TYPE_CHECKING:
+    from edge_lstm.train import Result
 
 AnyNetwork = Network | IntegerNetwork
 Array = npt.NDArray[np.generic]
@@ -52,13 +57,16 @@ def fitting(network: AnyNetwork, dataset: data.Dataset | data.Source) -> data.Da
     return dataset
 
 
-def cut(network: AnyNetwork, dataset: data.Dataset, window: int | None = None, stride: int | None = None) -> data.Windows:
-    """Windows for the model. window: raw samples of one (None: as the model says); stride: from one to the next (None: one window).
+def cut(
+    network: AnyNetwork, dataset: data.Dataset, window: int | None = None, stride: int | None = None, *, across: bool = False
+) -> data.Windows:
+    """Windows for the model. window: raw samples of one (None: as the model says); stride: from one to the next (None: one window);
+    across: see `data.windows`.
 
     Raises EdgeLstmError as `window_length`, and when it is longer than every recording.
     """
     length = window_length(network, {len(recording.samples) for recording in dataset.recordings}, window)
-    return data.windows(dataset, length, stride or length)
+    return data.windows(dataset, length, stride or length, across=across)
 
 
 def window_length(network: AnyNetwork, lengths: Collection[int], window: int | None = None) -> int:
@@ -138,6 +146,34 @@ def scores(network: AnyNetwork, x: Array, threads: int | None = None) -> Array:
     else:
         found = network(np.asarray(x))
     return found[:, -1] if found.ndim == 3 else found
+
+
+def output_names(network: AnyNetwork) -> tuple[str, ...]:
+    """Names of the numbers that a network was trained to give; () for classes, and where its file does not say.
+
+    Raises EdgeLstmError where they are not as many as its outputs.
+    """
+    names = integer_network.output_names(network.metadata)
+    if names and len(names) != network.outputs:
+        raise EdgeLstmError(f"the model names {len(names)} outputs ({', '.join(names)}) but has {network.outputs}")
+    return names
+
+
+def with_output_names(made: Result, names: Sequence[str]) -> Result:
+    """What training gave, with the names of the numbers that were learned."""
+    text = {OUTPUTS: json.dumps(list(names), ensure_ascii=False)}
+    network = replace(made.network, metadata={**made.network.metadata, **text})
+    integer = None if made.integer is None else replace(made.integer, metadata={**made.integer.metadata, **text})
+    return replace(made, network=network, integer=integer)
+
+
+def outputs(network: AnyNetwork, x: Array) -> npt.NDArray[np.floating]:
+    """Real-valued outputs, before any softmax, for input as `model_input` gives it."""
+    if isinstance(network, IntegerNetwork):
+        from edge_lstm import engine
+
+        return engine.outputs(replace(network, softmax=False), np.asarray(x, np.int16))
+    return replace(network, softmax=False)(np.asarray(x))
 
 
 def with_window(network: Network, dataset_window: int) -> Network:

@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_lstm import data
+from edge_lstm.engine.physical import real_values
 from edge_lstm.errors import UsageError
 from edge_lstm.files import atomic_path
+from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.jobs import inputs
 from edge_lstm.jobs.progress import Progress, silent
 
@@ -58,7 +60,16 @@ def label(
 
 
 def rows(network: inputs.AnyNetwork, source: data.Source, batch: Labelled, *, scores: bool = False) -> Iterator[dict[str, Any]]:
-    """The windows of a batch as plain values: recording, start (sample), label, true label or None, and the scores if asked for."""
+    """The windows of a batch as plain values: recording, start (sample), label, true label or None, and the scores if asked for.
+
+    Of a network that was trained on numbers: recording, start, and the numbers by their names.
+    """
+    if numbers := inputs.output_names(network):
+        steps = batch.windows.x.shape[1] // inputs.decimation(network)
+        real = real_values(network, np.asarray(batch.scores, np.int32), steps) if isinstance(network, IntegerNetwork) else batch.scores
+        for recording, start, of_window in zip(batch.windows.recording.tolist(), batch.windows.start.tolist(), real.tolist(), strict=True):
+            yield {"recording": source.names[recording], "start": start, **dict(zip(numbers, of_window, strict=True))}
+        return
     names, windows = class_names(network), batch.windows
     each = zip(windows.recording.tolist(), windows.start.tolist(), batch.labels.tolist(), windows.y.tolist(), batch.scores, strict=True)
     for recording, start, found, true, of_classes in each:
@@ -86,16 +97,17 @@ def writer(path: str | os.PathLike[str], network: inputs.AnyNetwork, *, scores: 
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         raise UsageError(f"{path}: labels are written to {' or '.join(SUFFIXES)} files")
+    columns = ["recording", "start", *(inputs.output_names(network) or ("label", "true"))]
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         lines = csv.writer(file, lineterminator="\n")
 
         def as_csv(values: dict[str, Any]) -> None:
-            lines.writerow([values[name] for name in ("recording", "start", "label", "true")] + values.get("scores", []))
+            lines.writerow([values[name] for name in columns] + values.get("scores", []))
 
         def as_json(values: dict[str, Any]) -> None:
             file.write(json.dumps(values, ensure_ascii=False) + "\n")
 
         if suffix == ".csv":
             names = class_names(network) if scores else ()
-            lines.writerow(["recording", "start", "label", "true", *(f"score {name}" for name in names)])
+            lines.writerow([*columns, *(f"score {name}" for name in names)])
         yield as_csv if suffix == ".csv" else as_json

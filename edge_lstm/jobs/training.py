@@ -1,4 +1,4 @@
-"""Training and judging classifiers: windows, the split by person, several trainings at once."""
+"""Training and judging networks: windows, the split by person, several trainings at once."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from edge_lstm import data, engine, train
 from edge_lstm.engine import reference
+from edge_lstm.engine.physical import real_values
 from edge_lstm.errors import EdgeLstmError, UsageError
 from edge_lstm.features import Features, Memory, imu_of
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
@@ -21,7 +22,7 @@ from edge_lstm.float_inference import preprocess
 from edge_lstm.jobs import front_end, inputs
 from edge_lstm.jobs.progress import Progress, silent
 from edge_lstm.network import Network, Preprocess
-from edge_lstm.report.metrics import Accuracy, accuracy, accuracy_by
+from edge_lstm.report.metrics import Accuracy, Errors, accuracy, accuracy_by, errors, errors_by
 from edge_lstm.train.arrays import FEATURES
 from edge_lstm.train.turning import ROTATION
 
@@ -36,7 +37,7 @@ class Plan:
 
     cell, read_out, iterations: None for the schedule's own; schedule: one of `train.recipe.SCHEDULES`. features: "raw", or "imu" for the
     integer features of the sensor that the parts `imu` describe (see `features.imu_of`); rotation: see `train.Recipe`, None: ROTATION
-    for an imu, else 0. others: further fields of the recipe.
+    for an imu, else 0. numbers: the recordings' targets are learned, not their classes. others: further fields of the recipe.
     """
 
     cell: str | None = None
@@ -52,6 +53,7 @@ class Plan:
     imu: tuple[str, ...] = ()
     rotation: float | None = None
     schedule: str = "standard"
+    numbers: bool = False
     others: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -70,43 +72,69 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Labelled windows, ready to be split. counts: [n, samples, channels] in counts (float where the recordings are floats);
+    """Labelled windows, ready to be split.
+
+    y: what they teach, see `data.window_targets`; counts: [n, samples, channels] in counts (float where the recordings are floats);
     units_per_count: [channels]; vectors: channels that are turned together; features: the program of the front end, None for raw counts;
     memory: what it remembers before each window when it runs through the recording, as training takes it."""
 
     dataset: data.Dataset
     windows: data.Windows
+    y: npt.NDArray[Any]
     counts: npt.NDArray[np.generic]
     units_per_count: npt.NDArray[np.float64]
     vectors: tuple[tuple[int, ...], ...] = ()
     features: Features | None = None
     memory: Memory | None = None
 
+    @property
+    def every(self) -> bool:
+        """Whether there is something to learn of every step."""
+        return self.y.ndim == (3 if self.y.dtype.kind == "f" else 2)
+
     def taken(self, which: npt.NDArray[np.integer]) -> Prepared:
         """The windows of an index."""
         memory = None if self.memory is None else {op: values[which] for op, values in self.memory.items()}
-        return replace(self, windows=self.windows.take(which), counts=self.counts[which], memory=memory)
+        return replace(self, windows=self.windows.take(which), y=self.y[which], counts=self.counts[which], memory=memory)
 
 
 def prepare(dataset: data.Dataset, plan: Plan) -> Prepared:
-    """Cuts the windows of a plan. Raises EdgeLstmError: no labels, a class that never occurs, windows longer than every recording."""
-    plan.recipe()  # refuses what does not exist before any work is done
+    """Cuts the windows of a plan.
+
+    Raises EdgeLstmError: nothing to learn, a class that never occurs, windows longer than every recording.
+    """
+    read_out = plan.recipe().read_out  # refuses what does not exist before any work is done
+    require_task(dataset, plan)
     window = plan.window or (round(WINDOW_SECONDS * dataset.rate_hz) if dataset.rate_hz else WINDOW_SAMPLES)
     window -= window % plan.decimation
     if window < 2 * plan.decimation:
         raise UsageError(f"a window of {plan.window} samples holds fewer than two steps of {plan.decimation} samples")
-    windows = data.windows(dataset, window, plan.stride or max(window // 2, 1))
-    if dataset.classes:
-        windows = windows.take(windows.y >= 0)
+    windows = data.windows(dataset, window, plan.stride or max(window // 2, 1), across=plan.numbers or read_out == "every")
+    y = data.window_targets(dataset, windows, plan.decimation, read_out, plan.numbers)
+    teaches = np.asarray(data.known(y).reshape(len(y), -1).any(1))
+    windows, y = windows.take(teaches), y[teaches]
     if not len(windows):
-        raise EdgeLstmError(f"{dataset.name}: no window has a label; name the label column or a labels file")
-    data.require_every_class(windows.y, dataset.classes)
+        if plan.numbers:
+            raise EdgeLstmError(f"{dataset.name}: in no window the numbers to be learned are known: {', '.join(dataset.targets)}")
+        raise EdgeLstmError(
+            f"{dataset.name}: no window has a label; name the label column or a labels file, or the numbers to be learned by --target"
+        )
+    if not plan.numbers:
+        data.require_every_class(y[data.known(y)], dataset.classes)
     if dataset.units_per_count is not None:
-        prepared = Prepared(dataset, windows, windows.x, dataset.units_per_count)
+        prepared = Prepared(dataset, windows, y, windows.x, dataset.units_per_count)
     else:
         units = _invented_units(windows.x)
-        prepared = Prepared(dataset, windows, np.asarray(windows.x / units), units)
+        prepared = Prepared(dataset, windows, y, np.asarray(windows.x / units), units)
     return _with_sensor(prepared, plan)
+
+
+def require_task(dataset: data.Dataset, plan: Plan) -> None:
+    """Refuses recordings that hold nothing of what the plan wants to learn. Raises UsageError."""
+    if plan.numbers and not dataset.targets:
+        raise UsageError(f"{dataset.name}: there are no numbers to be learned in it; name their columns by --target")
+    if plan.numbers and plan.recipe().class_weights is not None:
+        raise UsageError("class weights are for classes, but numbers are to be learned")
 
 
 def _with_sensor(prepared: Prepared, plan: Plan) -> Prepared:
@@ -147,18 +175,20 @@ def preprocessing(prepared: Prepared, plan: Plan) -> Preprocess:
 
 def fit(prepared: Prepared, plan: Plan, progress: Report | None = None, checkpoint: Path | None = None) -> train.Result:
     """Trains on all windows of `prepared`; goes on from `checkpoint` where it exists."""
-    data.require_every_class(prepared.windows.y, prepared.dataset.classes)
+    if not plan.numbers:
+        data.require_every_class(prepared.y[data.known(prepared.y)], prepared.dataset.classes)
     rotation = plan.rotation if plan.rotation is not None else ROTATION if plan.features == "imu" else 0.0
-    return train.fit(
+    made = train.fit(
         replace(plan.recipe(), rotation=rotation, vectors=prepared.vectors),
         prepared.windows.x,
-        prepared.windows.y,
-        classes=prepared.dataset.classes,
+        prepared.y,
+        classes=() if plan.numbers else prepared.dataset.classes,
         preprocess=preprocessing(prepared, plan),
         memory=prepared.memory,
         progress=progress,
         checkpoint=checkpoint,
     )
+    return inputs.with_output_names(made, prepared.dataset.targets) if plan.numbers else made
 
 
 def in_counts(network: inputs.AnyNetwork, prepared: Prepared) -> npt.NDArray[np.generic]:
@@ -169,16 +199,22 @@ def in_counts(network: inputs.AnyNetwork, prepared: Prepared) -> npt.NDArray[np.
     return rounded if isinstance(network, IntegerNetwork) else np.asarray(prepared.windows.x, np.float32)
 
 
-def predict(network: inputs.AnyNetwork, prepared: Prepared) -> npt.NDArray[np.int64]:
-    """Class of every window."""
-    return inputs.labels(network, in_counts(network, prepared))
+def predict(network: inputs.AnyNetwork, prepared: Prepared) -> npt.NDArray[Any]:
+    """Class, or numbers, of every window, or of its every step: shaped as `prepared.y`."""
+    x = in_counts(network, prepared)
+    if prepared.y.dtype.kind == "f":
+        return np.asarray(inputs.outputs(network, x), np.float64)
+    scores = engine.run(network, np.asarray(x, np.int16)).scores if isinstance(network, IntegerNetwork) else network(np.asarray(x))
+    return np.asarray(scores.argmax(-1), np.int64)
 
 
-def predict_running(network: IntegerNetwork, prepared: Prepared) -> npt.NDArray[np.int64]:
-    """Class of every window where the front end is not reset before it, but has run through the recording."""
+def predict_running(network: IntegerNetwork, prepared: Prepared) -> npt.NDArray[Any]:
+    """`predict` where the front end is not reset before each window, but has run through the recording."""
     counts = front_end.in_counts(prepared.windows.x, prepared.units_per_count)
     scores = engine.run_normalized(network, reference.normalize(network.normalize, counts, prepared.memory)).scores
-    return np.asarray((scores[:, -1] if scores.ndim == 3 else scores).argmax(-1), np.int64)
+    if prepared.y.dtype.kind == "f":
+        return real_values(network, scores, counts.shape[1] // network.normalize.decimation)
+    return np.asarray(scores.argmax(-1), np.int64)
 
 
 def calibrated(network: Network, prepared: Prepared) -> IntegerNetwork:
@@ -189,14 +225,16 @@ def calibrated(network: Network, prepared: Prepared) -> IntegerNetwork:
 
 @dataclass(frozen=True)
 class Judged:
-    """Accuracy on people that a network never saw.
+    """Accuracy of classes, or errors of numbers, on people that a network never saw; of windows, or of their steps.
 
-    accuracies: name -> one part a fold; by_person: name -> one part for each of `people`.
+    accuracies, errors: name -> one part a fold; by_person, errors_by_person: name -> one part for each of `people`.
     """
 
-    accuracies: Mapping[str, Accuracy]
     people: tuple[str, ...]
-    by_person: Mapping[str, Accuracy]
+    accuracies: Mapping[str, Accuracy] = field(default_factory=dict)
+    by_person: Mapping[str, Accuracy] = field(default_factory=dict)
+    errors: Mapping[str, Errors] = field(default_factory=dict)
+    errors_by_person: Mapping[str, Errors] = field(default_factory=dict)
 
 
 def of_fold(checkpoint: Path, fold: int) -> Path:
@@ -223,14 +261,19 @@ def cross_validate(prepared: Prepared, plan: Plan, folds: int, *, progress: Prog
         if prepared.memory is not None:
             judged["integers, front end running on"] = predict_running(integer, apart)
         found.append(judged)
-    y = [prepared.windows.y[test] for _, test in parts]
-    who = np.concatenate([prepared.windows.person[test] for _, test in parts])
-    accuracies = {name: accuracy([(true, fold[name]) for true, fold in zip(y, found, strict=True)]) for name in found[0]}
-    people: tuple[str, ...] = ()
-    by_person = {}
-    for name in accuracies:
-        people, by_person[name] = accuracy_by(who, np.concatenate(y), np.concatenate([fold[name] for fold in found]))
-    return Judged(accuracies, people, by_person)
+    which = [data.known(prepared.y[test]) for _, test in parts]
+    y = [prepared.y[test][where] for (_, test), where in zip(parts, which, strict=True)]
+    who = np.concatenate([prepared.windows.person[test[np.nonzero(where)[0]]] for (_, test), where in zip(parts, which, strict=True)])
+    came = {name: [fold[name][where] for fold, where in zip(found, which, strict=True)] for name in found[0]}
+    people = tuple(sorted(set(who.tolist())))
+    true = np.concatenate(y)
+    if plan.numbers:
+        of_folds = {name: errors(list(zip(y, each, strict=True))) for name, each in came.items()}
+        return Judged(
+            people, errors=of_folds, errors_by_person={name: errors_by(who, true, np.concatenate(each))[1] for name, each in came.items()}
+        )
+    accuracies = {name: accuracy(list(zip(y, each, strict=True))) for name, each in came.items()}
+    return Judged(people, accuracies, {name: accuracy_by(who, true, np.concatenate(each))[1] for name, each in came.items()})
 
 
 def fit_many(
