@@ -54,7 +54,7 @@ def command(
     tries: Annotated[
         int, typer.Option(min=1, help="With --finetune: the best of so many seeds, judged on people (or windows) held out.")
     ] = 1,
-    prune: Annotated[bool, typer.Option("--prune", help="Take out units that never give anything on the recordings.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Take out gates that never change and units that never give anything.")] = False,
     freeze: Annotated[Freeze, typer.Option(help="With --finetune: layers in front of the recurrent ones stay as they are.")] = Freeze.front,
     untrained: Annotated[bool, typer.Option("--untrained", help="Accept the loss of gates that the network was not trained for.")] = False,
     window: Annotated[int | None, typer.Option(min=1, help="Samples of a window (default: as the model says).")] = None,

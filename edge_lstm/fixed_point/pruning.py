@@ -7,26 +7,18 @@ is proved where the interval analysis says so for any input; or measured, on rec
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edge_lstm.fixed_point.bounds import intervals, prove_network
+from edge_lstm.fixed_point.bounds import op_interval, prove_network
 from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerNetwork, IntegerReadOut, IntegerRecurrent
+from edge_lstm.fixed_point.operators import Interval
 
 Mask = npt.NDArray[np.bool_]
 _KEEPS_ZERO = ("select", "multiply", "shift", "raise", "clip", "rescale")  # 0 where the value they change is 0
-
-
-@dataclass(frozen=True)
-class Gate:
-    """Share of units whose gate is always open, and always closed, for any input (proved)."""
-
-    name: str
-    always_open: int
-    always_closed: int
 
 
 def visible(layer: IntegerRecurrent) -> tuple[int, ...] | None:
@@ -45,16 +37,36 @@ def proved_dead(layer: IntegerRecurrent) -> Mask:
     seen = visible(layer)
     if seen is None:
         return np.zeros(layer.units, np.bool_)
-    found = intervals(layer)
+    found = _with_zero_states(layer)
     dead: Mask = np.ones(layer.units, np.bool_)
     updates = {state.name: state for state in layer.states}
     for index in seen:
         op = layer.ops[index]
-        low, high = found[updates[op.name].update if op.code == "state" else index][0]
+        low, high = found[updates[op.name].update if op.code == "state" else index]
         dead &= (np.broadcast_to(low, dead.shape) == 0) & (np.broadcast_to(high, dead.shape) == 0)
         if op.code == "state":
             dead &= updates[op.name].initial == 0
     return dead
+
+
+def _with_zero_states(layer: IntegerRecurrent) -> list[Interval]:
+    """Interval of every operator, where states that are 0 for ever are taken as 0.
+
+    By induction: of all states that begin at 0, those are dropped, until no more are, whose update may differ from 0 while the others
+    are 0. With the input gate closed a cell state stays 0.
+    """
+    zero = {state.name: state.initial == 0 for state in layer.states}
+    while True:
+        found: list[Interval] = []
+        for op in layer.ops:
+            low, high = op_interval(op, layer, [found[a] for a in op.args])[0]
+            if op.code == "state":
+                low, high = np.where(zero[op.name], 0, low), np.where(zero[op.name], 0, high)
+            found.append((low, high))
+        still = {state.name: zero[state.name] & (found[state.update][0] == 0) & (found[state.update][1] == 0) for state in layer.states}
+        if all((still[name] == zero[name]).all() for name in zero):
+            return found
+        zero = still
 
 
 def visible_states(layer: IntegerRecurrent) -> tuple[str, ...] | None:
@@ -77,18 +89,6 @@ def visible_states(layer: IntegerRecurrent) -> tuple[str, ...] | None:
         else:
             return None
     return tuple(sorted(found))
-
-
-def constant_gates(layer: IntegerRecurrent) -> tuple[Gate, ...]:
-    """Threshold gates that interval analysis proves constant, by the name of their row."""
-    found, gates = intervals(layer), []
-    for op, ((low, high), _) in zip(layer.ops, found, strict=True):
-        if op.code == "positive" and layer.ops[op.args[0]].code == "row":
-            name = layer.ops[op.args[0]].name
-            gates.append(
-                Gate(name, int((np.broadcast_to(low, layer.units) > 0).sum()), int((np.broadcast_to(high, layer.units) <= 0).sum()))
-            )
-    return tuple(gates)
 
 
 def without_units(network: IntegerNetwork, dead: Sequence[Mask | None]) -> IntegerNetwork:

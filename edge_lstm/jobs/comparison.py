@@ -16,6 +16,7 @@ from edge_lstm.jobs.latency import latencies
 from edge_lstm.jobs.memory import float_memory, memory
 from edge_lstm.jobs.networks import gates_text
 from edge_lstm.jobs.progress import Progress, silent
+from edge_lstm.jobs.pruning import pruned
 from edge_lstm.network import Network
 from edge_lstm.report.content import Accuracies, Confusion, Gates, Headline, Proof, Report, Variant
 from edge_lstm.report.metrics import accuracy, accuracy_by, confusion
@@ -60,6 +61,8 @@ def compare(
     timed = latencies(integer, floats, {n: np.asarray(x[n][:1], np.int16) for n in integer}, {n: x[n][:1] for n in floats}, rounds=rounds)
     memories = [memory(network) if isinstance(network, IntegerNetwork) else float_memory(network) for network in models.values()]
     memories = [type(found)(name, found.parts, found.how) for name, found in zip(models, memories, strict=True)]
+    cuttings = {name: found for name, network in integer.items() if (found := pruned(name, network.metadata)) is not None}
+    memories = [one for found in memories for one in ([cuttings[found.name].before] if found.name in cuttings else []) + [found]]
     progress("comparing", len(models) + 1, len(models) + 1)
     first = next(iter(models))
     labelled = cuts[first].y >= 0
@@ -78,7 +81,11 @@ def compare(
         memory=memories,
         gates=[gates(name, network, fitted[name], np.asarray(x[name], np.int16)) for name, network in integer.items()],
         proofs=[proof(name, network) for name, network in integer.items()],
-        facts=[("recordings", dataset.source), ("versions", versions("numpy", "numba", "onnx", "onnxruntime"))],
+        facts=[
+            *((name, "; ".join(found.remarks)) for name, found in cuttings.items()),
+            ("recordings", dataset.source),
+            ("versions", versions("numpy", "numba", "onnx", "onnxruntime")),
+        ],
     )
 
 

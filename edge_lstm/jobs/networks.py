@@ -43,7 +43,7 @@ def gates_of(network: Network | IntegerNetwork) -> dict[str, str]:
     first = network.recurrent[0]
     name = first.cell if isinstance(first.cell, str) else first.cell.name
     gates = cells.cell(name).gates if name in cells.family() else ()
-    return {gate: str(first.activations[gate]) for gate in gates}
+    return {gate: str(first.activations[gate]).partition(", always")[0] for gate in gates}  # one that is folded away is what it was
 
 
 def is_hard(network: Network | IntegerNetwork) -> bool:
