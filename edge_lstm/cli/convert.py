@@ -56,6 +56,10 @@ def command(
     ] = 1,
     prune: Annotated[bool, typer.Option("--prune", help="Take out gates that never change and units that never give anything.")] = False,
     freeze: Annotated[Freeze, typer.Option(help="With --finetune: layers in front of the recurrent ones stay as they are.")] = Freeze.front,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="With --finetune: file beside which trainings are kept, to go on from if interrupted; removed at the end."),
+    ] = None,
     untrained: Annotated[bool, typer.Option("--untrained", help="Accept the loss of gates that the network was not trained for.")] = False,
     window: Annotated[int | None, typer.Option(min=1, help="Samples of a window (default: as the model says).")] = None,
     stride: Annotated[int | None, typer.Option(min=1, help="Samples from one window to the next (default: half a window).")] = None,
@@ -106,10 +110,15 @@ def command(
             separate_rows=separate_rows,
             tries=tries,
             prune=prune,
+            checkpoint=checkpoint,
             progress=report,
         )
     written = output or integer_path(model)
     onnx_io.save_integer(made.integer, written, form=form.value)
+    if checkpoint is not None:
+        from edge_lstm.jobs.hardening import remove_checkpoints
+
+        remove_checkpoints(checkpoint, tries, seed)
     if json:
         accuracies = {name: found.mean for name, found in made.accuracies.items()}
         wrong = {name: {"r2": found.r2[0], "mse": found.squared[0], "mae": found.absolute[0]} for name, found in made.errors.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -66,6 +67,7 @@ def convert(
     separate_rows: bool = False,
     tries: int = 1,
     prune: bool = False,
+    checkpoint: Path | None = None,
     progress: Progress = silent,
 ) -> Conversion:
     """The integer network of `network`.
@@ -76,8 +78,9 @@ def convert(
     gates: one of GATES. finetune: train on, with the integer arithmetic in the loop. untrained: accept the loss of gates that the
         network was not trained for.
     separate_rows: weights of the input and of the states have scales of their own; not together with `finetune`.
-    prune: take units out that never give anything on these recordings, or for any input (see `fixed_point.pruning`).
+    prune: take out gates that never change and units that never give anything, proved or seen on these recordings (`jobs.pruning`).
     seed, tries: fine-tuning keeps the best of so many seeds, from `seed` on (see `hardening.finetune`).
+    checkpoint: file beside which fine-tuning keeps its trainings, to go on from them after an interruption (see `hardening.finetune`).
     window, stride: raw samples of a window, and from one to the next (None: as the model says, and half of it).
 
     Raises UsageError for other gates than it was trained with, unless `finetune` or `untrained`; EdgeLstmError where data do not fit.
@@ -87,6 +90,8 @@ def convert(
     refuse_untrained_gates(network, changed, finetune or untrained, advice)
     if finetune and separate_rows:
         raise UsageError("fine-tuning trains with one scale for the weights of input and states: leave out --separate-rows, or --finetune")
+    if checkpoint is not None and not finetune:
+        raise UsageError("a checkpoint is for fine-tuning: add --finetune")
     options = Options(separate_rows=separate_rows)
     if calibration is None and prune:
         raise UsageError("pruning needs recordings on which units are seen to be dead: give them by --calibration")
@@ -118,7 +123,10 @@ def convert(
     if finetune:
         from edge_lstm.jobs.hardening import finetune as finetuned
 
-        trained = finetuned(network, changed, dataset, windows, tries=tries, seed=seed, progress=progress, numbers=y if numbers else None)
+        trained = finetuned(
+            network, changed, dataset, windows, tries=tries, seed=seed, progress=progress, numbers=y if numbers else None,
+            checkpoint=checkpoint,
+        )  # fmt: skip
         made, learned = trained.integer, trained.remarks
         names[f"integers, {gates_text(made)}, fine-tuned"] = made
     if prune:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ ITERATIONS = 1000  # half of a training from scratch
 CALIBRATION = 512
 MISSED = 0.02  # accuracy below the float network's at which the second way to hard gates is tried
 MISSED_VARIANCE = 0.05  # the same for outputs imitated without labels: share of their variance
+METHODS = ("straight_through", "concrete")  # the second one where the first one fails
 HELD_OUT = 5  # one window in so many, or one person, chooses among several tries
 
 
@@ -37,7 +39,8 @@ class Finetuned:
 
 @dataclass(frozen=True)
 class _Task:
-    """network: what is trained; x, y: what it learns from; bar: accuracy that the float network has on what is judged."""
+    """network: what is trained; x, y: what it learns from; bar: accuracy that the float network has on what is judged; checkpoint: see
+    `finetune`."""
 
     network: Network
     x: Array
@@ -45,6 +48,7 @@ class _Task:
     learn: Array
     judge: Array
     bar: float
+    checkpoint: Path | None
 
 
 def finetune(
@@ -57,10 +61,12 @@ def finetune(
     seed: int = 0,
     progress: Progress = silent,
     numbers: Array | None = None,
+    checkpoint: Path | None = None,
 ) -> Finetuned:
     """`changed` (the weights of `network`, with the gates to come) trained on windows of `dataset`.
 
-    numbers: what it learns instead of classes, as `data.window_targets` gives it.
+    numbers: what it learns instead of classes, as `data.window_targets` gives it. checkpoint: every training keeps a file of its own
+    beside it (`of_try`), from which the same call goes on after an interruption, to the same bytes.
     Without any label or number it learns to give the outputs of `network` before a softmax (Ba & Caruana 2014); with labels, those of
     the labelled windows. Layers in front of the first recurrent one stay as they are. Gates are trained straight through; where that
     leaves hard gates more than MISSED below the float network, through noise (`concrete`) too, and the better network is kept. With
@@ -98,7 +104,7 @@ def finetune(
         steps = read.shape[1] // (1 if trainable.preprocess is None else trainable.preprocess.decimation)
         y = np.where(np.arange(steps) == steps - 1, y[:, None], -1)
     bar = right - (MISSED if len(labelled) else MISSED_VARIANCE)
-    best, more = _best(_Task(trainable, read, y, learn, judge, bar), tries, seed, progress)
+    best, more = _best(_Task(trainable, read, y, learn, judge, bar, checkpoint), tries, seed, progress)
     if tries > 1:
         remarks.append(f"best of {tries} seeds, chosen on {len(judge)} windows held out of {len(x)}")
     if best.integer is None:
@@ -116,12 +122,12 @@ def _held_out(windows: data.Windows, seed: int) -> tuple[Array, Array]:
 
 def _best(task: _Task, tries: int, seed: int, progress: Progress) -> tuple[train.Result, tuple[str, ...]]:
     """The best network of all tries of the first method, and of the second one where it is called for."""
-    found = [_trained(task, "straight_through", seed + k, progress) for k in range(tries)]
+    found = [_trained(task, METHODS[0], seed + k, progress) for k in range(tries)]
     best = max(found, key=_accuracy)
     if _accuracy(best) >= task.bar or not any(layer.hard_gates for layer in task.network.recurrent):
         return best, ()
     before = _accuracy(best)
-    through_noise = max([_trained(task, "concrete", seed + k, progress) for k in range(tries)], key=_accuracy)
+    through_noise = max([_trained(task, METHODS[1], seed + k, progress) for k in range(tries)], key=_accuracy)
     kept = max(best, through_noise, key=_accuracy)
     way = "straight through" if kept is best else "through noise"
     return kept, (f"hard gates trained straight through reached {before:.3f}, through noise {_accuracy(through_noise):.3f}: kept {way}",)
@@ -136,7 +142,22 @@ def _trained(task: _Task, method: str, seed: int, progress: Progress) -> train.R
         iterations=ITERATIONS, learning_rate=1e-2, seed=seed,
     )  # fmt: skip
     validation = None if task.judge is task.learn or len(task.judge) == len(task.x) else (task.x[task.judge], task.y[task.judge])
-    return train.finetune(task.network, task.x[task.learn], task.y[task.learn], recipe, validation=validation, progress=report)
+    kept = None if task.checkpoint is None else of_try(task.checkpoint, method, seed)
+    return train.finetune(
+        task.network, task.x[task.learn], task.y[task.learn], recipe, validation=validation, progress=report, checkpoint=kept
+    )
+
+
+def of_try(checkpoint: Path, method: str, seed: int) -> Path:
+    """The checkpoint of one training of fine-tuning, beside the path that the user names."""
+    return checkpoint.with_name(f"{checkpoint.stem}.{method}.{seed}{checkpoint.suffix}")
+
+
+def remove_checkpoints(checkpoint: Path, tries: int, seed: int) -> None:
+    """Removes the checkpoints of a fine-tuning that is done."""
+    for method in METHODS:
+        for k in range(tries):
+            of_try(checkpoint, method, seed + k).unlink(missing_ok=True)
 
 
 def _any_gates(network: Network) -> str:

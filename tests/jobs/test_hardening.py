@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -123,3 +124,32 @@ def test_layers_that_cannot_be_trained_are_refused_by_name(dataset: data.Dataset
     network = soft.with_layers((soft.layers[0], both, soft.layers[3], head))
     with pytest.raises(EdgeLstmError, match=r"layer 1 \(Bidirectional\) cannot be trained yet"):
         convert(network, dataset, gates="hard", finetune=True, window=WINDOW, stride=20)
+
+
+def test_an_interrupted_finetuning_goes_on_and_ends_with_the_same_bits(
+    dataset: data.Dataset, soft: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardening, "MISSED", -1.0)  # so that the second way is tried, too
+    kept = tmp_path / "tuning.npz"
+    options = {"gates": "hard", "finetune": True, "window": WINDOW, "stride": 20}
+    whole = convert(soft, dataset, **options).integer
+
+    def interrupt(what: str, done: int, total: int, info: str = "") -> None:
+        if "concrete" in what and done == total // 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        convert(soft, dataset, checkpoint=kept, progress=interrupt, **options)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tuning.concrete.0.npz", "tuning.straight_through.0.npz"]
+    seen: list[tuple[str, int]] = []
+    resumed = convert(soft, dataset, checkpoint=kept, progress=lambda what, done, *_: seen.append((what, done)), **options).integer
+    assert not any("straight through" in what for what, _ in seen)  # done before, and not once more
+    assert min(done for what, done in seen if "concrete" in what) > 50
+    x = data.windows(dataset, WINDOW, 20).x
+    np.testing.assert_array_equal(reference.run(resumed, x).scores, reference.run(whole, x).scores)
+    for ours, theirs in zip(resumed.recurrent[0].rows.values(), whole.recurrent[0].rows.values(), strict=True):
+        np.testing.assert_array_equal(ours.R[0], theirs.R[0])
+    hardening.remove_checkpoints(kept, 1, 0)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(EdgeLstmError, match="a checkpoint is for fine-tuning"):
+        convert(soft, dataset, checkpoint=kept)
