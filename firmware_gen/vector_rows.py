@@ -17,8 +17,10 @@ from firmware_gen.simplify import Dataflow
 LANES, GROUPS = 16, (6, 5, 4, 3, 2, 1)  # weights of a vector; rows that share one load of a vector
 BLOCK = 16  # units
 FULL = 4  # units in a vector of sums
-# Instructions of one row, counted in the kernels: of each vector and besides, for all units in groups, and for one unit alone.
-TOGETHER, ALONE = (2.2, 2.0), (3.0, 18.0)
+HELD = 3  # vectors of z that stay in registers
+# Instructions of one row, counted in the kernels: of each vector and besides, for all units in groups, and for one unit alone; of the call
+# for those alone, shared by the units of a block.
+TOGETHER, ALONE, CALL = (2.2, 2.0), (3.0, 9.0), 2.0
 
 
 @dataclass(frozen=True)
@@ -90,11 +92,19 @@ class RowWriter:
         if not isinstance(gate, int) or self.flow.ops[gate].code != "positive":
             return False
         (row,) = self.flow.args[gate]
-        if not isinstance(row, int) or self.flow.ops[row].code != "row" or self.plan.lazy[row]:
+        if not isinstance(row, int) or self.flow.ops[row].code != "row" or self.plan.lazy[row] or not self.sign_alone(row):
             return False
         opened = min(self.activity.open.get(self.flow.layer.ops[s].args[0], 1.0) for s in self.plan.lazy[index])
         vectors = self.narrow + self.x_vectors() + self.state_vectors()
-        return opened * (ALONE[0] * vectors + ALONE[1]) + 3 < TOGETHER[0] * vectors + TOGETHER[1]
+        each = ALONE[0] - (vectors <= HELD)
+        return opened * (each * vectors + ALONE[1]) + CALL < TOGETHER[0] * vectors + TOGETHER[1]
+
+    def sign_alone(self, index: int) -> bool:
+        """Whether nothing but threshold gates reads a row: its sum has 1 less then, so that the sign says whether the gate is closed."""
+        return all(self.flow.ops[user].code == "positive" for user in self.flow.users(index))
+
+    def _bias(self, index: int) -> npt.NDArray[np.int32]:
+        return self.row(index).bias.astype(np.int32) - self.sign_alone(index)
 
     def _weights(self, index: int) -> npt.NDArray[np.int8]:
         """[units, bytes]: a row as its kernel reads it: x, then the states, each padded to whole vectors."""
@@ -138,9 +148,9 @@ class RowWriter:
             kernel = self._kernel(members[0], next(g for g in GROUPS if count % g == 0))
             padded = -(-self.units // self.size) * self.size
             weights = np.zeros((len(members), padded, kernel.bytes), np.int8)
-            bias = np.zeros((len(members), padded), np.int32)
+            bias = np.full((len(members), padded), -1, np.int32)  # units that do not exist are closed
             for k, index in enumerate(members):
-                weights[k, : self.units], bias[k, : self.units] = self._weights(index), self.row(index).bias
+                weights[k, : self.units], bias[k, : self.units] = self._weights(index), self._bias(index)
             rows = ", ".join(self.flow.ops[index].name for index in members)
             suffix = "" if number == 0 else str(number + 1)
             blocks = padded // self.size
@@ -167,20 +177,15 @@ class RowWriter:
         assert isinstance(decides, int)
         kernel, name = self._kernel(index, 1), self.flow.ops[index].name
         W = self.table(f"vectors_{name}_W", self._weights(index), f"[units] weights of row {name}")
-        bias = self.table(f"vectors_{name}_b", self.row(index).bias, f"[units] bias of row {name}", "int32_t")
-        own = int(self._place([index])[5:-1])
-        unit = f"{self.size} * block + u"
-        return kernel, [
-            f"for (uint32_t first = 0; first < {self.size}; first += 4) {{",
-            f"    uint32_t open = vcmpgtq_n_s32(vldrwq_s32(&sums[{self.order[decides]}][first]), 0);",
-            "    while (open != 0) { /* 4 bits for each unit */",
-            "        const uint32_t lane = (uint32_t)__builtin_ctz(open) >> 2;",
-            "        const uint32_t u = first + lane;",
-            f"        {self.p}_{kernel.name}(&sums[{own}][u], &{bias}[{unit}], {W}[{unit}], {self.z(index)});",
-            "        open &= ~((uint32_t)15 << (4 * lane));",
-            "    }",
-            "}",
-        ]
+        bias = self.table(f"vectors_{name}_b", self._bias(index), f"[units] bias of row {name}", "int32_t")
+        own, gate_sums = self._place([index]), f"(const int8_t *)(const void *)sums[{self.order[decides]}]"
+        first, at = f"{self.size} * block", "vidupq_n_u8(3, 4)"  # the byte with the sign, of each sum
+        if self.size == LANES:
+            opened = f"vcmpgeq_n_s8(vldrbq_gather_offset_s8({gate_sums}, {at}), 0)"
+        else:
+            live = f"vctp8q({self.size})"
+            opened = f"vcmpgeq_m_n_s8(vldrbq_gather_offset_z_s8({gate_sums}, {at}, {live}), 0, {live})"
+        return kernel, [f"{self.p}_{kernel.name}({own}, &{bias}[{first}], {W}[{first}], {self.z(index)}, {opened});"]
 
 
 def _interleaved(weights: npt.NDArray[np.int8], kernel: RowKernel) -> npt.NDArray[np.int8]:

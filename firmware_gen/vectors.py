@@ -102,7 +102,7 @@ class _Writer(RowWriter):
             if index not in roots and (not users or all(index in self._merged(user) for user in users)):
                 continue  # rows read it from z, or it is part of the operator that uses it
             name = f"v{index}"
-            kind = "mve_pred16_t" if self._is_predicate(index) else "int32x4_t"
+            kind = "mve_pred16_t" if self._is_predicate(index) and not self._is_mask(index) else "int32x4_t"
             self.lines.append(f"const {kind} {name} = {self._value(index, value)}; /* {op.code} {op.name} */".replace("  */", " */"))
             value[index] = name
         for state, update in self.flow.updates.items():
@@ -140,6 +140,12 @@ class _Writer(RowWriter):
             return self._load(kind, f"state->{field}")
         if op.code == "vector":
             return self._per_unit(op.name, op.name, f"parameter {op.name}")
+        if self._is_mask(index):
+            return f"vshrq_n_s32({self._number(args[0], value)}, 31)"
+        if op.code == "positive" and isinstance(args[0], int) and self.flow.ops[args[0]].code == "row" and self.sign_alone(args[0]):
+            return f"vcmpgeq_n_s32({self._number(args[0], value)}, 0)"
+        if op.code == "select" and isinstance(args[0], int) and self._is_mask(args[0]):
+            return f"vbicq_s32({self._number(args[1], value)}, {value[args[0]]})"
         merged = self._merged(index)
         if op.code == "select" and merged:
             # Where the gate is closed a load gives zeros.
@@ -182,18 +188,30 @@ class _Writer(RowWriter):
             return self._is_predicate(first)
         return op.code == "positive"
 
+    def _is_mask(self, index: int) -> bool:
+        """Whether a threshold gate is kept as all ones where it is closed: the signs of a row, behind which nothing but selects stand.
+        Compilers move predicates to and from the register of flags; a shift and an instruction that clears bits need none."""
+        op, (row, *_) = self.flow.ops[index], (*self.flow.args[index], None)
+        if op.code != "positive" or not isinstance(row, int) or self.flow.ops[row].code != "row" or not self.sign_alone(row):
+            return False
+        users = self.flow.users(index)
+        return index not in self.flow.roots() and all(
+            self.flow.ops[user].code == "select" and self.flow.args[user][0] == index != self.flow.args[user][1] for user in users
+        )
+
     def _merged(self, index: int) -> tuple[int, ...]:
         """The argument that is computed as part of the operator: a state behind a gate, or what a gate lets be added."""
         op, args = self.flow.ops[index], self.flow.args[index]
         if op.code == "select" and isinstance(args[0], int) and isinstance(args[1], int):
             state = args[1]
-            if self._is_predicate(args[0]) and self.flow.ops[state].code == "state" and self._read_by(state) == [index]:
+            merging = self._is_predicate(args[0]) and not self._is_mask(args[0])
+            if merging and self.flow.ops[state].code == "state" and self._read_by(state) == [index]:
                 return (state,)
         if op.code == "add":
             for a in reversed(args):
                 if isinstance(a, int) and self.flow.ops[a].code == "select" and self._read_by(a) == [index] and not self._merged(a):
                     gate = self.flow.args[a][0]
-                    if isinstance(gate, int) and self._is_predicate(gate) and args.count(a) == 1:
+                    if isinstance(gate, int) and self._is_predicate(gate) and not self._is_mask(gate) and args.count(a) == 1:
                         return (a,)
         return ()
 

@@ -48,9 +48,10 @@ def test_every_bit_is_that_of_the_reference(cortex_m55, cell, inputs, units, gat
     assert found.ram.stack <= build(network, "model", "event").stack_bound
 
 
-def test_a_row_behind_a_gate_is_summed_alone_where_the_gate_is_seldom_open(cortex_m55, monkeypatch):
+@pytest.mark.parametrize(("inputs", "units"), [(20, 64), (6, 32), (20, 10)], ids=["z is loaded again", "z is held", "less than a block"])
+def test_a_row_behind_a_gate_is_summed_alone_where_the_gate_is_seldom_open(cortex_m55, monkeypatch, inputs, units):
     rng = np.random.default_rng(1)
-    network = random_integer(rng, "lstm", 20, 64, "threshold")
+    network = random_integer(rng, "lstm", inputs, units, "threshold")
     raw = random_counts(rng, network, 1, 6)
     (layer,) = network.recurrent
     often = assumed(layer)
