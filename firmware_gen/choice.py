@@ -125,9 +125,13 @@ def cost(layer: IntegerRecurrent, strategy: str, activity: LayerActivity, of: In
 def _cost(layer: IntegerRecurrent, strategy: str, lists: tuple[bool, bool], activity: LayerActivity, of: Instructions) -> float:
     flow = simplify(layer)
     order = schedule(flow)
-    total = 0.0
+    total, shared = 0.0, set()
     for group in plan_columns(flow, order, strategy, *lists).groups:
         total += _sums(layer, group, strategy, activity, of)
+        if group.lists_x or (group.pass_, group.sources) not in shared:
+            total += group.listed(layer.inputs, layer.units) * (of.compare if strategy == "delta" else of.list)
+        if not group.lists_x:  # groups that list the same states share the list
+            shared.add((group.pass_, group.sources))
         for index in group.lazy:
             often = min(activity.open.get(flow.layer.ops[select].args[0], 1.0) for select in order.lazy[index])
             row = layer.rows[flow.ops[index].name]
@@ -148,7 +152,7 @@ def _sums(layer: IntegerRecurrent, group: Group, strategy: str, activity: LayerA
     vectors += [(layer.inputs, activity.x)] if group.lists_x else []
     kept = strategy == "delta"
     active = sum(n * ((v.changed if kept else v.nonzero) if v else 1.0) for n, v in vectors)
-    paired, listed = group.paired(layer.inputs, layer.units), group.listed(layer.inputs, layer.units)
+    paired = group.paired(layer.inputs, layer.units)
     blocks = -(-layer.units // BLOCK) * len(group.rows)
     added = of.block + paired * of.column + active * of.listed
-    return blocks * added + paired * of.gather + listed * (of.compare if kept else of.list)
+    return blocks * added + paired * of.gather

@@ -43,6 +43,7 @@ def command(
         str | None,
         typer.Option(help="Write the folder as a package: arduino, platformio, zephyr, cmake or cmsis-pack.", show_default=False),
     ] = None,
+    url: Annotated[str | None, typer.Option(help="Page of your project, for the description of a package.", show_default=False)] = None,
     strategy: Annotated[
         str | None,
         typer.Option(help="How rows are summed: rows, dense, event or delta (default: chosen for each layer).", show_default=False),
@@ -72,13 +73,15 @@ def command(
 
     if package is not None and self_test:
         raise UsageError("--self-test goes with a plain header, not with --package; write the header once more without a package")
+    if url is not None and package is None:
+        raise UsageError("--url goes with --package: a plain header names no page")
     network = load_integer(model)
     counts = random_counts(network, vectors, network.read_out.window or STEPS_WITHOUT_WINDOW, seed=0) if self_test else None
     activity = None if recordings is None else measured(network, recordings)
     if package is None:
         paths = firmware_gen.write(network, output, self_test=counts, prefix=name, strategy=strategy, target=target, activity=activity)
     else:
-        paths = packaging.write(network, output, package, prefix=name, strategy=strategy, target=target, activity=activity)
+        paths = packaging.write(network, output, package, prefix=name, strategy=strategy, target=target, activity=activity, url=url)
     takes = memory(network, strategy=strategy, target=target, activity=activity)
     if json:
         as_json({"files": paths, "bytes": dict(takes.parts), "how": takes.how})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ PACKAGERS: Mapping[str, Mapping[str, str]] = {
     "arduino": arduino.FILES, "platformio": platformio.FILES, "zephyr": zephyr.FILES, "cmake": cmake.FILES, "cmsis-pack": cmsis_pack.FILES,
 }  # fmt: skip
 VERSION = "1.0.0"  # of a package; whoever publishes one counts on from here
-SITE = "https://example.com/"  # a package has to name one; whoever publishes it has his own
+URL = re.compile(r"https?://[^\s\"'<>&\\]+")  # one that stands in XML, JSON and properties as it is
 TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")), undefined=jinja2.StrictUndefined, trim_blocks=True,
     lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,
@@ -34,25 +35,27 @@ TEMPLATES.filters |= {"comment": names.comment}
 
 def write(
     network: IntegerNetwork, folder: str | os.PathLike[str], packager: str, *, prefix: str | None = None, strategy: str | None = None,
-    target: str | None = None, activity: Sequence[LayerActivity] | None = None,
+    target: str | None = None, activity: Sequence[LayerActivity] | None = None, url: str | None = None,
 ) -> list[Path]:  # fmt: skip
     """Writes `network` as a package of the ecosystem `packager`, one of PACKAGERS, into `folder`.
 
-    prefix: name of header and package, the model's name when None; strategy, target, activity: as for `header`. A folder that holds
-    nothing but an older package is replaced. Returns the paths, the header first.
-    Raises UsageError for an unknown packager, prefix, strategy or target, EdgeLstmError if the network has no C form, or if the folder
-    cannot be written or holds other files. Nothing is written then.
+    prefix: name of header and package, the model's name when None; strategy, target, activity: as for `header`; url: page of the project,
+    left out when None. A folder that holds nothing but an older package is replaced. Returns the paths, the header first.
+    Raises UsageError for an unknown packager, prefix, strategy or target, or a url that is none, EdgeLstmError if the network has no C
+    form, or if the folder cannot be written or holds other files. Nothing is written then.
     """
     if packager not in PACKAGERS:
         raise UsageError(f"there is no package {packager!r}; choose one of {', '.join(PACKAGERS)}")
+    if url is not None and not URL.fullmatch(url):
+        raise UsageError(f"{url!r} is no address of a page: it starts with https:// or http:// and has no spaces, quotes or angle brackets")
     model = build(network, prefix, strategy, target=target, activity=activity)
-    texts, place = render(model, packager), Path(folder)
+    texts, place = render(model, packager, url), Path(folder)
     _replace(place, texts)
     return [place / name for name in sorted(texts, key=lambda name: not name.endswith(f"/{model.prefix}.h"))]
 
 
-def render(model: Model, packager: str) -> dict[str, str]:
-    """Path within the folder -> text."""
+def render(model: Model, packager: str, url: str | None = None) -> dict[str, str]:
+    """Path within the folder -> text. url: page of the project, None to leave it out."""
     texts = {}
     for path, template in PACKAGERS[packager].items():
         if template == "header":
@@ -61,7 +64,7 @@ def render(model: Model, packager: str) -> dict[str, str]:
             text = HEADER_TEMPLATES.get_template("example.c.j2").render(p=model.prefix, P=model.prefix.upper(), network=model.network)
         else:
             text = TEMPLATES.get_template(template).render(
-                p=model.prefix, P=model.prefix.upper(), model=model, network=model.network, version=VERSION, tool=__version__, site=SITE,
+                p=model.prefix, P=model.prefix.upper(), model=model, network=model.network, version=VERSION, tool=__version__, url=url,
                 cells=" + ".join(layer.layer.cell for layer in model.layers),
             )  # fmt: skip
         texts[path.format(name=model.prefix)] = text

@@ -38,8 +38,12 @@ def test_a_package_is_written_under_its_name(files: Files, edge_lstm, tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [(("--package", "mbed"), "no package 'mbed'"), (("--package", "cmake", "--self-test"), "--self-test goes with")]
-)
+    ("options", "message"),
+    [
+        (("--package", "mbed"), "no package 'mbed'"), (("--package", "cmake", "--self-test"), "--self-test goes with"),
+        (("--url", "https://a.test"), "--url goes with"),
+    ],
+)  # fmt: skip
 def test_a_package_that_does_not_exist_or_cannot_be_is_refused(files: Files, edge_lstm, tmp_path, options, message) -> None:
     came = edge_lstm("codegen", files.hard_int, "-o", tmp_path / "new", *options)
     assert came.status == 2

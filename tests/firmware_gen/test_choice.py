@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from edge_lstm.errors import EdgeLstmError, UsageError
 from edge_lstm.fixed_point.quantize import quantize
 from firmware_gen import header
 from firmware_gen.activity import LayerActivity, Vector, assumed, measure
-from firmware_gen.choice import TARGETS, choose, cost
+from firmware_gen.choice import TARGETS, Instructions, choose, cost
 from firmware_gen.model import build
 
 
@@ -68,6 +68,20 @@ def test_costs_grow_with_activity(watch):
             costs = [cost(layer, strategy, activity_of(layer, a, a), target) for a in (0.0, 0.2, 0.5, 1.0)]
             assert costs == sorted(costs)
             assert costs[0] < costs[-1]
+
+
+def test_a_list_that_two_groups_share_is_counted_once(watch):
+    """Row f with another shift of x stands in a group of its own, which reads the list of the same states."""
+    layer = watch.recurrent[0]
+    rows = {**layer.rows, "f": replace(layer.rows["f"], input_shift=layer.rows["f"].input_shift + 1)}
+    apart = replace(watch, layers=(replace(layer, rows=rows), *watch.layers[1:]))
+    listing = Instructions(**{field.name: float(field.name in ("list", "compare")) for field in fields(Instructions)})
+    for strategy in ("event", "delta"):
+        (text,) = build(apart, "watch", strategy).layers
+        assert len(text.column_plan.groups) == 2
+        assert text.columns.locals.entries < 2 * (layer.units + 3) + layer.units * (strategy == "delta")
+        for network in (watch, apart):
+            assert cost(network.recurrent[0], strategy, assumed(layer), listing) == layer.units
 
 
 def test_memory_is_not_spent_on_activity_that_nobody_measured(watch):

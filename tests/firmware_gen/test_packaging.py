@@ -88,7 +88,7 @@ def test_an_unknown_package_is_refused_with_those_that_exist(imu, tmp_path):
 
 
 def test_the_arduino_library_keeps_the_specification(imu, tmp_path):
-    packaging.write(imu, tmp_path / "wrist", "arduino", prefix="wrist")
+    packaging.write(imu, tmp_path / "wrist", "arduino", prefix="wrist", url="https://wrist.test/a?b=1")
     lines = (tmp_path / "wrist/library.properties").read_text().splitlines()
     properties = dict(line.split("=", 1) for line in lines)
     assert {"name", "version", "author", "maintainer", "sentence", "paragraph", "category", "url", "architectures"} <= set(properties)
@@ -166,6 +166,26 @@ def test_the_pack_describes_files_that_are_there(imu, tmp_path):
     (component,) = package.iter("component")
     assert component.get("Cversion") == release.get("version")
     assert all((folder / file.get("name")).exists() for file in package.iter("file"))
+
+
+@pytest.mark.parametrize(
+    ("packager", "file", "pattern"),
+    [
+        ("arduino", "library.properties", r"^url=(.*)$"), ("platformio", "library.json", r'"homepage": "(.*)"'),
+        ("cmsis-pack", "edge-lstm.wrist.pdsc", r"<url>(.*)</url>"),
+    ],
+)  # fmt: skip
+def test_a_page_is_named_where_one_is_given_and_nowhere_else(imu, tmp_path, packager, file, pattern):
+    page = "https://wrist.test/a?b=1"
+    for url, expected in ((page, [page]), (None, [""] if packager == "cmsis-pack" else [])):
+        packaging.write(imu, tmp_path / "wrist", packager, prefix="wrist", url=url)
+        text = (tmp_path / "wrist" / file).read_text()
+        assert re.findall(pattern, text, re.MULTILINE) == expected
+        assert "example.com" not in text
+    for wrong in ("wrist.test", "https://", 'https://a"b', "https://a&b", "javascript:x"):
+        with pytest.raises(UsageError, match="is no address of a page"):
+            packaging.write(imu, tmp_path / "none", packager, prefix="wrist", url=wrong)
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize("way", ["found in place", "installed", "subdirectory"])
