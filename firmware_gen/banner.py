@@ -7,6 +7,7 @@ from edge_lstm.fixed_point.bounds import Bound, prove_network, prove_normalize
 from edge_lstm.fixed_point.integer_network import IntegerRecurrent, output_names
 from firmware_gen.digest import sha256
 from firmware_gen.features import title
+from firmware_gen.few_columns import segments
 from firmware_gen.layer_text import LayerText
 from firmware_gen.model import Model, q_format
 from firmware_gen.names import comment
@@ -96,7 +97,8 @@ STRATEGY = {
 
 
 def _strategy(text: LayerText) -> list[str]:
-    lines = [f"strategy {text.strategy}: {STRATEGY[text.strategy]}"]
+    shared = "" if text.strategy == text.choice.strategy else "; weights of few bits share words, two sums an accumulator"
+    lines = [f"strategy {text.strategy}: {STRATEGY[text.choice.strategy]}{shared}"]
     lines += [f"  {reason}" for reason in text.choice.why]
     return lines + [f"  row {row} is summed element by element: {why}" for row, why in text.column_plan.dense.items()]
 
@@ -155,12 +157,24 @@ def _bounds(model: Model) -> list[str]:
             for index, bound in enumerate(proof):
                 if layer.ops[index].code == "row" and index in text.flow.ops:
                     lines.append(_bound_line(f"{text.infix.replace('_', ' ')}accumulator of row {layer.ops[index].name}", bound))
+            lines += [_bound_line(bound.what, bound) for bound in _packed_sums(text)]
             for state in layer.states:
                 lines.append(_bound_line(f"{text.infix.replace('_', ' ')}new state {state.name}", proof[state.update]))
         else:
             lines += [_bound_line(bound.what, bound) for bound in proof]
     lines.append(f"{'widest intermediate value of all':<34} within +-{widest.widest} ({widest.bits} bits), in: {widest.what}")
     return lines
+
+
+def _packed_sums(text: LayerText) -> list[Bound]:
+    """Sums of weights that share words: two of them in an accumulator, so that each has to fit 16 bits."""
+    found = []
+    for group in text.column_plan.groups:
+        if group.bits < 8:
+            rows = ", ".join(text.flow.ops[index].name for index in group.rows)
+            largest = max(part.largest for part in segments(text.flow, group))
+            found.append(Bound(f"{text.infix.replace('_', ' ')}16-bit sums of row {rows}", -largest, largest, largest))
+    return found
 
 
 def _bound_line(what: str, bound: Bound) -> str:

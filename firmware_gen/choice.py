@@ -12,11 +12,16 @@ from dataclasses import dataclass
 from edge_lstm.errors import UsageError
 from edge_lstm.fixed_point.integer_network import IntegerRecurrent
 from firmware_gen.activity import LayerActivity, assumed
-from firmware_gen.columns import BLOCK, STRATEGIES, Group, plan_columns, reads
+from firmware_gen.columns import BLOCK, BYTES, PACKED, STRATEGIES, Group, plan_columns, reads
+from firmware_gen.few_columns import BLOCK as FEW_BLOCK
+from firmware_gen.few_columns import segments
 from firmware_gen.schedule import schedule
-from firmware_gen.simplify import simplify
+from firmware_gen.simplify import Dataflow, simplify
 
+Lists = tuple[bool, bool, bool]  # lists_x, lists_lazy, few of a `Choice`
 CHOSEN_FROM = ("dense", "event", "delta")  # rows is only slower: it is for who wants the least memory
+LISTING = ("event", "delta")  # those in which weights of few bits can share words
+WORTH_ITS_FLASH = 1.1  # of instructions that packed weights may take, for a half to an eighth of the flash of the weights
 WORTH_ITS_MEMORY = 0.9  # delta keeps all sums in RAM: it has to save a tenth, by measured activity
 
 
@@ -26,7 +31,8 @@ class Instructions:
 
     column, listed: a column of 8 weights, of those added always or of a list; block: around the columns of a block; gather, list, compare:
     of one element, when all are gathered, non-zero ones listed, or changed ones; dot, dot_listed, dot_values: one weight of a row behind
-    a gate, byte by byte, along a list, or times what was gathered.
+    a gate, byte by byte, along a list, or times what was gathered; few: bits -> of a listed column of 16 packed weights; segment: around
+    the listed columns of 16 units.
     """
 
     column: float
@@ -38,62 +44,100 @@ class Instructions:
     dot: float
     dot_listed: float
     dot_values: float
+    few: Mapping[int, float]
+    segment: float
 
 
-HALF_WORDS = Instructions(8.5, 13.5, 40, 6, 6, 7, 2.7, 8, 2.2)
-THUMB_2 = Instructions(18, 20, 32, 6, 6, 9, 6, 9, 5)
+HALF_WORDS = Instructions(8.5, 13.5, 40, 6, 6, 7, 2.7, 8, 2.2, {4: 23, 2: 22, 1: 23}, 80)
+THUMB_2 = Instructions(18, 20, 32, 6, 6, 9, 6, 9, 5, {4: 23, 2: 22, 1: 23}, 80)
 TARGETS: Mapping[str, Instructions] = {
-    "cortex-m0plus": Instructions(26.5, 29.5, 65, 9, 9, 15, 9, 11, 6),
+    "cortex-m0plus": Instructions(26.5, 29.5, 65, 9, 9, 15, 9, 11, 6, {4: 42, 2: 38, 1: 40}, 120),
     "cortex-m3": THUMB_2, "cortex-m4": HALF_WORDS, "cortex-m4f": HALF_WORDS, "cortex-m7": HALF_WORDS, "cortex-m33": HALF_WORDS,
     "cortex-m55": HALF_WORDS,
-    "rv32imc": Instructions(25, 28, 30, 6, 7, 10, 7, 9, 6), "atmega328p": Instructions(84, 92, 260, 15, 22, 30, 20, 28, 20),
+    "rv32imc": Instructions(25, 28, 30, 6, 7, 10, 7, 9, 6, {4: 37, 2: 38, 1: 40}, 90),
+    "atmega328p": Instructions(84, 92, 260, 15, 22, 30, 20, 28, 20, {4: 128, 2: 166, 1: 94}, 300),
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Choice:
     """The strategy of one layer. why: for the banner, empty where somebody named it; lists_x: whether it is meant for the input too;
-    lists_lazy: whether rows behind a gate read lists too, of what is not zero, or all they read."""
+    lists_lazy: whether rows behind a gate read lists too, of what is not zero, or all they read; few: whether weights of few bits share
+    words, in rows whose weights all are."""
 
     strategy: str
     why: tuple[str, ...] = ()
     lists_x: bool = False
     lists_lazy: bool = True
+    few: bool = False
 
 
 def choose(layer: IntegerRecurrent, strategy: str | None, target: str | None = None, activity: LayerActivity | None = None) -> Choice:
     """The strategy of a layer: `strategy`, or the best one for `target` (all targets alike when None) when that is None.
 
-    activity: None to assume one. Raises UsageError for a strategy or a target that does not exist.
+    strategy: one of STRATEGIES; "event" and "delta" also with the ending PACKED or BYTES, else weights of few bits share words where the
+    cost model has it worth its instructions; activity: None to assume one.
+    Raises UsageError for a strategy or a target that does not exist.
     """
     if target is not None and target not in TARGETS:
         raise UsageError(f"no cost model for the target {target!r}; choose one of {', '.join(TARGETS)}")
-    if strategy is not None:
-        if strategy not in STRATEGIES:
-            raise UsageError(f"there is no strategy {strategy!r}; choose one of {', '.join(STRATEGIES)}")
-        return Choice(strategy, (), *_lists(layer, strategy, activity or assumed(layer), (target,) if target else tuple(TARGETS)))
     on = (target,) if target is not None else tuple(TARGETS)
     found = activity or assumed(layer)
-    costs = {name: {s: cost(layer, s, found, TARGETS[name]) for s in CHOSEN_FROM} for name in on}
-    total = {s: sum(of[s] / max(of["dense"], 1.0) for of in costs.values()) / len(on) for s in CHOSEN_FROM}
-    best = min(("dense", "event"), key=total.__getitem__)
-    if found.steps and total["delta"] < WORTH_ITS_MEMORY * total[best]:
-        best = "delta"
-    return Choice(best, _reasons(best, total, costs, target, found), *_lists(layer, best, found, on))
+    if strategy is not None:
+        return _named(layer, strategy, found, on)
+    packs = _packs(layer)
+    names = (*CHOSEN_FROM, *(s + PACKED for s in LISTING if packs))
+    costs = {name: {s: cost(layer, s, found, TARGETS[name]) for s in names} for name in on}
+    total = {s: sum(of[s] / max(of["dense"], 1.0) for of in costs.values()) / len(on) for s in names}
+    best = _less(total, ("dense", "event"), "delta", found)
+    if packs:
+        packed = _less(total, ("event" + PACKED,), "delta" + PACKED, found)
+        best = packed if total[packed] <= WORTH_ITS_FLASH * total[best] else best
+    return Choice(best.removesuffix(PACKED), _reasons(best, total, costs, target, found), *_lists(layer, best, found, on))
 
 
-def _lists(layer: IntegerRecurrent, strategy: str, activity: LayerActivity, on: Sequence[str]) -> tuple[bool, bool]:
+def _named(layer: IntegerRecurrent, strategy: str, activity: LayerActivity, on: Sequence[str]) -> Choice:
+    """The choice that somebody made; what is left open is chosen."""
+    known = (*STRATEGIES, *(s + ending for s in LISTING for ending in (PACKED, BYTES)))
+    if strategy not in known:
+        raise UsageError(f"there is no strategy {strategy!r}; choose one of {', '.join(known)}")
+    if strategy in LISTING and _packs(layer):
+        both = {s: sum(cost(layer, s, activity, TARGETS[name]) for name in on) for s in (strategy, strategy + PACKED)}
+        strategy += PACKED if both[strategy + PACKED] <= WORTH_ITS_FLASH * both[strategy] else BYTES
+    plain = strategy.removesuffix(BYTES)
+    return Choice(plain.removesuffix(PACKED), (), *_lists(layer, plain, activity, on))
+
+
+def _less(total: Mapping[str, float], plain: Sequence[str], kept: str, activity: LayerActivity) -> str:
+    """The best of `plain`, or `kept`, which takes memory, where that is worth it."""
+    best = min(plain, key=total.__getitem__)
+    return kept if activity.steps and total[kept] < WORTH_ITS_MEMORY * total[best] else best
+
+
+def _packs(layer: IntegerRecurrent) -> bool:
+    """Whether any row by columns has weights that can share words."""
+    flow = simplify(layer)
+    return any(group.bits < 8 for group in plan_columns(flow, schedule(flow), "event", few=True).groups)
+
+
+def _lists(layer: IntegerRecurrent, strategy: str, activity: LayerActivity, on: Sequence[str]) -> Lists:
     """What else is best listed, besides the states that rows without a gate read: x, and states for rows behind gates. Sensor inputs are
     hardly ever zero or unchanged, and a sum along a list costs more an element than one over all of them."""
-    return min(_variants(strategy), key=lambda lists: sum(_cost(layer, strategy, lists, activity, TARGETS[name]) for name in on))
+
+    def instructions(lists: Lists) -> float:
+        memory = WORTH_ITS_MEMORY if lists[0] and lists[2] else 1.0  # packed sums of x would be kept beside those of states
+        return sum(_cost(layer, strategy, lists, activity, TARGETS[name]) for name in on) / memory
+
+    return min(_variants(strategy), key=instructions)
 
 
-def _variants(strategy: str) -> tuple[tuple[bool, bool], ...]:
-    if strategy == "event":
-        return (False, True), (True, True)
-    if strategy == "delta":
-        return (False, True), (False, False), (True, True), (True, False)
-    return ((False, False),)
+def _variants(strategy: str) -> tuple[Lists, ...]:
+    few = strategy.endswith(PACKED)
+    if strategy.startswith("event"):
+        return ((False, True, few),) if few else ((False, True, few), (True, True, few))
+    if strategy.startswith("delta"):
+        return (False, True, few), (False, False, few), (True, True, few), (True, False, few)
+    return ((False, False, few),)
 
 
 def _reasons(
@@ -104,10 +148,10 @@ def _reasons(
     states = f"; vectors of the layer {_range([v.nonzero for v in vectors])} not zero, {_range([v.changed for v in vectors])} changed"
     x = f"x {activity.x.nonzero:.0%} not zero, {activity.x.changed:.0%} changed"
     if target is not None:
-        sums = ", ".join(f"{s} {costs[target][s]:.0f}" for s in CHOSEN_FROM)
+        sums = ", ".join(f"{s} {costs[target][s]:.0f}" for s in total)
         compared = f"chosen for {target}; instructions of its sums a step, estimated: {sums}"
     else:
-        sums = ", ".join(f"{s} {total[s]:.2f}" for s in CHOSEN_FROM)
+        sums = ", ".join(f"{s} {total[s]:.2f}" for s in total)
         compared = f"chosen for all targets alike; instructions of its sums against dense, estimated: {sums}"
     return compared, f"activity {source}: {x}{states if vectors else ''}"
 
@@ -122,20 +166,24 @@ def cost(layer: IntegerRecurrent, strategy: str, activity: LayerActivity, of: In
     return min(_cost(layer, strategy, lists, activity, of) for lists in _variants(strategy))
 
 
-def _cost(layer: IntegerRecurrent, strategy: str, lists: tuple[bool, bool], activity: LayerActivity, of: Instructions) -> float:
+def _cost(layer: IntegerRecurrent, strategy: str, lists: Lists, activity: LayerActivity, of: Instructions) -> float:
     flow = simplify(layer)
     order = schedule(flow)
     total, shared = 0.0, set()
+    strategy = strategy.removesuffix(PACKED)
     for group in plan_columns(flow, order, strategy, *lists).groups:
-        total += _sums(layer, group, strategy, activity, of)
-        if group.lists_x or (group.pass_, group.sources) not in shared:
-            total += group.listed(layer.inputs, layer.units) * (of.compare if strategy == "delta" else of.list)
-        if not group.lists_x:  # groups that list the same states share the list
-            shared.add((group.pass_, group.sources))
+        if group.bits < 8:
+            total += _few_sums(flow, layer, group, strategy, activity, of)
+        else:
+            total += _sums(layer, group, strategy, activity, of)
+            if group.lists_x or (group.pass_, group.sources) not in shared:
+                total += group.listed(layer.inputs, layer.units) * (of.compare if strategy == "delta" else of.list)
+            if not group.lists_x:  # groups that list the same states share the list
+                shared.add((group.pass_, group.sources))
         for index in group.lazy:
             often = min(activity.open.get(flow.layer.ops[select].args[0], 1.0) for select in order.lazy[index])
             row = layer.rows[flow.ops[index].name]
-            own = (of.dot if group.lists_x else of.dot_values) * layer.inputs if reads(row.W) else 0.0
+            own = (of.dot if group.lists_x or group.bits < 8 else of.dot_values) * layer.inputs if reads(row.W) else 0.0
             states = len(group.sources) * layer.units * (of.dot if group.lists_sources else of.dot_values)
             if group.lists_lazy:
                 states = of.dot_listed * sum(layer.units * _nonzero(activity, source) for source in group.sources)
@@ -156,3 +204,14 @@ def _sums(layer: IntegerRecurrent, group: Group, strategy: str, activity: LayerA
     blocks = -(-layer.units // BLOCK) * len(group.rows)
     added = of.block + paired * of.column + active * of.listed
     return blocks * added + paired * of.gather
+
+
+def _few_sums(flow: Dataflow, layer: IntegerRecurrent, group: Group, strategy: str, activity: LayerActivity, of: Instructions) -> float:
+    kept, rows = strategy == "delta", -(-layer.units // FEW_BLOCK) * len(group.rows)
+    total = 0.0
+    for part in segments(flow, group):
+        keeps, length = kept and (part.source is not None or group.lists_x), part.last - part.first
+        vector = activity.x if part.source is None else activity.vectors.get(part.source)
+        active = length * ((vector.changed if keeps else vector.nonzero) if vector else 1.0)
+        total += rows * (of.segment + active * of.few[group.bits]) + length * (of.compare if keeps else of.list)
+    return total

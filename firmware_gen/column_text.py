@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from firmware_gen.columns import BLOCK, Group, Plan, blocks, padded_units, reads, recurrent_weights, signs_suffice
+from firmware_gen.columns import BLOCK, Group, Number, Plan, blocks, padded_units, reads, recurrent_weights, signs_suffice
 from firmware_gen.expressions import SUM, Expression, LayerNames
+from firmware_gen.few_columns import BLOCK as FEW_BLOCK
+from firmware_gen.few_text import add_few
 from firmware_gen.simplify import Dataflow
 from firmware_gen.tables import Part
 
@@ -59,8 +61,8 @@ class ColumnText:
     """The parts of a layer's function that rows by columns need.
 
     locals: local arrays; before, first, last: pass -> lines in front of its loop over the blocks, at the start of each block, and at
-    the end of each unit; value: row -> the accumulator of unit u; persistent: fields of the struct; kinds: parts of the header's
-    arithmetic that they call.
+    the end of each unit; value: row -> the accumulator of unit u; block: units of a block; persistent: fields of the struct;
+    kinds: parts of the header's arithmetic that they call.
     """
 
     locals: Locals
@@ -68,6 +70,7 @@ class ColumnText:
     first: Mapping[int, tuple[str, ...]]
     last: Mapping[int, tuple[str, ...]]
     value: Mapping[int, Expression]
+    block: int
     persistent: tuple[Persistent, ...]
     kinds: frozenset[str]
 
@@ -76,18 +79,20 @@ def column_text(
     plan: Plan, flow: Dataflow, strategy: str, names: LayerNames, number: str, vector: Callable[[int], str]
 ) -> ColumnText:  # fmt: skip
     """The C of the groups of a layer. number: of the layer, for fields of the struct; vector: operator -> the C array of its values."""
-    writer = _Writer(plan.groups, flow, strategy, names, number, vector)
+    writer = Writer(plan.groups, flow, strategy, names, number, vector)
     for k, group in enumerate(plan.groups):
         writer.add(group, "" if len(plan.groups) == 1 else str(k + 1))
     before = {p: tuple(lines) for p, lines in writer.before.items()}
     first = {p: tuple(lines) for p, lines in writer.first.items()}
     last = {p: tuple(lines) for p, lines in writer.last.items()}
     return ColumnText(
-        writer.locals, before, first, last, writer.value, tuple(writer.persistent), frozenset(writer.kinds)
+        writer.locals, before, first, last, writer.value, writer.block, tuple(writer.persistent), frozenset(writer.kinds)
     )  # fmt: skip
 
 
-class _Writer:
+class Writer:
+    """Collects the parts of `ColumnText`, group by group."""
+
     def __init__(
         self, groups: tuple[Group, ...], flow: Dataflow, strategy: str, names: LayerNames, number: str, vector: Callable[[int], str]
     ):  # fmt: skip
@@ -102,12 +107,20 @@ class _Writer:
         self.value: dict[int, Expression] = {}
         self.persistent: list[Persistent] = []
         self.kinds: set[str] = set()
+        self.pass_ = 0  # of the group that is added
+        # What each unit's loop runs over at a time, and the parts of it that rows in bytes are summed by.
+        self.block = max((FEW_BLOCK if group.bits < 8 else BLOCK for group in groups), default=BLOCK)
+        self.parts = self.block // BLOCK
         self.lists: dict[tuple[int, tuple[int, ...]], str] = {}  # pass and vectors of which nothing but states are listed -> its group
 
     def add(self, group: Group, which: str) -> None:
         """The C of one group. which: its number, empty for the only one."""
+        self.pass_ = group.pass_
+        lines = self.before.setdefault(self.pass_, [])
+        if group.bits < 8:
+            add_few(self, group, which)
+            return
         listed, paired = group.listed(self.inputs, self.units), group.paired(self.inputs, self.units)
-        lines = self.before.setdefault(group.pass_, [])
         self.locals.lines.append(f"int32_t total{which} = 0;")
         self.locals.sums += 1
         key = group.pass_, group.sources
@@ -121,7 +134,7 @@ class _Writer:
         lines.append(f"const int32_t excess{which} = {self.p.upper()}_EXCESS(total{which});")
         self._sums(group, which, of, listed, paired)
         for index in group.lazy:
-            self._row_behind_gate(index, group, which, of)
+            self.row_behind_gate(index, group, which, of)
 
     # ---- what is gathered of the vectors ------------------------------------------------------------------------------------
 
@@ -144,49 +157,65 @@ class _Writer:
         """The elements that count, one entry each."""
         self.kinds.add("lists")
         columns, end = f"columns{which}", f"end{which}"
-        self._list_of(columns, f"{listed} + {LIST_END}", listed + LIST_END)
+        self.list_of(columns, f"{listed} + {LIST_END}", listed + LIST_END)
         self.locals.lines.append(f"{self.p}_column *{end} = {columns};")
         raised = group.shift if group.reads_x and group.lists_x else 0
         self.locals.narrow &= BLOCK * (listed - 1) <= NARROW_OFFSET and 127 << raised <= NARROW_VALUE and self.strategy != "delta"
-        nonzero, nonzero_end = self._nonzero(which)
-        lists_lazy = any(other.lists_lazy for other in self.groups if (other.pass_, other.sources) == (group.pass_, group.sources))
-        second = lists_lazy and self.strategy == "delta"
-        if second:
-            elements = len(group.sources) * self.units
-            self._list_of(nonzero, str(elements), elements)
-            self.locals.lines.append(f"{self.p}_column *{nonzero_end} = {nonzero};")
+        _, nonzero_end = self.nonzero(which)
+        lists_lazy = any(other.lists_lazy for other in self.groups if self._shares_list(other, group))
+        second = self.second_list(group, which) if lists_lazy else "0"
         for k, source in enumerate(group.sources if group.lists_sources else ()):
-            where = f"{self.P}UNITS, {BLOCK * k * self.units}, 0"
-            self._list(lines, which, self.vector(source), where, f"&{nonzero_end}" if second else "0")
-        if lists_lazy and not second:
+            self.list_vector(which, self.vector(source), f"{self.P}UNITS, {BLOCK * k * self.units}, 0", f"total{which}", second)
+        if lists_lazy and second == "0":
             lines.append(f"const {self.p}_column *const {nonzero_end} = {end};")
         if group.reads_x and group.lists_x:
-            self._list(lines, which, "x", f"{self.P}INPUTS, {BLOCK * (listed - self.inputs)}, {group.shift}", "0")
+            self.list_vector(which, "x", f"{self.P}INPUTS, {BLOCK * (listed - self.inputs)}, {group.shift}", f"total{which}", "0")
         lines.append(f"{self.p}_end_list({end});")
-        if not group.lists_x and sum((other.pass_, other.sources) == (group.pass_, group.sources) for other in self.groups) > 1:
+        if not group.lists_x and sum(self._shares_list(other, group) for other in self.groups) > 1:
             lines.append(f"const int32_t listed{which} = total{which};")
 
-    def _list(self, lines: list[str], which: str, vector: str, where: str, nonzero: str) -> None:
-        """Lists one vector. where: its length, the offset of its first column, and its shift."""
-        end, plain = f"end{which}", vector.removeprefix("state->")
+    def _shares_list(self, other: Group, group: Group) -> bool:
+        return (other.pass_, other.sources) == (group.pass_, group.sources) and other.bits == group.bits == 8
+
+    def second_list(self, group: Group, which: str) -> str:
+        """Declares the list of the states that are not zero beside that of those that changed; the C of its end, 0 for no such list."""
         if self.strategy != "delta":
-            lines.append(f"{end} = {self.p}_list({end}, {vector}, {where}, &total{which});")
+            return "0"
+        nonzero, nonzero_end = self.nonzero(which)
+        elements = len(group.sources) * self.units
+        self.list_of(nonzero, str(elements), elements)
+        self.locals.lines.append(f"{self.p}_column *{nonzero_end} = {nonzero};")
+        return f"&{nonzero_end}"
+
+    def list_vector(self, which: str, vector: str, where: str, total: str, second: str, *, kept: bool = True, at: int = 0) -> None:
+        """Lists one vector. where: how many elements, the offset of the first column, and a shift; total: adds them up; second: the other
+        list; kept: whether what changed is listed, where the strategy does so; at: the first element."""
+        lines, end, plain = self.before[self.pass_], f"end{which}", vector.removeprefix("state->")
+        first = f"&{vector}[{at}]" if at else vector
+        if self.strategy != "delta" or not kept:
+            lines.append(f"{end} = {self.p}_list({end}, {first}, {where}, &{total});")
             return
         self.kinds.add("changes")
         name, length = self._seen(which, plain), self.inputs if vector == "x" else self.units
         macro = f"{self.P}{'INPUTS' if vector == 'x' else 'UNITS'}"
-        self.persistent.append(Persistent("int8_t", name, (length,), (macro,), f"{plain} as the sums have it"))
-        lines.append(f"{end} = {self.p}_list_changes({end}, {vector}, state->{name}, {where}, &total{which}, {nonzero});")
+        if at == 0:
+            self.persistent.append(Persistent("int8_t", name, (length,), (macro,), f"{plain} as the sums have it"))
+        seen = f"&state->{name}[{at}]" if at else f"state->{name}"
+        lines.append(f"{end} = {self.p}_list_changes({end}, {first}, {seen}, {where}, &{total}, {second});")
+
+    def keep(self, kind: str, name: str, shape: tuple[int, int], meaning: str) -> None:
+        """A field [blocks][...] of the struct that starts at 0."""
+        self.persistent.append(Persistent(kind, name, shape, (f"{self.P}BLOCKS", str(shape[1])), meaning))
 
     def _seen(self, which: str, plain: str) -> str:
         """The field that holds a vector as the sums have it."""
         return f"seen{which}_{plain}{self.number}"
 
-    def _nonzero(self, which: str) -> tuple[str, str]:
+    def nonzero(self, which: str) -> tuple[str, str]:
         """The list of the states that are not zero, and its end."""
         return (f"nonzero{which}", f"nonzero_end{which}") if self.strategy == "delta" else (f"columns{which}", f"states_end{which}")
 
-    def _list_of(self, name: str, length: str, entries: int) -> None:
+    def list_of(self, name: str, length: str, entries: int) -> None:
         self.locals.lines.append(f"{self.p}_column {name}[{length}] {self.p.upper()}_ALIGNED;")
         self.locals.entries += entries
 
@@ -196,21 +225,21 @@ class _Writer:
         """The sums of all rows of a group, of one block of units at a time. of: the group whose list it reads."""
         rows = [self.flow.layer.rows[self.flow.ops[index].name] for index in group.rows]
         weights = [_side_by_side(*blocks(self.flow, index, group)) for index in group.rows]
-        by_block = np.stack(weights, axis=1)  # [blocks, rows, bytes of a block]
-        bias = np.stack([padded_units(row.bias).reshape(-1, BLOCK) for row in rows], axis=1).astype(np.int32)  # [blocks, rows, 8]
-        signs = signs_suffice(self.flow, group)
+        by_block = self._in_parts(np.stack(weights, axis=1))  # [blocks, rows, bytes of 8 units]
+        bias = self._in_parts(np.stack([padded_units(row.bias).reshape(-1, BLOCK) for row in rows], axis=1)).astype(np.int32)
+        signs, calls = self.parts == 1 and signs_suffice(self.flow, group), len(rows) * self.parts
         count, pairs, many = len(by_block), _up(paired, 2) // 2, _rows(row.name for row in rows)
         parts = (Part("COLUMN", BLOCK, listed), Part("PAIR", 2 * BLOCK, pairs))
         tables, infix = self.names.tables, self.names.infix
         table = tables.add_parts(
-            f"{infix}columns{which}_W", by_block.reshape(count * len(rows), -1),
+            f"{infix}columns{which}_W", by_block.reshape(count * calls, -1),
             f"[blocks of {BLOCK} units][rows][columns of {BLOCK}] weights by columns of row{many}", parts,
         )  # fmt: skip
         start = tables.add_parts(
             f"{infix}columns{which}_b", bias.reshape(count, -1), f"[blocks of {BLOCK} units][rows][{BLOCK}] bias of row{many}",
             (Part("START", 2, bias[0].size // 2),), "int32_t",
         )  # fmt: skip
-        sums, block = f"sums{which}", "first >> 3"
+        sums, block = f"sums{which}", f"first >> {self.block.bit_length() - 1}"
         kernel, at, kind = "add_columns", f"{start}[{block}]", "added"
         if self.strategy == "delta" and listed:
             kept = f"{sums}_{self.number}" if self.number else sums
@@ -222,8 +251,8 @@ class _Writer:
         kind = f"{kind}_signs" if signs else kind
         self.kinds |= {kind} if listed else {kind, "nothing"}
         values = f"values{which}, &values{which}[{2 * pairs}]" if paired else "0, 0"
-        weights_at = f"{table}[({block}) * {len(rows)}]" if len(rows) > 1 else f"{table}[{block}]"
-        added = f"{at}, {weights_at}, {lists}, {values}, {BLOCK * listed}, {len(rows)}"
+        weights_at = f"{table}[({block}) * {calls}]" if calls > 1 else f"{table}[{block}]"
+        added = f"{at}, {weights_at}, {lists}, {values}, {BLOCK * listed}, {calls}"
         first, P = self.first.setdefault(group.pass_, []), self.p.upper()
         if signs:
             self.locals.lines.append(f"{P}_SIGNS({sums}, {len(rows)});")
@@ -231,14 +260,20 @@ class _Writer:
             first.append(f"{P}_{'ADD' if kernel == 'add_columns' else 'KEEP'}_SIGNS({sums}, {added});")
             self.last.setdefault(group.pass_, []).append(f"{P}_NEXT_SIGN({sums});")
         else:
-            self.locals.lines.append(f"int32_t {sums}[{len(rows)}][{BLOCK}];")
-            self.locals.sums += BLOCK * len(rows)
+            self.locals.lines.append(f"int32_t {sums}[{len(rows)}][{self.block}];")
+            self.locals.sums += self.block * len(rows)
             first.append(f"{self.p}_{kernel}({sums}[0], {added});")
         for k, index in enumerate(group.rows):
             sign = f"{P}_SIGN({sums}, {len(rows) - 1 - k}, {k}, u - first)"
             self.value[index] = Expression(f"{sign if signs else f'{sums}[{k}][u - first]'} - excess{which}", SUM)
 
-    def _row_behind_gate(self, index: int, group: Group, which: str, of: str) -> None:
+    def _in_parts(self, values: npt.NDArray[Number]) -> npt.NDArray[Number]:
+        """[blocks of 8 units, rows, ...] as [blocks, rows of 8 units, ...], the parts of a row one behind the other."""
+        n, rows, rest = -(-len(values) // self.parts), values.shape[1], values.shape[2:]
+        values = np.pad(values, ((0, n * self.parts - len(values)), *((0, 0) for _ in values.shape[1:])))
+        return values.reshape(n, self.parts, rows, *rest).swapaxes(1, 2).reshape(n, rows * self.parts, *rest)
+
+    def row_behind_gate(self, index: int, group: Group, which: str, of: str) -> None:
         """A row of one unit at a time, out of what was gathered. of: the group whose list it reads."""
         row, terms = self.flow.layer.rows[self.flow.ops[index].name], []
         if row.bias.any():
@@ -247,7 +282,7 @@ class _Writer:
         shape = "[units][units]" if len(group.sources) == 1 else f"[units][{len(group.sources)} * units]"
         sources = ", ".join(self.vector(source).removeprefix("state->") for source in group.sources)
         with_x = row.W is not None and reads(row.W)
-        gathered = with_x and group.reads_x and not group.lists_x and row.input_shift == group.shift
+        gathered = group.bits == 8 and with_x and group.reads_x and not group.lists_x and row.input_shift == group.shift
         if gathered or not group.lists_sources:
             parts, what = [], []
             if not group.lists_sources:
@@ -268,7 +303,7 @@ class _Writer:
             terms.append(f"{self.p}_dot({W}[u], x, {self.P}INPUTS){raised}")
         if group.lists_lazy:
             R = self.names.add((f"{row.name}_R",), joined, f"{shape} weights of {sources} in row {row.name}")
-            terms.append(f"{self.p}_dot_listed({R}[u], {', '.join(self._nonzero(of))})")
+            terms.append(f"{self.p}_dot_listed({R}[u], {', '.join(self.nonzero(of))})")
             self.kinds.add("dot_listed")
         elif group.lists_sources:
             for k, source in enumerate(group.sources):

@@ -8,6 +8,8 @@ An accumulator is a sum over columns of weights, each times one element of what 
     delta   the accumulator is kept from step to step; the columns whose element changed since are added, times the change. Integers do
             not drift: the sum is exact for ever, whatever vector it is of
 
+*event* and *delta* have a form in which weights of 4, 2 or 1 bits share words (`few_columns`).
+
 Columns that are added always go in pairs, without a list; sensor inputs x, which are hardly ever zero or unchanged, go so under every
 strategy unless their activity says otherwise. Rows that read the same vectors are a `Group`, for which these are gathered once. Rows that
 are needed only behind an open gate stay row by row. All strategies add the same terms, in another order, so that all bits are the same.
@@ -16,20 +18,25 @@ are needed only behind an open gate stay row by row. All strategies add the same
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_lstm.fixed_point.integer_network import IntegerRow
+from firmware_gen.packed import LARGEST
 from firmware_gen.schedule import Schedule
 from firmware_gen.simplify import Dataflow, Value
 
 STRATEGIES = ("rows", "dense", "event", "delta")
+PACKED, BYTES = "-packed", "-bytes"  # endings of "event" and "delta": whether weights of few bits share words; without one it is chosen
 BLOCK = 8  # units whose accumulators are held in registers together
 LARGEST_OFFSET, LARGEST_VALUE = 2**16 - 1, 2**15 - 1  # what an entry of the list holds
 # Where there are 16-bit multiplications two weights share half a word; their sums are told apart while neither reaches 2^23.
 LARGEST_SUM = 2**23 - 1
 SIGNS = 3  # rows whose signs fit one word, without the bit that has a sign itself
+Number = TypeVar("Number", bound=np.generic)
+Key = tuple[int, tuple[int, ...], bool, int, bool]  # of a group: pass, sources, whether it reads x, shift, whether weights share words
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class Group:
     rows: operators that are summed column by column; lazy: operators behind a gate, which read what was gathered one unit at a time;
     sources: operators that hold the vectors, in this order; reads_x, shift: whether x stands behind them, and its factor 2^shift;
     lists_sources, lists_x: whether their columns are listed where they count, or added always, in pairs; lists_lazy: whether the rows
-    behind a gate read a list of what is not zero.
+    behind a gate read a list of what is not zero; bits: of a weight; less than 8: all columns are listed (see `few_columns`).
     """
 
     pass_: int
@@ -51,6 +58,7 @@ class Group:
     lists_sources: bool
     lists_x: bool
     lists_lazy: bool
+    bits: int = 8
 
     def listed(self, inputs: int, units: int) -> int:
         """Number of columns that are listed."""
@@ -74,25 +82,28 @@ class Plan:
     dense: dict[str, str]
 
 
-def plan_columns(flow: Dataflow, schedule: Schedule, strategy: str, lists_x: bool = False, lists_lazy: bool = True) -> Plan:
+def plan_columns(
+    flow: Dataflow, schedule: Schedule, strategy: str, lists_x: bool = False, lists_lazy: bool = True, few: bool = False
+) -> Plan:  # fmt: skip
     """The groups of a layer under a strategy. lists_x: whether the strategy is meant for the input as well as for states; lists_lazy:
-    whether rows behind a gate read the states that are not zero, or all (the sums are the same)."""
+    whether rows behind a gate read the states that are not zero, or all (the sums are the same); few: whether weights of few bits share
+    words, where all weights of a row are."""
     rows = [index for index, op in flow.ops.items() if op.code == "row"]
     if strategy == "rows":
         return Plan((), {})
     dense: dict[str, str] = {}
-    members: dict[tuple[int, tuple[int, ...], bool, int], list[int]] = {}
+    members: dict[Key, list[int]] = {}
     for index in rows:
         row = flow.layer.rows[flow.ops[index].name]
         reason = _unfit(flow, index, row, strategy)
         if reason:
             dense[row.name] = reason
         elif not schedule.lazy[index]:
-            reads_x = reads(row.W)
-            key = schedule.pass_of[index], _sources(flow, index), reads_x, row.input_shift if reads_x else 0
+            reads_x, shares = reads(row.W), few and row_bits(flow, index) < 8
+            key = schedule.pass_of[index], _sources(flow, index), reads_x, row.input_shift if reads_x and not shares else 0, shares
             members.setdefault(key, []).append(index)
     groups: list[Group] = []
-    lazy: dict[tuple[int, tuple[int, ...], bool, int], list[int]] = {key: [] for key in members}
+    lazy: dict[Key, list[int]] = {key: [] for key in members}
     claimed: set[int] = set()
     for index in rows:
         sources, row = _sources(flow, index), flow.layer.rows[flow.ops[index].name]
@@ -101,14 +112,27 @@ def plan_columns(flow: Dataflow, schedule: Schedule, strategy: str, lists_x: boo
             claimed.add(index)
             lazy[min(same, key=lambda key: key[3] != row.input_shift)].append(index)  # best one that gathers x as the row reads it
     lists = strategy != "dense"
-    for (p, sources, reads_x, shift), indices in members.items():
-        behind = tuple(lazy[p, sources, reads_x, shift])
+    for key, indices in members.items():
+        (p, sources, reads_x, shift, shares), behind = key, tuple(lazy[key])
         how = lists and bool(sources), lists and lists_x and reads_x, lists and lists_lazy and bool(behind)
-        groups.append(Group(p, tuple(indices), behind, sources, reads_x, shift, *how))
+        bits = max(row_bits(flow, index) for index in indices) if shares else 8
+        groups.append(Group(p, tuple(indices), behind, sources, reads_x, shift, *how, bits))
     for index in rows:
         if schedule.lazy[index] and index not in claimed and flow.ops[index].name not in dense:
             dense[flow.ops[index].name] = "it is needed only where its gate is open, and no other row reads the same vectors"
     return Plan(tuple(groups), dense)
+
+
+def row_bits(flow: Dataflow, index: int) -> int:
+    """Bits that all weights of a row fit in: 4, 2 (-1, 0, 1) or 1 (-1, 1), else 8."""
+    row, sources = flow.layer.rows[flow.ops[index].name], _sources(flow, index)
+    weights = recurrent_weights(flow, index, sources).ravel()
+    if reads(row.W) and row.W is not None:
+        weights = np.concatenate([weights, row.W.astype(np.int64).ravel()])
+    reach = int(np.abs(weights).max(initial=0))
+    if reach == 1 and weights.all():
+        return 1
+    return next((bits for bits in (2, 4) if reach <= LARGEST[bits]), 8)
 
 
 def reads(weights: npt.NDArray[np.int8] | None) -> bool:
@@ -178,7 +202,7 @@ def blocks(flow: Dataflow, index: int, group: Group) -> tuple[npt.NDArray[np.int
     return np.ascontiguousarray(listed), paired.reshape(len(paired), -1, 2 * BLOCK)
 
 
-def padded_units(values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+def padded_units(values: npt.NDArray[Number], block: int = BLOCK) -> npt.NDArray[Number]:
     """`values` [units, ...] with zeros for units up to a whole block."""
-    missing = -len(values) % BLOCK
+    missing = -len(values) % block
     return np.concatenate([values, np.zeros((missing, *values.shape[1:]), values.dtype)])

@@ -30,7 +30,9 @@ INDENT = "    "
 PARTICIPLE = {
     "select": "gated_", "complement": "one_minus_", "shift": "rounded_", "rescale": "scaled_", "clip": "clipped_", "raise": "raised_",
 }  # fmt: skip
-RESERVED = {"u", "v", "x", "y", "state", "first", "columns", "end", "excess", "listed", "nonzero", "sums", "total", "values"}  # taken
+RESERVED = {
+    "u", "v", "x", "y", "state", "first", "columns", "end", "excess", "listed", "nonzero", "sums", "total", "totals", "values",
+}  # taken  # fmt: skip
 RESERVED_FIELDS = {"sum", "block", "samples", "steps", "output"}  # and that the struct has
 
 
@@ -62,7 +64,7 @@ class _Writer:
         self.view = self._view()
         self.flow: Dataflow = simplify(layer, with_output=self.view is None)
         self.column_plan: Plan = plan_columns(
-            self.flow, schedule(self.flow), choice.strategy, choice.lists_x, choice.lists_lazy
+            self.flow, schedule(self.flow), choice.strategy, choice.lists_x, choice.lists_lazy, choice.few
         )  # fmt: skip
         by_columns = frozenset(index for group in self.column_plan.groups for index in (*group.rows, *group.lazy))
         self.plan: Schedule = schedule(self.flow, by_columns)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_lstm.errors import EdgeLstmError
+from edge_lstm.errors import EdgeLstmError, UsageError
 from edge_lstm.fixed_point.bounds import prove_network
 from edge_lstm.fixed_point.integer_network import (
     IntegerConv1d,
@@ -20,6 +20,7 @@ from edge_lstm.fixed_point.integer_network import (
 )
 from firmware_gen.activity import LayerActivity
 from firmware_gen.choice import choose
+from firmware_gen.columns import PACKED
 from firmware_gen.features import FeaturesText, features_text
 from firmware_gen.feed_forward import FeedForward, FeedForwardText, add_curve, feed_forward_text
 from firmware_gen.layer_text import LayerText
@@ -33,8 +34,8 @@ FUNCTIONS = (
     "dot2", "dot4", "dot_sum2", "dot_sum4",
     "curve", "recurrent", "shift_is_arithmetic", "column", "weight", "value", "list", "list_changes", "end_list", "nothing", "features",
     "compand", "magnitude", "average", "longer", "add_columns", "add_changes", "add_listed", "add_each", "gather", "seldom", "dot_listed",
-    "dot_values", "next_window", "vectors", "vectors_copy", "vectors_curve", "add_signs", "keep_signs", "offset",
-    "listed",
+    "dot_values", "next_window", "vectors", "vectors_copy", "vectors_curve", "add_signs", "keep_signs", "offset", "listed", "end_part",
+    "add_few1", "add_few2", "add_few4", "keep_few1", "keep_few2", "keep_few4",
 )  # fmt: skip
 
 # Bytes of stack that registers and return addresses of the deepest call are allowed. The most seen is 374 (clang for a Cortex-M0+, -O2), on
@@ -183,7 +184,8 @@ def build(
     strategy: how rows are summed (`columns.STRATEGIES`), chosen for each layer when None, for `target` (all alike when None) and from
     `activity`, one a recurrent layer (assumed when None).
 
-    Raises EdgeLstmError for a network that 32 bits do not suffice for, or whose layers come in an order that has no C form.
+    Raises EdgeLstmError for a network that 32 bits do not suffice for, or whose layers come in an order that has no C form; UsageError for
+    an unknown strategy or target, or one that packs weights where there are none of few bits.
     """
     prove_network(network)
     before, dense, mean = _in_order(network)
@@ -208,6 +210,9 @@ def build(
         else feed_forward_text(layer, k + 1, tables, pack_weights=strategy == "rows")
         for k, layer in enumerate(before)
     )  # fmt: skip
+    packed = any(text.strategy.endswith(PACKED) for text in stages if isinstance(text, LayerText))
+    if strategy is not None and strategy.endswith(PACKED) and not packed:
+        raise UsageError(f"{strategy} needs weights of at most 4 bits, and no row by columns has those: train with --weights gates=4")
     dense_texts = tuple(_dense(dense, k, tables, network.read_out.sums, strategy == "rows") for k in range(len(dense)))
     due, last = max(network.read_out.window, 1), stages[-1]
     fields = _fields(network, name, stages, tables, due, mean, features)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 LARGEST = {2: 1, 4: 7}  # bits -> largest magnitude: -2 and -8 are not used, as -128 is not
-IN_A_BYTE = {2: "four", 4: "two"}
+IN_A_BYTE = {1: "eight", 2: "four", 4: "two"}
 
 
 def fewest_bits(values: npt.NDArray[np.integer]) -> int:

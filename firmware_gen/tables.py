@@ -44,7 +44,7 @@ class Table:
     """One `static const` array. comment: what it holds, with its shape; parts: what its rows consist of, where the target decides how
     they are stored; prefix: starts the names of macros and the word for flash, empty: it lies in RAM; declared: type in C, where it is
     not `type`; vectors: whether it is only for cores with vectors, which then leave out others; bits: of a weight, several in a byte if
-    less than 8."""
+    less than 8; hexadecimal: how its numbers are written."""
 
     name: str
     type: str
@@ -55,6 +55,7 @@ class Table:
     declared: str = ""
     vectors: bool = False
     bits: int = 8
+    hexadecimal: bool = False
 
     @property
     def bytes(self) -> int:
@@ -64,7 +65,8 @@ class Table:
     def declaration(self) -> str:
         shape = "".join(f"[{n}]" for n in self.values.shape)
         if not self.parts:
-            return f"static const {self._flash}{self.type} {self.name}{shape} = {braces(self.values)};"
+            numbers = braces(self.values) if not self.hexadecimal else braces(self.values, digits=2 * BYTES[self.type])
+            return f"static const {self._flash}{self.type} {self.name}{shape} = {numbers};"
         rows = ["    {\n" + ",\n".join(self._lines(row)) + "\n    }" for row in self.values]
         head = f"static const {self._flash}{self.declared or self.type} {self.name}{shape} {self.prefix.upper()}_ALIGNED"
         return f"{head} = {{\n" + ",\n".join(rows) + "\n};"
@@ -84,13 +86,14 @@ class Table:
         return lines
 
 
-def braces(values: npt.NDArray[np.integer], *, row_of_matrix: bool = False) -> str:
-    """An initializer, wrapped to lines; one line (or more) per row of a matrix, nested for more dimensions."""
+def braces(values: npt.NDArray[np.integer], *, row_of_matrix: bool = False, digits: int = 0) -> str:
+    """An initializer, wrapped to lines; one line (or more) per row of a matrix, nested for more dimensions. digits: hexadecimal ones of
+    an unsigned number, 0 for decimal numbers."""
     if values.ndim > 2:
-        return "{\n" + ",\n".join(textwrap.indent(braces(matrix), "    ") for matrix in values) + "\n}"
+        return "{\n" + ",\n".join(textwrap.indent(braces(matrix, digits=digits), "    ") for matrix in values) + "\n}"
     if values.ndim == 2:
-        return "{\n" + ",\n".join("    " + braces(row, row_of_matrix=True) for row in values) + "\n}"
-    text = ", ".join(str(int(v)) for v in values)
+        return "{\n" + ",\n".join("    " + braces(row, row_of_matrix=True, digits=digits) for row in values) + "\n}"
+    text = ", ".join(f"0x{int(v):0{digits}X}U" if digits else str(int(v)) for v in values)
     if len(text) <= WIDTH - 6:
         return f"{{{text}}}"
     indent = "\n        " if row_of_matrix else "\n    "
@@ -149,6 +152,12 @@ class Tables:
         found = self._free((name,))
         declared = f"{self.prefix}_weight" if any(part.macro in BY_COLUMNS for part in parts) else ""
         self.tables.append(Table(found, kind, values, comment, parts, self.prefix, declared))
+        return found
+
+    def add_words(self, name: str, values: npt.NDArray[np.integer], comment: str, kind: str, bits: int) -> str:
+        """The C name of a table of words of the unsigned type `kind`, with weights of `bits` bits in them."""
+        found = self._free((name,))
+        self.tables.append(Table(found, kind, values, comment, prefix=self.prefix, bits=bits, hexadecimal=True))
         return found
 
     def add_own(self, names: tuple[str, ...], values: npt.NDArray[np.integer], comment: str, kind: str) -> str:

@@ -1,7 +1,7 @@
 """Trained models for the tables of docs/firmware.md: hard gates that leave a share of the work, and the soft-gated control, at four sizes.
 
 Usage: PYTHONPATH=. python tools/firmware_models.py FOLDER [--data watch hapt] [--sizes 6,16 6,32 9,64 32,128] [--work 0.3]
-           [--sparsity 0.1] [--bits 8 4] [--seeds 3] [--folds 5]
+           [--sparsity 0.1] [--bits 8 4 ternary binary] [--seeds 3] [--folds 5]
 
 Every network is made by the trainer's default recipe (LSTM, mean read-out, 2000 iterations) and tested on people it never saw: watch leaves
 two people out in each of 5 folds, HAPT has its nine test people. Hard gates are trained for a share of products left (--work), or with a
@@ -30,6 +30,7 @@ from edge_lstm import data, engine, files, float_inference, onnx_io, train
 from edge_lstm.data.hapt_recordings import ACTIVITIES
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.fixed_point.quantize import quantize
+from edge_lstm.fixed_point.weights import FORMATS
 from edge_lstm.network import Preprocess
 
 SIZES = ((6, 16), (6, 32), (9, 64), (32, 128))
@@ -52,18 +53,20 @@ class Split:
 @dataclass(frozen=True)
 class Kind:
     """One network to be trained. sparse: of hard gates, "work" for a target of the work that is left, "hard" for a fixed penalty; empty for
-    soft gates; amount: of it; bits: of the weights of gate rows, 8 or 4."""
+    soft gates; amount: of it; bits: format of the weights of gate rows; iterations: of the
+    optimizer."""
 
     inputs: int
     units: int
     seed: int
     sparse: str = ""
     amount: float = 0.0
-    bits: int = 8
+    bits: str = "8"
+    iterations: int = 2000
 
     @property
     def name(self) -> str:
-        gates = f"{self.sparse}{self.amount:g}" + (f"w{self.bits}" if self.bits < 8 else "") if self.sparse else "soft"
+        gates = f"{self.sparse}{self.amount:g}" + (f"w{self.bits}" if self.bits != "8" else "") if self.sparse else "soft"
         return f"{self.inputs}_{self.units}_{gates}_{self.seed}"
 
     @property
@@ -71,7 +74,7 @@ class Kind:
         """The default recipe but for gates, sparsity and bits."""
         hard: dict[str, Any] = {"gates": "hard", {"work": "work_target", "hard": "sparsity"}.get(self.sparse, "sparsity"): self.amount}
         changes = hard if self.sparse else {"gates": "soft"}
-        return train.Recipe(hidden=self.units, seed=self.seed, weight_bits={"gates": self.bits}, **changes)
+        return train.Recipe(hidden=self.units, seed=self.seed, weight_bits={"gates": self.bits}, iterations=self.iterations, **changes)
 
 
 def channels(counts: Counts, inputs: int) -> tuple[Counts, int]:
@@ -125,7 +128,8 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=[f"{i},{u}" for i, u in SIZES])
     parser.add_argument("--work", nargs="*", type=float, default=[0.3])
     parser.add_argument("--sparsity", nargs="*", type=float, default=[])
-    parser.add_argument("--bits", nargs="+", type=int, default=[8], choices=(8, 4))
+    parser.add_argument("--bits", nargs="+", default=["8"], choices=FORMATS)
+    parser.add_argument("--iterations", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--folds", type=int, default=FOLDS, help="of the watch recordings, the first ones")
     arguments = parser.parse_args()
@@ -136,10 +140,10 @@ def main() -> None:
         for size in arguments.sizes:
             inputs, units = map(int, size.split(","))
             ways = [("work", amount) for amount in arguments.work] + [("hard", amount) for amount in arguments.sparsity]
-            kinds = [Kind(inputs, units, seed, *way, bits) for way in ways for bits in arguments.bits]
+            kinds = [Kind(inputs, units, seed, *way, bits, arguments.iterations) for way in ways for bits in arguments.bits]
             for which in arguments.data:
                 for split in islice(splits(which), arguments.folds):
-                    for kind in (*kinds, Kind(inputs, units, seed)):
+                    for kind in (*kinds, Kind(inputs, units, seed, iterations=arguments.iterations)):
                         name = f"{split.name}_{kind.name}"
                         if name in known:
                             continue

@@ -46,7 +46,11 @@ def command(
     url: Annotated[str | None, typer.Option(help="Page of your project, for the description of a package.", show_default=False)] = None,
     strategy: Annotated[
         str | None,
-        typer.Option(help="How rows are summed: rows, dense, event or delta (default: chosen for each layer).", show_default=False),
+        typer.Option(
+            help="How rows are summed: rows, dense, event or delta, the last two also as event-packed and so on, with weights of few bits "
+            "in common words, or as event-bytes, without (default: chosen for each layer).",
+            show_default=False,
+        ),
     ] = None,
     target: Annotated[
         str | None,

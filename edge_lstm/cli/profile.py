@@ -31,7 +31,8 @@ def command(
     )] = None,
     sequences: Annotated[int, typer.Option(min=1, help="Number of windows to run.")] = 4,
     strategy: Annotated[str | None, typer.Option(
-        help="How the header sums rows: rows, dense, event or delta. Default: what suits each target and the recordings.",
+        help="How the header sums rows: rows, dense, event or delta; event-packed and delta-packed put weights of few bits in common "
+        "words, event-bytes and delta-bytes do not. Default: what suits each target and the recordings.",
         show_default=False,
     )] = None,
     optimization: Annotated[str, typer.Option(help="What the compiler optimizes for: O1, O2, O3, or Os for size.")] = "O2",

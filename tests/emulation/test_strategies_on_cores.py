@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from random_networks import random_counts, random_integer
@@ -44,3 +46,18 @@ def test_lists_of_short_and_of_long_entries_give_the_bits_of_the_reference(strat
     assert model.narrow == (strategy == "event" and units == 32)
     assert all("added_signs" in text.columns.kinds or "kept_signs" in text.columns.kinds for text in model.layers)
     assert (found.differing, found.strategy) == (0, strategy)
+@pytest.mark.parametrize("strategy", ["event-packed", "delta-packed"])
+def test_weights_that_share_words_give_the_bits_of_the_reference(core, strategy):
+    """Three layers: rows behind a gate and 4 bits, 1 bit beside 2, 2 bits beside rows in bytes, which the same blocks of units hold."""
+    rng = np.random.default_rng(6)
+    formats = [("lstm", {"gates": "4"}), ("gru", {"gates": "binary", "candidates": "ternary"}), ("gru", {"gates": "ternary"})]
+    made = [random_integer(rng, cell, 13, 13, "threshold", read_out="last", layers=3, initial=True, bits=bits) for cell, bits in formats]
+    layers = [network.layers[k] for k, network in enumerate(made)]
+    network = replace(made[0], layers=(*layers, *made[0].layers[3:]))
+    groups = [group for text in build(network, "m", strategy).layers for group in text.column_plan.groups]
+    assert [group.bits for group in groups] == [4, 2, 1, 8, 2]
+    held = np.repeat(random_counts(rng, network, 1, 3), 3, axis=1)[:, :8]
+    raw = np.concatenate([held, random_counts(rng, network, 1, 8, extremes=True)])
+    found = emulation.profile(network, raw, core, strategy=strategy)
+    assert (found.differing, found.strategy) == (0, strategy)
+    assert found.ram.stack <= build(network, "m", strategy).stack_bound

@@ -91,6 +91,20 @@ def test_memory_is_not_spent_on_activity_that_nobody_measured(watch):
     assert choose(soft.recurrent[0], None).strategy == "dense"
 
 
+def test_few_bits_share_words_where_that_is_worth_its_instructions():
+    network = random_integer(np.random.default_rng(4), "lstm", 6, 64, "threshold", bits={"gates": "4"})
+    (layer,) = network.recurrent
+    busy = activity_of(layer, 0.9, 0.9)
+    for target in ("cortex-m0plus", "cortex-m3", "rv32imc"):
+        assert choose(layer, None, target, busy).few
+        costs = [cost(layer, strategy, busy, TARGETS[target]) for strategy in ("event-packed", "event")]
+        assert costs == sorted(costs)
+        assert choose(layer, "event", target, busy).few
+        assert not choose(layer, "event-bytes", target, busy).few
+    assert not choose(layer, None, "cortex-m4", busy).few  # two columns at a time take fewer there
+    assert re.search(r"strategy event-packed: .*\n.* event \d+, delta \d+, event-packed \d+", header(network, target="cortex-m3"))
+
+
 def test_the_banner_explains_the_choice(watch):
     raw = random_counts(np.random.default_rng(1), watch, 3, 40)
     text = header(watch, target="cortex-m0plus", activity=measure(watch, raw))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 from random_networks import random_counts, random_deep, random_input, random_integer
 
 from edge_lstm.engine import reference
+from edge_lstm.errors import UsageError
 from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerNetwork, IntegerRecurrent
 from edge_lstm.fixed_point.quantize import Options, quantize
+from firmware_gen.few_columns import segments
 from firmware_gen.header import header
 from firmware_gen.host import HostModel
 from firmware_gen.model import build
@@ -53,11 +56,14 @@ def networks() -> list[IntegerNetwork]:
     ]
     deep = random_deep(rng, "lstm", "threshold", "mean")
     made.append(quantize(deep, random_input(rng, deep, 8, 24), Options(FOUR)))
+    made.append(at_the_ends(random_integer(rng, "lstm", 3, 41, "threshold", "last", bits=FOUR), 7))  # its sums of columns leave 16 bits
     return [*made, at_the_ends(made[0], 7), at_the_ends(made[1], 1)]
 
 
-@pytest.mark.parametrize("strategy", ["rows", "event"])
-def test_packed_weights_give_the_bits_of_the_reference(any_compiler, strategy):
+@pytest.mark.parametrize("by", ["rows", "columns"])
+def test_packed_weights_give_the_bits_of_the_reference(any_compiler, by):
+    by_columns = "delta-packed" if any_compiler.name == "gcc" else "event-packed"  # compiling takes most of the time
+    strategy = "rows" if by == "rows" else by_columns
     flags = (*WARNINGS, "-O1", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")
     made, rng, sums = networks(), np.random.default_rng(21), set()
     for network, host in zip(made, HostModel.several(made, any_compiler, flags, strategy=strategy), strict=True):
@@ -70,6 +76,36 @@ def test_packed_weights_give_the_bits_of_the_reference(any_compiler, strategy):
                 assert all(np.array_equal(a[name], b[name]) for name in a)
     if strategy == "rows":
         assert sums == {("dot", 2), ("dot", 4), ("dot_sum", 4)}
+    else:
+        assert {group.bits for one in made for text in build(one, "m", strategy).layers for group in text.column_plan.groups} == {1, 2, 4}
+
+
+def test_sums_of_packed_columns_fit_16_bits_for_any_input_and_the_banner_says_so():
+    """Their bound is reached: all inputs at the ends of their range, with the signs of a row's weights."""
+    network = at_the_ends(random_integer(np.random.default_rng(7), "lstm", 5, 50, "threshold", bits=FOUR), 7)
+    (text,) = build(network, "m", "event-packed").layers
+    (group,) = text.column_plan.groups
+    parts = segments(text.flow, group)
+    assert [(part.first, part.last, part.from_) for part in parts] == [(0, 36, 0), (36, 50, 36), (50, 55, 0)]
+    assert [part.largest for part in parts] == [127 * 7 * 36, 127 * 7 * 14, 127 * 7 * 5]
+    assert 127 * 7 * 37 > 2**15 - 1
+    text = header(network, prefix="m", strategy="event-packed")
+    assert re.search(rf"16-bit sums of row f, i, o +-{parts[0].largest} to {parts[0].largest}\n", text)
+
+
+def test_packed_columns_take_the_bits_of_their_weights():
+    rng = np.random.default_rng(8)
+    plain = random_integer(rng, "lstm", 6, 32, "threshold")
+    bytes_ = {"8": build(plain, "m", "event").tables.bytes}
+    gates = 3 * 32 * (6 + 32)
+    for bits, share in (("4", 2), ("ternary", 4), ("binary", 8)):
+        model = build(random_integer(rng, "lstm", 6, 32, "threshold", bits={"gates": bits}), "m", "event-packed")
+        (table,) = [table for table in model.tables.tables if table.bits < 8]
+        assert table.bytes == gates / share
+        bytes_[bits] = model.tables.bytes
+    assert bytes_["8"] > bytes_["4"] + 0.4 * gates > bytes_["ternary"] > bytes_["binary"] + 0.1 * gates
+    with pytest.raises(UsageError, match="no row by columns has those"):
+        header(plain, prefix="m", strategy="delta-packed")
 
 
 @pytest.mark.parametrize("length", range(1, 10))
@@ -110,5 +146,5 @@ def test_constants_are_as_many_as_the_banner_says_and_fewer_than_in_8_bits():
 def test_other_strategies_pack_the_read_out_alone_and_only_where_it_is_worth_a_function():
     rng = np.random.default_rng(6)
     small, large = (random_integer(rng, "lstm", 4, units, "threshold", "mean", outputs=7, bits=FOUR) for units in (8, 32))
-    assert build(small, "m", "event").tables.packed == set()
-    assert [t.name for t in build(large, "m", "event").tables.tables if t.bits < 8] == ["m_output_W"]
+    assert build(small, "m", "event-bytes").tables.packed == set()
+    assert [t.name for t in build(large, "m", "event-bytes").tables.tables if t.bits < 8] == ["m_output_W"]
