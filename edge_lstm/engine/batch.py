@@ -22,16 +22,25 @@ Values = npt.NDArray[np.integer]
 
 @dataclass(frozen=True)
 class Batch:
-    """Checked sequences. values: [batch, time, channels], or packed [rows, channels]; lengths: [batch]; starts: first rows, packed only;
-    equal: whether all are as long as the array."""
+    """Checked sequences. values: [batch, time, channels], or packed [rows, channels]; given: [batch] the length of each, None where all
+    are as long as the array; starts: first rows, packed only."""
 
     values: Values
-    lengths: Int64Array
-    starts: Int64Array | None
-    equal: bool = False
+    given: Int64Array | None
+    starts: Int64Array | None = None
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return len(self.values) if self.given is None else len(self.given)
+
+    @cached_property
+    def lengths(self) -> Int64Array:
+        """[batch]."""
+        return np.full(len(self.values), self.values.shape[1], np.int64) if self.given is None else self.given
+
+    @property
+    def equal(self) -> bool:
+        """Whether all sequences are as long as the array."""
+        return self.given is None
 
     @property
     def packed(self) -> bool:
@@ -71,7 +80,7 @@ def checked(
     Raises EdgeLstmError for another type or shape, for nothing at all, and for lengths that do not fit.
     """
     array = np.asarray(values)
-    if array.dtype.newbyteorder("=") != np.dtype(dtype):
+    if array.dtype != dtype and array.dtype.newbyteorder("=") != np.dtype(dtype):
         raise EdgeLstmError(f"{what} have type {array.dtype}, expected {np.dtype(dtype)}")
     packed = array.ndim == 2 and lengths is not None
     if (not packed and array.ndim != 3) or array.shape[-1] != channels:
@@ -80,7 +89,7 @@ def checked(
     if 0 in array.shape:
         raise EdgeLstmError(f"{what} of shape {array.shape} are empty")
     if lengths is None:
-        return Batch(array, np.full(len(array), array.shape[1], np.int64), None, equal=True)
+        return Batch(array, None)
     each = np.asarray(lengths)
     if each.ndim != 1 or each.dtype.kind not in "iu" or len(each) == 0:
         raise EdgeLstmError(f"lengths have type {each.dtype} and shape {each.shape}, expected one integer for each sequence")
@@ -92,7 +101,7 @@ def checked(
     if not packed:
         if len(each) != len(array):
             raise EdgeLstmError(f"{len(each)} lengths came for {len(array)} sequences")
-        return Batch(array, each, None)
+        return Batch(array, each)
     if each.sum() != len(array):
         raise EdgeLstmError(f"the lengths add up to {each.sum()}, but {len(array)} rows of {what} came")
     return Batch(array, each, first_rows(each))

@@ -11,7 +11,7 @@ from edge_lstm.engine.layout import DENSE_SLOTS, LANES, LINE, STREAM_MODEL, STRE
 
 MANY = 32  # streams that step together, as many as the sequences of a block
 SIGNATURES = {
-    "run": "void(intp, intp, intp, intp, intp, intp, intp, intp, intp, intp)",
+    "run": "void(intp, Array(int8, 2, 'C', readonly=True), int64[:, ::1], intp, intp, intp, intp, intp, intp, int32[:, ::1], intp)",
     "step": "int64(int8[::1], intp)",
     "push": "int64(int16[::1], intp)",
     "sequence": "int64(int8[:, ::1], intp)",
@@ -98,20 +98,21 @@ def read_out(model, record, output, steps, scores):
         store_i32(scores + 4 * k, load_i32(values + 4 * k))
 
 
-def run(model, sequences, first, last, records, block, inputs, chunk, scores, table):
+def run(model, x, sequences, first, last, records, block, inputs, chunk, results, table):
     """Scores of the sequences first ... last - 1, `block` records and `chunk` steps at a time; the longest sequences come first.
 
-    sequences: int64 [sequence, 4]: address of its int8 inputs [steps, channels], number of steps, its row in `scores` (of its first
-    step where every step is read out), its first row in the arrays of `table`. inputs: room for the inputs of `chunk` steps for each
+    x: int8 [rows, channels]. sequences: int64 [sequence, 4]: row of its first inputs in x, number of steps, its row in `results` (of its
+    first step where every step is read out), its first row in the arrays of `table`. inputs: room for the inputs of `chunk` steps for each
     record, and a cache line each; what is read behind a step meets zero weights. table: 0, or addresses of arrays for the states after
     every step.
     """
     channels, stride, outputs = load_i64(model + AT_CHANNELS), load_i64(model + AT_RECORD), load_i64(model + AT_OUTPUTS)
     initial, groups = model + load_i64(model + AT_INITIAL), load_i64(model + AT_GROUPS)
     input_stride = chunk * channels * SOURCE_BYTES + LINE
+    all_inputs, all_sequences, scores = x.ctypes.data, sequences.ctypes.data, results.ctypes.data
     while first < last:
         count = min(block, last - first)
-        at = sequences + 32 * first
+        at = all_sequences + 32 * first
         for s in range(count):
             for k in range(0, stride, 8):
                 store_i64(records + s * stride + k, load_i64(initial + k))
@@ -127,7 +128,7 @@ def run(model, sequences, first, last, records, block, inputs, chunk, scores, ta
             if within == 0:
                 for s in range(running):
                     taken = min(chunk, load_i64(at + 32 * s + 8) - t) * channels
-                    take_inputs(load_i64(at + 32 * s) + t * channels, taken, inputs + s * input_stride)
+                    take_inputs(all_inputs + (load_i64(at + 32 * s) + t) * channels, taken, inputs + s * input_stride)
             output = advance_block(model, records, running, stride, t & 1, inputs + within * channels * SOURCE_BYTES, input_stride)
             if MEAN:
                 for s in range(running):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from edge_lstm.engine import reference
 from edge_lstm.engine.batch import Batch, Int64Array, first_rows
 from edge_lstm.engine.feature_kernel import FeatureTables
 from edge_lstm.engine.kernel_cache import kernels
@@ -63,9 +62,9 @@ def normalize(front: Normalize, batch: Batch, which: Int64Array) -> tuple[npt.ND
     blocks = batch.lengths[which] // front.decimation
     to = first_rows(blocks)
     x = np.empty((int(blocks.sum()), front.outputs), np.int8)
-    if int(batch.lengths[which].sum()) * front.inputs < ENOUGH_FOR_A_KERNEL:
+    if front.features is None and int(batch.lengths[which].sum()) * front.inputs < ENOUGH_FOR_A_KERNEL:
         for sequence, first, count in zip(which.tolist(), to.tolist(), blocks.tolist(), strict=True):
-            x[first : first + count] = reference.normalize(front, batch.sequence(sequence))
+            x[first : first + count] = of_few(front, batch.sequence(sequence)[None])[0]
         return x, to
     rows, starts = batch.rows(which)
     if front.features is not None:
@@ -78,3 +77,22 @@ def normalize(front: Normalize, batch: Batch, which: Int64Array) -> tuple[npt.ND
     sizes = front.inputs, front.decimation
     kernel(rows.reshape(-1), starts, x.reshape(-1), to, blocks, *sizes, *constants, front.shift, half(front.shift), sums)
     return x, to
+
+
+def of_few(front: Normalize, raw: npt.NDArray[np.integer]) -> npt.NDArray[np.int8]:
+    """x: int8 [batch, blocks, outputs] from counts raw: [batch, samples, channels] of a front end without features, by NumPy."""
+    if front.decimation == 1:
+        sums = raw.astype(np.int32)
+    else:
+        blocks = raw.shape[1] // front.decimation
+        whole = raw[:, : blocks * front.decimation].reshape(len(raw), blocks, front.decimation, raw.shape[2])
+        sums = whole.sum(2, dtype=np.int32)
+    sums -= front.offset
+    np.maximum(sums, -front.limit, out=sums)
+    np.minimum(sums, front.limit, out=sums)
+    sums *= front.multiplier
+    sums += half(front.shift)
+    sums >>= front.shift
+    np.maximum(sums, -127, out=sums)
+    np.minimum(sums, 127, out=sums)
+    return sums.astype(np.int8)

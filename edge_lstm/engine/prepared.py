@@ -18,7 +18,7 @@ BLOCK = 32  # sequences of a block: their records and one group's weights fit th
 
 
 class Prepared:
-    """A packed stack and its kernels. Nothing in it changes: threads and streams share one."""
+    """A packed stack and its kernels. Nothing in it changes but the memory that it lends to runs: threads and streams share one."""
 
     def __init__(self, stack: Stack, target: Target):
         structure = structure_of(stack, target)
@@ -29,6 +29,8 @@ class Prepared:
         self.layers = len(stack.recurrent)
         self.every_step = stack.read_out.kind == "every"
         self.inputs, self.outputs = stack.inputs, stack.outputs
+        self.chunk = max(1, INPUT_BYTES // stack.inputs)
+        self._scratch: list[_Scratch] = []
 
     def run(self, x: npt.NDArray[np.int8], firsts: Int64Array, steps: Int64Array, states: bool) -> Results:
         """Runs sequences of int8 x: [rows, inputs], C-contiguous: sequence k is steps[k] rows from row firsts[k] on, the longest first.
@@ -36,7 +38,7 @@ class Prepared:
         The caller has checked that all of them lie within x.
         """
         where = np.empty((len(steps), 4), np.int64)
-        where[:, 0] = firsts * x.shape[1] + x.ctypes.data
+        where[:, 0] = firsts
         where[:, 1] = steps
         if self.every_step or states:
             where[:, 2] = where[:, 3] = first_rows(steps)
@@ -44,16 +46,29 @@ class Prepared:
             where[:, 2] = np.arange(len(steps))
         scores = np.empty((int(steps.sum()) if self.every_step else len(steps), self.outputs), np.int32)
         traces = [np.empty((int(steps.sum()), place.padded), np.int32) for place in self.packed.states] if states else None
-        block = min(BLOCK, len(steps))
-        records = aligned(block * len(self.packed.initial))
-        chunk = min(int(steps[0]), max(1, INPUT_BYTES // x.shape[1]))
-        inputs = aligned(block * (chunk * x.shape[1] * self.target.source_bytes + LINE))
         table = np.array([trace.ctypes.data for trace in traces], np.int64) if traces is not None else None
-        memory = records.ctypes.data, block, inputs.ctypes.data, chunk
-        self.kernels["run"](
-            self.address, where.ctypes.data, 0, len(steps), *memory, scores.ctypes.data, table.ctypes.data if table is not None else 0
-        )
+        self._run(x, where, int(steps[0]), scores, table.ctypes.data if table is not None else 0)
         return Results(scores, traces)
+
+    def run_equal(self, x: npt.NDArray[np.int8], count: int, steps: int) -> npt.NDArray[np.int32]:
+        """The scores of `run` for `count` sequences of `steps` rows each, one after the other."""
+        where = np.empty((count, 4), np.int64)
+        where[:, 0] = where[:, 2] = np.arange(0, count * steps, steps)
+        where[:, 1] = steps
+        if not self.every_step:
+            where[:, 2] = np.arange(count)
+        scores = np.empty((count * steps if self.every_step else count, self.outputs), np.int32)
+        self._run(x, where, steps, scores, 0)
+        return scores
+
+    def _run(self, x: npt.NDArray[np.int8], where: Int64Array, longest: int, scores: npt.NDArray[np.int32], table: int) -> None:
+        try:
+            scratch = self._scratch.pop()
+        except IndexError:  # all are in use by other threads, or none was made yet
+            scratch = _Scratch(self)
+        memory = scratch.records, min(BLOCK, len(where)), scratch.inputs, min(longest, self.chunk)
+        self.kernels["run"](self.address, x, where, 0, len(where), *memory, scores, table)
+        self._scratch.append(scratch)
 
     def named(self, arrays: list[npt.NDArray[np.int32]]) -> list[dict[str, npt.NDArray[np.int32]]]:
         """One dict per layer, state -> array [..., units], of arrays in the order in which kernels list the states."""
@@ -69,3 +84,12 @@ class Results:
 
     scores: npt.NDArray[np.int32]
     traces: list[npt.NDArray[np.int32]] | None
+
+
+class _Scratch:
+    """What a run of one thread needs besides its results. records, inputs: addresses."""
+
+    def __init__(self, prepared: Prepared):
+        inputs = BLOCK * (prepared.chunk * prepared.inputs * prepared.target.source_bytes + LINE)
+        self._memory = aligned(BLOCK * len(prepared.packed.initial)), aligned(inputs)
+        self.records, self.inputs = (memory.ctypes.data for memory in self._memory)

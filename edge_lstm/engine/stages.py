@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from edge_lstm.engine.layout import Target
 from edge_lstm.engine.packing import Stack
@@ -47,13 +48,13 @@ class Stages:
 
     stages: tuple[Stage, ...]
 
-    @property
+    @cached_property
     def whole(self) -> Prepared | None:
         """The stack, when one kernel runs the whole network."""
         only = self.stages[0]
         return only.prepared if isinstance(only, StackStage) and len(self.stages) == 1 and not only.reverse else None
 
-    @property
+    @cached_property
     def weights(self) -> int:
         """Bytes of all stacks, roughly the number of multiply-accumulates of a step."""
         ways = [way for stage in self.stages for way in ((stage.forward, stage.backward) if isinstance(stage, JoinedStage) else (stage,))]

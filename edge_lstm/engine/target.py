@@ -33,6 +33,7 @@ def _missing(name: str) -> frozenset[str]:
     return KERNELS[name].needs - features
 
 
+@cache
 def fastest() -> str:
     """The name of the fastest kernel that this machine runs."""
     return next(kernel for kernel in KERNELS if not _missing(kernel))
@@ -43,7 +44,11 @@ def choose(name: str | None = None) -> Target:
 
     Raises EdgeLstmError for an unknown name, and for a kernel that this machine cannot run.
     """
-    wanted = name or os.environ.get("EDGE_LSTM_KERNEL") or fastest()
+    return _target(name or os.environ.get("EDGE_LSTM_KERNEL") or fastest())
+
+
+@cache
+def _target(wanted: str) -> Target:
     if wanted not in KERNELS:
         raise EdgeLstmError(f"unknown kernel {wanted!r}: choose one of {', '.join(KERNELS)}")
     if missing := _missing(wanted):

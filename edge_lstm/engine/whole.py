@@ -21,7 +21,7 @@ from edge_lstm.engine.gates import gate_operators
 from edge_lstm.engine.prepared import BLOCK, Prepared
 from edge_lstm.engine.reference import Run
 from edge_lstm.engine.replay import gates_of
-from edge_lstm.engine.stages import JoinedStage, StackStage, prepare
+from edge_lstm.engine.stages import JoinedStage, StackStage, Stages, prepare
 from edge_lstm.fixed_point.integer_network import (
     IntegerBidirectional,
     IntegerConv1d,
@@ -53,7 +53,7 @@ def run(
     Raises EdgeLstmError for another type or shape, lengths that do not fit, and sequences that do not fit the network.
     """
     batch = checked(raw, lengths, network.inputs, np.int16, "counts", "samples")
-    return _Job(network, batch, True, states, gates, kernel).run(threads)
+    return _run(network, batch, True, states, gates, kernel, threads)
 
 
 def run_normalized(
@@ -62,7 +62,26 @@ def run_normalized(
 ) -> Run:  # fmt: skip
     """The same for int8 x: [batch, time, inputs], or packed [sum of lengths, inputs], that is normalized already."""
     batch = checked(x, lengths, network.normalize.outputs, np.int8, "inputs", "time")
-    return _Job(network, batch, False, states, gates, kernel).run(threads)
+    return _run(network, batch, False, states, gates, kernel, threads)
+
+
+def _run(network: IntegerNetwork, batch: Batch, raw: bool, states: bool, gates: bool, kernel: str | None, threads: int | None) -> Run:
+    stages = prepare(network, kernel)
+    if batch.given is None and stages.whole is not None and not (states or gates or (raw and network.normalize.features)):
+        count, time = batch.values.shape[:2]
+        steps = time // network.normalize.decimation if raw else time
+        if count * steps * stages.weights < ENOUGH_FOR_A_THREAD and batch.values.nbytes < front.ENOUGH_FOR_A_KERNEL:
+            return _few(network, stages.whole, batch, steps, raw)
+    return _Job(network, stages, batch, raw, states, gates).run(threads)
+
+
+def _few(network: IntegerNetwork, stack: Prepared, batch: Batch, steps: int, raw: bool) -> Run:
+    """A batch of equal sequences that takes the kernel less time than `_Job` would take to share it out."""
+    made = reference.check_steps(network, steps)
+    count, values = len(batch.values), batch.values
+    x = front.of_few(network.normalize, values) if raw else np.ascontiguousarray(values, np.int8)
+    scores = stack.run_equal(x.reshape(count * steps, -1), count, steps)
+    return Run(scores.reshape(count, steps, -1) if stack.every_step else scores, steps=np.full(count, made))
 
 
 def available_threads() -> int:
@@ -82,7 +101,7 @@ class _Part:
 class _Job:
     """One run of one batch."""
 
-    def __init__(self, network: IntegerNetwork, batch: Batch, raw: bool, states: bool, gates: bool, kernel: str | None):
+    def __init__(self, network: IntegerNetwork, stages: Stages, batch: Batch, raw: bool, states: bool, gates: bool):
         self.network, self.batch, self.raw, self.states, self.gates = network, batch, raw, states, gates
         self.steps = batch.lengths // network.normalize.decimation if raw else batch.lengths
         if batch.equal:
@@ -93,7 +112,7 @@ class _Job:
         self.made = Steps(made, batch.packed)
         self.layer_steps = [Steps(steps, batch.packed) for steps in _steps_of_layers(network, self.steps)] if states or gates else []
         self.every_step = network.read_out.kind == "every"
-        self.stages = prepare(network, kernel)
+        self.stages = stages
 
     def run(self, threads: int | None) -> Run:
         parts, count = self._parts(threads)
