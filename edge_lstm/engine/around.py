@@ -9,21 +9,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from edge_lstm.engine.batch import all_rows, first_rows
 from edge_lstm.engine.reference import pool
-from edge_lstm.fixed_point.integer_network import IntegerConv1d, IntegerDense, IntegerPool
-from edge_lstm.fixed_point.operators import requantize
+from edge_lstm.fixed_point.integer_network import IntegerConv1d, IntegerDense, IntegerPool, IntegerReadOut
+from edge_lstm.fixed_point.operators import average, requantize
 
 Int64Array = npt.NDArray[np.int64]
 Integers = npt.NDArray[np.integer]
 SteppedLayer = IntegerConv1d | IntegerPool | IntegerDense
-
-
-def convolve(layer: IntegerConv1d, v: Integers) -> Int64Array:
-    """Convolution over time of v: [batch, time, inputs], as `reference.convolve`."""
-    padded = np.pad(v, ((0, 0), layer.padding, (0, 0)))
-    steps = (padded.shape[1] - layer.reach) // layer.stride + 1
-    taps = [padded[:, k * layer.dilation :][:, : (steps - 1) * layer.stride + 1 : layer.stride] for k in range(layer.W.shape[2])]
-    return _convolved(layer, np.stack(taps, 3).reshape(len(v), steps, -1))
 
 
 def _convolved(layer: IntegerConv1d, taps: Integers) -> Int64Array:
@@ -32,7 +25,7 @@ def _convolved(layer: IntegerConv1d, taps: Integers) -> Int64Array:
     return requantize(layer, accumulator)
 
 
-def dense(layer: IntegerDense, v: Integers, times: int = 1) -> Int64Array:
+def dense(layer: IntegerDense, v: Integers, times: int | Int64Array = 1) -> Int64Array:
     """W v + bias * times over the last axis of v, requantized to int8 where the layer says so, as `reference.dense`."""
     return requantize(layer, _product(v, layer.W) + layer.bias.astype(np.int64) * times)
 
@@ -41,11 +34,41 @@ def _product(v: Integers, W: npt.NDArray[np.int8]) -> Int64Array:
     return np.rint(v.astype(np.float64) @ W.astype(np.float64).T).astype(np.int64)
 
 
-def apply(layer: SteppedLayer, v: Integers) -> Int64Array:
-    """The layer on every step of v: [batch, time, inputs]."""
-    if isinstance(layer, IntegerConv1d):
-        return convolve(layer, v)
-    return pool(layer, v.astype(np.int64)) if isinstance(layer, IntegerPool) else dense(layer, v)
+def over_sequences(layer: SteppedLayer, v: Integers, steps: Int64Array) -> tuple[Integers, Int64Array]:
+    """The layer on sequences of v: [rows, inputs], one after the other, steps: [batch] of each; its outputs in the same form."""
+    if isinstance(layer, IntegerDense):
+        return dense(layer, v), steps
+    if isinstance(layer, IntegerPool):
+        first, made = _firsts(steps, layer.size, layer.stride)
+        return pool(layer, v[first[:, None] + np.arange(layer.size)].astype(np.int64))[:, 0], made
+    before, after = layer.padding
+    long = steps + before + after
+    padded = np.zeros((int(long.sum()), layer.inputs), v.dtype)
+    padded[all_rows(first_rows(long) + before, steps)] = v
+    first, made = _firsts(long, layer.reach, layer.stride)
+    taps = padded[first[:, None] + layer.dilation * np.arange(layer.W.shape[2])]
+    return _convolved(layer, taps.transpose(0, 2, 1).reshape(len(taps), -1)), made
+
+
+def _firsts(steps: Int64Array, span: int, stride: int) -> tuple[Int64Array, Int64Array]:
+    """The first row that each output reads, and the number of outputs of each sequence."""
+    made = (steps - span) // stride + 1
+    within = np.arange(made.sum()) - np.repeat(first_rows(made), made)
+    return np.repeat(first_rows(steps), made) + stride * within, made
+
+
+def read_out(layer: IntegerReadOut, v: Integers, steps: Int64Array, backward: int) -> Integers:
+    """`reference.read_out` of sequences in v: [rows, units], one after the other: one row a sequence, or all of them."""
+    if layer.kind == "every":
+        return v
+    firsts = first_rows(steps)
+    if layer.kind == "mean":
+        sums = np.add.reduceat(v.astype(np.int64), firsts, 0)
+        return sums if layer.gain is None else average(sums, steps[:, None], layer.gain)
+    last = v[firsts + steps - 1]
+    if layer.kind == "last" or not backward:
+        return last
+    return np.concatenate([last[:, :-backward], v[firsts, -backward:]], 1)
 
 
 class Stepped:
@@ -77,5 +100,5 @@ class Stepped:
         if isinstance(self.layer, IntegerConv1d):  # the padding has been counted already
             result = _convolved(self.layer, kept[:, :: self.layer.dilation].transpose(0, 2, 1).reshape(len(kept), self.layer.W[0].size))
         else:
-            result = apply(self.layer, kept)[:, 0]
+            result = pool(self.layer, kept)[:, 0] if isinstance(self.layer, IntegerPool) else dense(self.layer, kept[:, 0])
         return result.astype(np.int8), due

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -33,23 +35,41 @@ def to_counts(physical: npt.NDArray[np.floating], units_per_count: npt.NDArray[n
     return np.clip(np.floor(physical / units_per_count + 0.5), INT16.min, INT16.max).astype(np.int16)
 
 
-def outputs(network: IntegerNetwork, x: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+def outputs(network: IntegerNetwork, x: npt.NDArray[np.generic], lengths: npt.ArrayLike | None = None) -> npt.NDArray[np.float32]:
     """Real-valued outputs, float32 [batch, outputs] or [batch, time, outputs], for x: [batch, time, channels].
 
+    lengths: [batch] samples of each sequence; what lies behind its end is ignored, and outputs of every step are zero there. Or of
+    sequences packed in x: [sum of lengths, channels]; outputs of every step are packed then, too.
     Floats are physical units; integers are sensor counts and must fit int16. Behind the softmax, or the function behind the last dense
     layer, where the float network had one.
-    Raises EdgeLstmError for a wrong shape or type, an empty array, NaN, or counts beyond int16.
+    Raises EdgeLstmError for a wrong shape or type, an empty array, NaN, counts beyond int16, or lengths that do not fit.
     """
     x = np.asarray(x)
-    check_input(x, network.inputs)
+    packed = lengths is not None and x.ndim == 2
+    if lengths is not None and x.ndim == 3:
+        x = _without_padding(x, np.asarray(lengths))
+    check_input(x[None] if packed else x, network.inputs)
     if x.dtype.kind == "f":
         raw = counts(network.normalize, x)
     else:
         if x.min() < INT16.min or x.max() > INT16.max:
             raise EdgeLstmError(f"counts range from {x.min()} to {x.max()}, beyond int16; give floats if these are physical units")
         raw = x.astype(np.int16)
-    real = real_values(network, run(network, raw).scores, raw.shape[1] // network.normalize.decimation)
-    return np.asarray(finished(network, real), np.float32)
+    result = run(network, raw, lengths)
+    real = result.scores * network.score_scale
+    if network.read_out.sums:
+        real = real / result.steps[:, None]
+    found = np.asarray(finished(network, real), np.float32)
+    if found.ndim == 3 and lengths is not None:
+        found[np.arange(found.shape[1]) >= result.steps[:, None]] = 0
+    return found
+
+
+def _without_padding(x: npt.NDArray[np.generic], lengths: npt.NDArray[Any]) -> npt.NDArray[np.generic]:
+    """x with zeros behind the ends, whatever is there; lengths that do not fit are left for `run` to refuse."""
+    if lengths.shape != x.shape[:1] or lengths.dtype.kind not in "iu":
+        return x
+    return np.where((np.arange(x.shape[1]) < lengths[:, None])[..., None], x, np.zeros(1, x.dtype))
 
 
 def real_values(network: IntegerNetwork, scores: npt.NDArray[np.integer], steps: int) -> npt.NDArray[np.float64]:

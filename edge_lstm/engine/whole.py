@@ -145,10 +145,8 @@ class _Job:
             most = min(most, -(-total // (PARTS_OF_A_THREAD * count)))
         if self.batch.equal and count == 1 and total <= most:
             return [order], 1
-        # What is not one kernel runs sequences of one length at a time.
-        alike = [order] if self.stages.whole is not None else np.split(order, np.flatnonzero(np.diff(self.steps[order])) + 1)
         block = min(BLOCK, -(-len(order) // count))
-        return [part for group in alike for part in pieces(self.steps, group, most, block)], count
+        return list(pieces(self.steps, order, most, block)), count
 
     def _room(self) -> _Part:
         """Where the results of all sequences go."""
@@ -185,9 +183,8 @@ class _Job:
         if self.stages.whole is not None:
             scores = self._stack(self.stages.whole, self.network.recurrent, x, firsts, steps, trace, course)
             return _Part(scores, course.states, course.gates)
-        rows = x[firsts[0] : firsts[0] + len(part) * steps[0]] if together(firsts, steps) else x[all_rows(firsts, steps)]
-        v: npt.NDArray[np.integer] = rows.reshape(len(part), int(steps[0]), -1)
-        return _Part(self._chain(v, trace, course), course.states, course.gates)
+        rows = x[firsts[0] : firsts[0] + steps.sum()] if together(firsts, steps) else x[all_rows(firsts, steps)]
+        return _Part(self._chain(rows, steps, trace, course), course.states, course.gates)
 
     def _stack(
         self, prepared: Prepared, layers: Sequence[IntegerRecurrent], x: npt.NDArray[np.integer], firsts: Int64Array, steps: Int64Array,
@@ -207,42 +204,39 @@ class _Job:
                 course.gates.append(gates)
         return results.scores
 
-    def _chain(self, v: npt.NDArray[np.integer], trace: bool, course: _Part) -> npt.NDArray[np.integer]:
-        """Scores of a network of several stages for v: [batch, time, inputs], one row a step where every step is read out."""
-        times = 1
+    def _chain(self, v: npt.NDArray[np.integer], steps: Int64Array, trace: bool, course: _Part) -> npt.NDArray[np.integer]:
+        """Scores of a network of several stages for sequences in v: [rows, inputs], one after the other, the longest first."""
+        times: int | Int64Array = 1
         recurrent = list(self.network.recurrent)
         for stage in self.stages.stages:
             if isinstance(stage, StackStage):
-                v = self._way(stage, recurrent, v, trace, course)
+                v = self._way(stage, recurrent, v, steps, trace, course)
             elif isinstance(stage, JoinedStage):
-                v = np.concatenate([self._way(way, recurrent, v, trace, course) for way in (stage.forward, stage.backward)], 2)
+                v = np.concatenate([self._way(way, recurrent, v, steps, trace, course) for way in (stage.forward, stage.backward)], 1)
             elif isinstance(stage, IntegerReadOut):
-                times = v.shape[1] if stage.sums else 1
-                v = reference.read_out(stage, v.astype(np.int64), reference.backward_units(self.network))
+                times = steps[:, None] if stage.sums else 1
+                v = around.read_out(stage, v, steps, reference.backward_units(self.network))
             elif isinstance(stage, IntegerDense):
                 v, times = around.dense(stage, v, times), 1
             else:
-                v = around.apply(stage, v)
-        return v.reshape(-1, v.shape[-1])
+                v, steps = around.over_sequences(stage, v, steps)
+        return v
 
     def _way(
-        self, stage: StackStage, recurrent: list[IntegerRecurrent], v: npt.NDArray[np.integer], trace: bool, course: _Part
-    ) -> npt.NDArray[np.int32]:
+        self, stage: StackStage, recurrent: list[IntegerRecurrent], v: npt.NDArray[np.integer], steps: Int64Array, trace: bool,
+        course: _Part,
+    ) -> npt.NDArray[np.int32]:  # fmt: skip
         """Scores of a stack in a chain, in the order of its input; takes its layers off `recurrent`."""
         layers = [recurrent.pop(0) for _ in range(stage.prepared.layers)]
-        batch, time = v.shape[:2]
-        steps, before = np.full(batch, time, np.int64), len(course.states)
-        ahead = v[:, ::-1] if stage.reverse else v
-        scores = self._stack(stage.prepared, layers, ahead.reshape(batch * time, -1), first_rows(steps), steps, trace, course)
-        if stage.reverse:
-            for found in (course.states, course.gates):
-                for layer in found[before:]:
-                    for name, rows in layer.items():
-                        layer[name] = rows.reshape(batch, time, -1)[:, ::-1].reshape(batch * time, -1)
-        if not stage.prepared.every_step:
-            return scores
-        shaped = scores.reshape(batch, time, -1)
-        return shaped[:, ::-1] if stage.reverse else shaped
+        firsts, before = first_rows(steps), len(course.states)
+        if not stage.reverse:
+            return self._stack(stage.prepared, layers, v, firsts, steps, trace, course)
+        turned = np.repeat(2 * firsts + steps - 1, steps) - np.arange(len(v))  # each sequence from its last row to its first
+        scores = self._stack(stage.prepared, layers, v[turned], firsts, steps, trace, course)
+        for found in (course.states, course.gates):
+            for layer in found[before:]:
+                layer.update({name: rows[turned] for name, rows in layer.items()})
+        return scores[turned]
 
 
 def _steps_of_layers(network: IntegerNetwork, steps: Int64Array) -> list[Int64Array]:

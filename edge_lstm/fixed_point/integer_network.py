@@ -361,8 +361,8 @@ class IntegerNetwork:
             return float(last.scale[0]) if last.limit is None else last.output_scale
         return self.recurrent[-1].output_scale
 
-    def __call__(self, x: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
-        """Real-valued outputs for x: [batch, time, inputs], integer counts or floats in physical units."""
+    def __call__(self, x: npt.NDArray[np.generic], lengths: npt.ArrayLike | None = None) -> npt.NDArray[np.float32]:
+        """Real-valued outputs for x: [batch, time, inputs], integer counts or floats in physical units; see `engine.outputs`."""
         from edge_lstm.engine import outputs
 
-        return outputs(self, x)
+        return outputs(self, x, lengths)

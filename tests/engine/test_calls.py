@@ -232,6 +232,29 @@ def test_outputs_are_scores_in_real_units(read_out: str) -> None:
     np.testing.assert_allclose(probabilities, e / e.sum(-1, keepdims=True), rtol=1e-5)
 
 
+@pytest.mark.parametrize("read_out", ["last", "mean", "every"])
+def test_outputs_of_ragged_sequences_are_those_of_each_alone(read_out: str) -> None:
+    rng = np.random.default_rng(9)
+    model = replace(network(read_out), softmax=True)
+    lengths = np.array([7, 10, 1])
+    raw = random_counts(rng, model, 3, 10)
+    x = raw * model.normalize.units_per_count
+    alone = [engine.outputs(model, raw[k : k + 1, :length])[0] for k, length in enumerate(lengths)]
+    for k, length in enumerate(lengths):
+        x[k, length:] = np.nan
+    padded = model(x, lengths)
+    for k, length in enumerate(lengths):
+        np.testing.assert_array_equal(padded[k, :length] if read_out == "every" else padded[k], alone[k])
+    if read_out == "every":
+        assert not padded[0, 7:].any()
+    packed = np.concatenate([x[k, :length] for k, length in enumerate(lengths)])
+    np.testing.assert_array_equal(model(packed, lengths), np.concatenate(alone) if read_out == "every" else np.stack(alone))
+    with pytest.raises(EdgeLstmError, match="lengths add up to 17, but 18 rows"):
+        model(packed, [7, 9, 1])
+    with pytest.raises(EdgeLstmError, match="2 lengths came for 3 sequences"):
+        model(raw, [7, 10])
+
+
 def test_floats_become_the_nearest_count_within_int16() -> None:
     front = replace(network().normalize, units_per_count=np.array([0.5, 2.0, 1.0]))
     x = np.array([[0.24, 3.0, -40000.0], [0.25, -3.0, 40000.0]])

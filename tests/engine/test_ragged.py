@@ -82,16 +82,23 @@ def test_normalized_input_may_be_ragged_too() -> None:
     np.testing.assert_array_equal(engine.run_normalized(model, packed(x, lengths), lengths).scores, wanted)
 
 
-@pytest.mark.parametrize("streams", [True, False])
-def test_layers_around_the_recurrent_ones_take_ragged_sequences(streams: bool) -> None:
-    rng = np.random.default_rng(3)
-    model = random_deep(rng, "lstm", "threshold", "last" if streams else "every", streams=streams)
-    integer = quantize(model, random_input(rng, model, 5, 40))
-    raw, lengths = ragged(rng, integer, 12, fewest=30)
-    lengths[:4] = 35
-    for form in (raw, packed(raw, lengths)):
-        wanted = reference.run(integer, form, lengths, states=True, gates=True)
-        assert_same(engine.run(integer, form, lengths, states=True, gates=True), wanted)
+@pytest.mark.parametrize(("streams", "read_out"), [(True, "last"), (False, "every"), (False, "final"), (False, "mean")])
+def test_layers_around_the_recurrent_ones_take_ragged_sequences(streams: bool, read_out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convolution, pooling and dense layers of several random shapes; the kernels are those of one structure."""
+    for seed in range(3, 7):
+        rng = np.random.default_rng(seed)
+        model = random_deep(rng, "lstm", "threshold", read_out, streams=streams)
+        integer = quantize(model, random_input(rng, model, 5, 40))
+        raw, lengths = ragged(rng, integer, 12, fewest=17)
+        lengths[:4] = 23
+        for form in (raw, packed(raw, lengths)):
+            wanted = reference.run(integer, form, lengths, states=True, gates=True)
+            assert_same(engine.run(integer, form, lengths, states=True, gates=True), wanted)
+        with monkeypatch.context() as patched:  # shared out in parts, each of a few sequences of different lengths
+            patched.setattr(whole, "MOST_BYTES", 300)
+            assert_same(engine.run(integer, raw, lengths), reference.run(integer, raw, lengths))
+        even = np.stack([raw[k, :17] for k in range(12)])
+        assert_same(engine.run(integer, even), reference.run(integer, even))
 
 
 def test_neither_threads_nor_order_nor_company_change_a_bit(monkeypatch: pytest.MonkeyPatch) -> None:
