@@ -156,13 +156,18 @@ class Steps:
         return rows if self.packed else rows.reshape(len(self.steps), self.longest, -1)
 
 
-def pieces(steps: Int64Array, order: Int64Array, most: int, block: int) -> Iterator[Int64Array]:
-    """The sequences of `order` cut into pieces of whole blocks, each of about `most` steps."""
+def pieces(steps: Int64Array, order: Int64Array, most: int, block: int, threads: int = 1) -> Iterator[Int64Array]:
+    """The sequences of `order` cut into pieces of whole blocks, each of about `most` steps.
+
+    For several threads the pieces grow smaller, each half of what every thread would get of the rest, down to one block: large ones cost
+    little, and small ones at the end let all threads finish together, also where one is held up.
+    """
     done = np.cumsum(steps[order])
     first = 0
     while first < len(order):
         before = int(done[first - 1]) if first else 0
-        fit = int(np.searchsorted(done, before + most, side="right")) - first
+        share = most if threads == 1 else min(most, (int(done[-1]) - before) // (2 * threads))
+        fit = int(np.searchsorted(done, before + share, side="right")) - first
         last = min(len(order), first + max(block, fit // block * block))
         yield order[first:last]
         first = last

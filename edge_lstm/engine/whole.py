@@ -7,6 +7,7 @@ run needs beside its results is a few megabytes for each thread, however large t
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,7 +35,6 @@ from edge_lstm.fixed_point.integer_network import (
 
 ENOUGH_FOR_A_THREAD = 1 << 22  # multiply-accumulates, some tenths of a millisecond: below, starting a thread costs more than it saves
 MOST_BYTES = 1 << 21  # input of a part
-PARTS_OF_A_THREAD = 4  # so that a thread that is held up leaves its share to the others
 Layers = list[dict[str, npt.NDArray[Any]]]  # for each recurrent layer: state or gate -> [rows, units]
 
 
@@ -120,15 +120,33 @@ class _Job:
             scores = self._run(parts[0]).scores
             return Run(np.asarray(self.made.shaped(scores) if self.every_step else scores, np.int32), steps=self.made.steps)
         room = self._room()
-        if count == 1:
-            for part in parts:
-                self._put(part, self._run(part), room)
-        else:
-            with ThreadPoolExecutor(count) as pool:
-                for done in [pool.submit(lambda part: self._put(part, self._run(part), room), part) for part in parts]:
-                    done.result()
+        self._share(parts, count, room)
         scores = self.made.shaped(room.scores) if self.every_step else room.scores
         return Run(np.asarray(scores, np.int32), self._shaped(room.states), self._shaped(room.gates), self.made.steps)
+
+    def _share(self, parts: Sequence[Int64Array], count: int, room: _Part) -> None:
+        """Runs all parts by so many threads, of which the caller's is one; each takes the next part when it is done with one."""
+        waiting = deque(parts)
+
+        def work() -> None:
+            try:
+                while True:
+                    try:
+                        part = waiting.popleft()
+                    except IndexError:
+                        return
+                    self._put(part, self._run(part), room)
+            except BaseException:
+                waiting.clear()  # the others stop after what they are at
+                raise
+
+        if count == 1:
+            return work()
+        with ThreadPoolExecutor(count - 1) as pool:
+            others = [pool.submit(work) for _ in range(count - 1)]
+            work()
+        for other in others:
+            other.result()
 
     def _shaped(self, layers: Layers) -> tuple[dict[str, npt.NDArray[Any]], ...]:
         """Results with one row a step as the caller gets them; `layers` is empty where they were not asked for."""
@@ -141,12 +159,10 @@ class _Job:
         total = int(self.steps.sum())
         count = min(threads or available_threads(), len(order), max(1, total * self.stages.weights // ENOUGH_FOR_A_THREAD))
         most = MOST_BYTES // (self.batch.values.shape[-1] * (2 * self.network.normalize.decimation if self.raw else 1))
-        if count > 1:
-            most = min(most, -(-total // (PARTS_OF_A_THREAD * count)))
         if self.batch.equal and count == 1 and total <= most:
             return [order], 1
         block = min(BLOCK, -(-len(order) // count))
-        return list(pieces(self.steps, order, most, block)), count
+        return list(pieces(self.steps, order, most, block, count)), count
 
     def _room(self) -> _Part:
         """Where the results of all sequences go."""

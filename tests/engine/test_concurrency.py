@@ -15,7 +15,8 @@ from random_networks import random_counts, random_integer
 from test_kernel_cache import PROGRAM, ROOT
 
 from edge_lstm import engine
-from edge_lstm.engine import reference, stages
+from edge_lstm.engine import reference, stages, whole
+from edge_lstm.errors import EdgeLstmError
 
 
 def test_threads_may_share_a_network_from_its_first_use_on() -> None:
@@ -43,6 +44,30 @@ def test_threads_may_share_a_network_from_its_first_use_on() -> None:
     with ThreadPoolExecutor(8) as pool:
         for done in [pool.submit((whole, streamed)[turn % 2], turn) for turn in range(24)]:
             done.result()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_failure_of_one_thread_is_raised_and_the_others_stop(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whole, "ENOUGH_FOR_A_THREAD", 1)
+    monkeypatch.setattr(whole, "MOST_BYTES", 4000)
+    rng = np.random.default_rng(1)
+    network = random_integer(rng, "rnn", 2, 5)
+    raw, good, parts = random_counts(rng, network, 2000, 20), whole._Job._run, []
+
+    def fails(job: whole._Job, part: np.ndarray) -> object:
+        parts.append(part)
+        if len(parts) == 4:
+            raise EdgeLstmError("a disk was pulled out")
+        return good(job, part)
+
+    monkeypatch.setattr(whole._Job, "_run", fails)
+    with pytest.raises(EdgeLstmError, match="pulled out"):
+        engine.run(network, raw, threads=threads)
+    assert len(parts) <= 3 + threads
+    parts[:] = [np.zeros(0)] * 4
+    np.testing.assert_array_equal(engine.run(network, raw, threads=threads).scores, reference.run(network, raw).scores)
+    taken = np.concatenate(parts[4:])
+    assert sorted(taken.tolist()) == list(range(2000))  # every sequence once
 
 
 def start(cache: Path, **options: object) -> subprocess.Popen[str]:
