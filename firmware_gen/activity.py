@@ -56,8 +56,8 @@ def measure(network: IntegerNetwork, raw: npt.NDArray[np.int16]) -> tuple[LayerA
     """
     if raw.dtype != np.int16 or raw.ndim != 3 or raw.shape[2] != network.inputs or not len(raw):
         raise EdgeLstmError(f"expected int16 counts [sequences, samples, {network.inputs}], got {raw.dtype} {list(raw.shape)}")
-    if not network.streams:
-        raise EdgeLstmError("activity is measured step by step, and this network needs the end of the sequence")
+    if obstacle := network.stream_obstacle:
+        raise EdgeLstmError(f"activity is measured step by step, and this network cannot: {obstacle}")
     v = reference.normalize(network.normalize, raw).astype(np.int64)
     found = []
     for layer in network.layers:

@@ -110,7 +110,7 @@ def feed_forward_text(layer: FeedForward, number: int, tables: Tables, *, pack_w
 
     pack_weights: whether weights of few bits share bytes.
 
-    Raises EdgeLstmError for a dense layer that gives no int8, and for padding that is due before the first step.
+    Raises EdgeLstmError for a dense layer that gives no int8.
     """
     if isinstance(layer, IntegerPool):
         return FeedForwardText(layer, f"pool{number}", {}, layer.size, layer.size, layer.stride)
@@ -132,9 +132,4 @@ def feed_forward_text(layer: FeedForward, number: int, tables: Tables, *, pack_w
     if isinstance(layer, IntegerDense):
         return FeedForwardText(layer, name, parts, 0, 1, 1, dot)
     first = layer.reach - layer.padding[0]
-    if first < 1:
-        raise EdgeLstmError(
-            f"layer {number}: a convolution padded by {layer.padding[0]} steps has outputs before the first of its {layer.reach} steps; "
-            f"pad by at most {layer.reach - 1} to stream it"
-        )
     return FeedForwardText(layer, name, parts, layer.reach, first, layer.stride, dot)

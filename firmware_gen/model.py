@@ -224,11 +224,8 @@ def build(
 
 
 def _in_order(network: IntegerNetwork) -> tuple[list[IntegerRecurrent | FeedForward], list[IntegerDense], bool]:
-    if not network.streams:
-        raise EdgeLstmError(
-            "C code runs step by step, and this network needs the end of the sequence (a layer that reads in reverse, or a convolution "
-            "padded at its end); use forward layers and causal padding, or run it on the host"
-        )
+    if obstacle := network.stream_obstacle:
+        raise EdgeLstmError(f"C code runs step by step, and this network cannot: {obstacle}")
     kinds = [type(layer) for layer in network.layers]
     read_out = kinds.index(IntegerReadOut)
     before, behind = network.layers[:read_out], network.layers[read_out + 1 :]

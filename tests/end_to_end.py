@@ -1,4 +1,4 @@
-"""An integer network fed sample by sample, in Numba and in the generated C: the same bits in every state after every sample."""
+"""An integer network fed sample by sample, in Numba, ONNX Runtime and the generated C: the same bits in every state after every sample."""
 
 from __future__ import annotations
 
@@ -9,31 +9,33 @@ import firmware_gen.host
 from edge_lstm import engine
 from edge_lstm.engine import reference
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
-from edge_lstm.onnx_io.integer_session import IntegerSession
+from edge_lstm.onnx_io.integer_session import IntegerSession, StreamSession
 
 
 def assert_streams_agree(network: IntegerNetwork, raw: NDArray[np.int16], host: firmware_gen.host.HostModel | None = None) -> int:
-    """Feeds raw: int16 [samples, channels] to both; returns the number of steps that reached the read-out.
+    """Feeds raw: int16 [samples, channels] to all three; returns the number of steps that reached the read-out.
 
     After each sample: whether a step was made, scores, class, and every state of every layer (of the C model from its own trace of the
     same pushes). Only for layers in front with stride 1: then a layer that has made n of its N steps at the end is N - n samples behind.
     """
     host = host or firmware_gen.host.HostModel(network, flags=["-O1"])
     trace = host.run(raw[None], states=True).states
-    numba, c = engine.Stream(network), host.stream()
+    numba, onnx_runtime, c = engine.Stream(network), StreamSession(network), host.stream()
     made = 0
     for t, sample in enumerate(raw):
         step = numba.push(sample)
-        assert c.push(sample) == step, f"sample {t}: only one of them made a step"
-        for layer, (states, expected) in enumerate(zip(numba.states, trace, strict=True)):
+        assert c.push(sample) == step == onnx_runtime.push(sample[None, None]), f"sample {t}: only some of them made a step"
+        for layer, (states, others, expected) in enumerate(zip(numba.states, onnx_runtime.states, trace, strict=True)):
             for name, found in states.items():
+                assert np.array_equal(found, others[name][0]), f"sample {t}: state {name} of layer {layer} differs in ONNX Runtime"
                 k = expected[name].shape[1] - (len(raw) - t)
                 assert k < 0 or np.array_equal(found, expected[name][0, k]), f"sample {t}: state {name} of layer {layer} differs"
         if step:
             made += 1
             label, scores = c.decide()
             assert np.array_equal(numba.scores, scores), f"sample {t}: scores differ"
-            assert numba.label == label
+            assert np.array_equal(numba.scores, onnx_runtime.scores.reshape(-1)), f"sample {t}: scores differ in ONNX Runtime"
+            assert numba.label == label == onnx_runtime.label.item()
     return made
 
 

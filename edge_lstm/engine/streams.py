@@ -122,8 +122,12 @@ class Streams:
             raise UsageError(f"at least one stream is needed, got {count}")
         self.network, self.threads = network, threads
         stages = prepare(network, kernel).stages
-        if not network.streams or isinstance(stages[-1], (IntegerReadOut, JoinedStage)):
-            raise EdgeLstmError("this network reads the sequence from its end and cannot be fed step by step: run whole sequences")
+        if obstacle := network.stream_obstacle:
+            raise EdgeLstmError(f"this network cannot be fed step by step: {obstacle}")
+        if isinstance(stages[-1], (IntegerReadOut, JoinedStage)):
+            raise EdgeLstmError(
+                "the host streams networks whose read-out follows a recurrent layer; run whole sequences, or the generated C"
+            )
         links: list[Records | Stepped] = []
         for stage in stages:
             if isinstance(stage, StackStage):

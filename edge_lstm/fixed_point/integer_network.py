@@ -341,9 +341,23 @@ class IntegerNetwork:
 
     @property
     def streams(self) -> bool:
-        """Whether the network can be fed step by step: nothing in it needs the end of the sequence."""
-        waits = any(isinstance(layer, IntegerConv1d) and layer.padding[1] for layer in self.layers)
-        return not waits and not any(layer.reverse for layer in self.recurrent)
+        """Whether the network can be fed step by step."""
+        return not self.stream_obstacle
+
+    @property
+    def stream_obstacle(self) -> str:
+        """Why the network cannot be fed step by step, and what to do; "" where it can."""
+        if any(layer.reverse for layer in self.recurrent):
+            return "a layer reads the sequence from its end: use forward layers, or run whole sequences"
+        for layer in self.layers:
+            if isinstance(layer, IntegerConv1d) and layer.padding[1]:
+                return "a convolution is padded at its end, so it reads the sequence from its end: pad in front, or run whole sequences"
+            if isinstance(layer, IntegerConv1d) and layer.padding[0] >= layer.reach:
+                return (
+                    f"a convolution padded by {layer.padding[0]} steps has outputs before the first of its {layer.reach} steps: "
+                    f"pad by at most {layer.reach - 1}, or run whole sequences"
+                )
+        return ""
 
     @property
     def read_out(self) -> IntegerReadOut:

@@ -18,11 +18,13 @@ from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.integer_network import IntegerNetwork, Normalize
 from edge_lstm.jobs.progress import Progress, silent
 from edge_lstm.report.content import Check, Checks
+from firmware_gen.feed_forward import due_steps
 
 Int16Array = npt.NDArray[np.int16]
 RANDOM_SEQUENCES = 32
 STREAMED_SEQUENCES = 8  # a stream is fed sample by sample from Python, so fewer of them
 STEPS_WITHOUT_WINDOW = 64
+SAMPLES_OF_A_CALL = 7  # of the streaming model
 
 Engine = Callable[[Int16Array], reference.Run]
 
@@ -58,7 +60,8 @@ def verify(
     """Runs every engine on random and extreme counts, and on recorded ones.
 
     recordings: int16 [windows, samples, channels] of the model's own window, or None. Engines: Numba, whole sequences and streamed;
-    ONNX Runtime on the integer model; the generated C, for every compiler that is found (`compilers=False`: for none).
+    ONNX Runtime on the integer model and on its streaming form; the generated C, for every compiler that is found (`compilers=False`:
+    for none).
 
     Raises EdgeLstmError when `recordings` does not fit the network. Differing bits are reported in the result, not raised.
     """
@@ -105,7 +108,14 @@ def _engines(network: IntegerNetwork, compilers: bool) -> tuple[dict[str, tuple[
         engines["Numba, streamed"] = partial(_streamed, network), remark, STREAMED_SEQUENCES
     except EdgeLstmError as reason:  # this network cannot be fed step by step
         missing.append(f"Numba, streamed: {reason}")
-    engines["ONNX Runtime"] = onnx_runtime, f"onnxruntime {version('onnxruntime')}, no custom operators", None
+    remark = f"onnxruntime {version('onnxruntime')}, no custom operators"
+    engines["ONNX Runtime"] = onnx_runtime, remark, None
+    if network.streams:
+        engines["ONNX Runtime, streamed"] = (
+            partial(_streamed_in_onnx_runtime, network),
+            f"{remark}, {SAMPLES_OF_A_CALL} samples a call",
+            None,
+        )
     if not compilers:
         return engines, [*missing, "the generated C, as asked"]
     try:
@@ -122,26 +132,45 @@ def _engines(network: IntegerNetwork, compilers: bool) -> tuple[dict[str, tuple[
 
 def _streamed(network: IntegerNetwork, raw: Int16Array) -> reference.Run:
     """Every sequence through `engine.Stream`, sample by sample."""
-    steps = raw.shape[1] // network.normalize.decimation
-    states = tuple({s.name: np.zeros((len(raw), steps, layer.units), np.int32) for s in layer.states} for layer in network.recurrent)
+    decimation = network.normalize.decimation
+    due, read_out = due_steps(network, raw.shape[1] // decimation)
+    states = tuple(
+        {s.name: np.zeros((len(raw), len(steps), layer.units), np.int32) for s in layer.states}
+        for layer, steps in zip(network.recurrent, due, strict=True)
+    )
     every = network.read_out.kind == "every"
-    scores = np.zeros((len(raw), steps, network.outputs) if every else (len(raw), network.outputs), np.int32)
+    scores = np.zeros((len(raw), len(read_out), network.outputs) if every else (len(raw), network.outputs), np.int32)
     stream = engine.Stream(network)
     for index, sequence in enumerate(raw):
         stream.reset()
-        step = 0
-        for sample in sequence:
-            if not stream.push(sample):
+        for t, sample in enumerate(sequence):
+            made = stream.push(sample)
+            if (t + 1) % decimation:
                 continue
-            for trace, layer_states in zip(states, stream.states, strict=True):
-                for name, value in layer_states.items():
-                    trace[name][index, step] = value
-            if every:
-                scores[index, step] = stream.scores
-            step += 1
+            for trace, steps, layer_states in zip(states, due, stream.states, strict=True):
+                place = int(np.searchsorted(steps, t // decimation))
+                if place < len(steps) and steps[place] == t // decimation:
+                    for name, value in layer_states.items():
+                        trace[name][index, place] = value
+            if every and made:
+                scores[index, stream.steps - 1] = stream.scores
         if not every:
             scores[index] = stream.scores
     return reference.Run(scores, states)
+
+
+def _streamed_in_onnx_runtime(network: IntegerNetwork, raw: Int16Array) -> reference.Run:
+    """All sequences through the streaming form of the model, a few samples at a time."""
+    from edge_lstm.onnx_io.integer_session import StreamSession
+
+    session, scores, traces = StreamSession(network, every_state=True), [], []
+    for first in range(0, raw.shape[1], SAMPLES_OF_A_CALL):
+        if session.push(raw[:, first : first + SAMPLES_OF_A_CALL]):
+            scores.append(session.scores)
+        traces.append(session.traces)
+    layers = zip(*traces, strict=True)
+    states = tuple({name: np.concatenate([part[name] for part in parts], 1) for name in parts[0]} for parts in layers)
+    return reference.Run(np.concatenate(scores, 1) if network.read_out.kind == "every" else scores[-1], states)
 
 
 def _first(run: reference.Run, count: int | None) -> reference.Run:

@@ -107,12 +107,14 @@ class Body:
         dtype: int,
         *,
         reverse: bool = False,
+        may_be_empty: bool = False,
     ) -> list[str]:
         """Appends a Scan over axis 1 of [batch, time, ...] values whose body is `step`.
 
         states: (initial value, name of the state inside the step, value inside the step that renews it), of ONNX type `dtype`;
         inputs: (whole sequence, name of one step of it inside the step); outputs: values inside the step, gathered over time;
-        reverse: from the last step to the first, the outputs in the order of the inputs all the same.
+        reverse: from the last step to the first, the outputs in the order of the inputs all the same;
+        may_be_empty: the sequences may have no step, for which ONNX Runtime (1.2x) crashes: it is given one of zeros, without effect.
         Returns the names of the states after the last step and of the gathered outputs.
         """
         produced = {name for node in step.nodes for name in node.output}
@@ -129,9 +131,13 @@ class Body:
             + [helper.make_tensor_value_info(name, dtype, None) for _, name in inputs],
             [helper.make_empty_tensor_value_info(name) for name in body_outputs],
         )
-        return self.emit_many(
+        initials, sequences = [initial for initial, _, _ in states], [sequence for sequence, _ in inputs]
+        steps = self.emit("Shape", sequences[0], start=1, end=2) if may_be_empty else ""
+        if may_be_empty:
+            sequences = self._with_a_step(sequences, steps, dtype)
+        found = self.emit_many(
             "Scan",
-            [initial for initial, _, _ in states] + [sequence for sequence, _ in inputs],
+            initials + sequences,
             len(body_outputs),
             body=graph,
             num_scan_inputs=len(inputs),
@@ -139,6 +145,20 @@ class Body:
             scan_output_axes=[1] * len(outputs),
             **({"scan_input_directions": [1] * len(inputs), "scan_output_directions": [1] * len(outputs)} if reverse else {}),
         )
+        if not may_be_empty:
+            return found
+        zero, one = self.constant([0], np.int64), self.constant([1], np.int64)
+        some = self.emit("Greater", steps, zero)
+        lasts = [self.emit("Where", some, last, initial) for last, initial in zip(found, initials, strict=False)]
+        return [*lasts, *(self.emit("Slice", gathered, zero, steps, one) for gathered in found[len(states) :])]
+
+    def _with_a_step(self, sequences: Sequence[str], steps: str, dtype: int) -> list[str]:
+        """`sequences` [batch, time, n] of ONNX type `dtype`; where they have none of their `steps`, int64 [1], with one of zeros."""
+        zero, one = self.constant([0], np.int64), self.constant([1], np.int64)
+        missing = self.emit("Sub", one, self.emit("Min", steps, one))
+        amounts = self.emit("Concat", zero, zero, zero, zero, missing, zero, axis=0)
+        fill = self.constant(0, helper.tensor_dtype_to_np_dtype(dtype))
+        return [self.emit("Pad", sequence, amounts, fill) for sequence in sequences]
 
     def function(
         self, name: str, inputs: Sequence[str], outputs: Sequence[str], attributes: Sequence[str] = (), doc_string: str = ""

@@ -1,6 +1,7 @@
 """A feature program in a model file: as JSON text, to be read back, and as standard integer operators, to be run.
 
-Values are int32 tensors [batch, steps, width]. An average is a Scan; its memory before the first step follows from that step.
+Values are int32 tensors [batch, steps, width]. An average is a Scan; its memory before the first step follows from that step, unless it
+comes from outside (`FeatureMemory`).
 """
 
 from __future__ import annotations
@@ -33,20 +34,51 @@ def read_features(fields: Fields) -> Features | None:
     return features
 
 
-def write_features(body: Body, features: Features, sums: str, decimation: int) -> str:
+class FeatureMemory:
+    """The memories of a program that goes on where it was. inputs, outputs: names inside the function.
+
+    widths: of the memories in order, of which `inputs` and `outputs` have one each, int32 [1 or batch, width], behind `begun`: int64 [1],
+    0 before the first step of all.
+    """
+
+    def __init__(self, features: Features) -> None:
+        self.widths = tuple(features.widths[op.args[0]] for op in features.ops if op.code in ("average", "difference"))
+        self.inputs = ["begun", *(f"before.{k}" for k in range(len(self.widths)))]
+        self.outputs = ["has_begun", *(f"after.{k}" for k in range(len(self.widths)))]
+        self._next = 0
+
+    def start(self, body: Body, a: str) -> None:
+        """Writes `has_begun` for steps `a`."""
+        steps = body.emit("Add", "begun", body.emit("Shape", a, start=1, end=2))
+        body.rename(body.emit("Min", steps, body.constant([1], np.int64)), self.outputs[0])
+
+    def before(self, body: Body, first: str) -> str:
+        """The next memory in order: that of the step before, or `first` [batch, width] where there was none."""
+        self._next += 1
+        has = body.emit("Greater", "begun", body.constant([0], np.int64))
+        return body.emit("Where", has, self.inputs[self._next], first)
+
+    def after(self, body: Body, value: str) -> None:
+        """What `before` is to give in the next call."""
+        body.rename(value, self.outputs[self._next])
+
+
+def write_features(body: Body, features: Features, sums: str, decimation: int, memory: FeatureMemory | None = None) -> str:
     """The features of int32 block sums [batch, steps, channels]."""
     bounds, _ = prove_features(features, decimation)
     values: list[str] = []
+    if memory is not None:
+        memory.start(body, sums)
     for op, bound in zip(features.ops, bounds, strict=True):
         arguments = [values[a] for a in op.args]
         if op.code == "channels":
             values.append(body.emit("Gather", sums, body.constant(op.numbers, np.int64), axis=-1))
         elif op.code == "average":
-            values.append(_average(body, op, arguments[0], bound.low, bound.high))
+            values.append(_average(body, op, arguments[0], bound.low, bound.high, memory))
         elif op.code == "subtract":
             values.append(body.emit("Sub", *arguments))
         elif op.code == "difference":
-            values.append(_difference(body, arguments[0]))
+            values.append(_difference(body, arguments[0], memory))
         elif op.code == "magnitude":
             values.append(_magnitude(body, arguments[0], features.widths[op.args[0]]))
         else:
@@ -55,22 +87,41 @@ def write_features(body: Body, features: Features, sums: str, decimation: int) -
     return outputs[0] if len(outputs) == 1 else body.emit("Concat", *outputs, axis=-1)
 
 
-def _average(body: Body, op: FeatureOp, a: str, low: int, high: int) -> str:
+def _first(body: Body, a: str, memory: FeatureMemory | None) -> str:
+    """The first step [batch, width]; 0 where there is none, as in a call of a stream."""
+    if memory is None:
+        return body.emit("Gather", a, body.constant(0, np.int64), axis=1)
+    zero, one = (body.constant([n], np.int64) for n in (0, 1))
+    return body.emit("ReduceSum", body.emit("Slice", a, zero, one, one), one, keepdims=0)
+
+
+def _average(body: Body, op: FeatureOp, a: str, low: int, high: int, memory: FeatureMemory | None) -> str:
     (shift,) = op.numbers
     ends = low << shift, (high << shift) + (1 << shift >> 1)
-    first = body.emit("Gather", a, body.constant(0, np.int64), axis=1)
-    initial = body.emit("Mul", first, integer(body, 1 << shift))
+    initial = body.emit("Mul", _first(body, a, memory), integer(body, 1 << shift))
+    if memory is not None:
+        initial = memory.before(body, initial)
     step = Body(body)
-    memory, now = step.fresh("memory"), step.fresh("now")
-    after = step.emit("Add", step.emit("Sub", memory, shift_right(step, memory, shift, *ends)), now)
+    inside, now = step.fresh("memory"), step.fresh("now")
+    after = step.emit("Add", step.emit("Sub", inside, shift_right(step, inside, shift, *ends)), now)
     result = shift_right(step, after, shift, *ends)
-    return body.scan(step, [(initial, memory, after)], [(a, now)], [result], TensorProto.INT32)[1]
+    streamed = memory is not None
+    last, averages = body.scan(step, [(initial, inside, after)], [(a, now)], [result], TensorProto.INT32, may_be_empty=streamed)
+    if memory is not None:
+        memory.after(body, last)
+    return averages
 
 
-def _difference(body: Body, a: str) -> str:
+def _difference(body: Body, a: str, memory: FeatureMemory | None) -> str:
     zero, one, last = (body.constant([n], np.int64) for n in (0, 1, -1))
-    before = body.emit("Concat", body.emit("Slice", a, zero, one, one), body.emit("Slice", a, zero, last, one), axis=1)
-    return body.emit("Sub", a, before)
+    if memory is None:
+        return body.emit(
+            "Sub", a, body.emit("Concat", body.emit("Slice", a, zero, one, one), body.emit("Slice", a, zero, last, one), axis=1)
+        )
+    start = body.emit("Unsqueeze", memory.before(body, _first(body, a, memory)), one)
+    joined = body.emit("Concat", start, a, axis=1)
+    memory.after(body, body.emit("Gather", joined, body.constant(-1, np.int64), axis=1))
+    return body.emit("Sub", a, body.emit("Slice", joined, zero, last, one))
 
 
 def _magnitude(body: Body, a: str, width: int) -> str:

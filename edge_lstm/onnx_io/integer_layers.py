@@ -12,40 +12,50 @@ from onnx import TensorProto
 
 from edge_lstm.fixed_point.integer_network import IntegerConv1d, IntegerDense, IntegerPool, IntegerReadOut, Normalize
 from edge_lstm.fixed_point.operators import half
-from edge_lstm.onnx_io import integer_arrays, integer_forms
+from edge_lstm.onnx_io import integer_arrays, integer_forms, integer_streams
 from edge_lstm.onnx_io.body import END, Body
-from edge_lstm.onnx_io.features import write_features
+from edge_lstm.onnx_io.features import FeatureMemory, write_features
 from edge_lstm.onnx_io.integer_operators import clamp_to, dot, integer, interpolate, shift_right, unsigned, unsigned_weights
 
 READ_OUT_FUNCTIONS = {"last": "LastStep", "mean": "RunningSum", "every": "EveryStep", "final": "FinalStates"}
 AVERAGE = "Average"
 
 
-def average(layer: IntegerReadOut) -> onnx.FunctionProto:
-    """int32 sums [batch, units] of `steps` steps, int32 [1] or [batch, 1] -> int8 means, as `operators.average`."""
+def average(layer: IntegerReadOut, form: str = "sequences") -> onnx.FunctionProto:
+    """int32 sums [batch, units] of `steps` steps, int32 [1] or [batch, 1] -> int8 means, as `operators.average`.
+
+    form: one of `integer_forms.FORMS`; a stream may have made no step yet.
+    """
     body = Body()
     steps, two = "steps", integer(body, 2)
+    if form == "stream":
+        steps = body.emit("Max", steps, integer(body, 1))
     reach = body.emit("Mul", steps, integer(body, 127))
     clipped = clamp_to(body, body.emit("Mul", "X", integer(body, 1 << (layer.gain or 0))), reach, body.emit("Neg", reach))
     doubled = body.emit("Mul", body.emit("Add", clipped, reach), two)  # not negative: integer division rounds down
     quotient = body.emit("Div", body.emit("Add", doubled, steps), body.emit("Mul", steps, two))
     body.rename(body.emit("Cast", body.emit("Sub", quotient, integer(body, 127)), to=TensorProto.INT8), "Y")
-    return body.function(AVERAGE, ["X", steps], ["Y"], (), f"mean of the steps, times {1 << (layer.gain or 0)}, rounded to 8 bits")
+    return body.function(AVERAGE, ["X", "steps"], ["Y"], (), f"mean of the steps, times {1 << (layer.gain or 0)}, rounded to 8 bits")
 
 
-def normalize(front: Normalize, name: str) -> onnx.FunctionProto:
-    """int16 counts [batch, samples, channels] -> int8 x [batch, samples // decimation, outputs]; left-over samples are dropped."""
+def normalize(front: Normalize, name: str, memory: FeatureMemory | None = None) -> onnx.FunctionProto:
+    """int16 counts [batch, samples, channels] -> int8 x [batch, samples // decimation, outputs]; left-over samples are dropped.
+
+    memory: of a feature program that goes on where it was, with its further inputs and outputs.
+    """
     body = Body()
     wide = body.emit("Cast", "raw", to=TensorProto.INT32)
     if front.decimation > 1:
         wide = body.emit("ReduceSum", body.blocks("raw", wide, front.decimation), body.constant([2], np.int64), keepdims=0)
     doc = "x = clip((clip(sum of decimation counts - offset, -limit, limit) * multiplier + half) >> shift, -127, 127)"
     if front.features is not None:
-        wide = write_features(body, front.features, wide, front.decimation)
+        wide = write_features(body, front.features, wide, front.decimation, memory)
         doc = doc.replace("sum of decimation counts", "features of the sums of decimation counts")
     scaled = _rescaled(body, body.emit("Sub", wide, "offset"), front.limit, front.multiplier, front.shift)
     body.rename(_narrow(body, scaled, -127, 127), "x")
-    return body.function(name, ["raw", *integer_arrays.inputs(front)], ["x"], integer_arrays.ATTRIBUTES["Normalize"], doc)
+    before, after = (memory.inputs, memory.outputs) if memory is not None else ([], [])
+    inputs, outputs = ["raw", *before, *integer_arrays.inputs(front)], ["x", *after]
+    return body.function(name, inputs, outputs, integer_arrays.ATTRIBUTES["Normalize"], doc)
 
 
 def convolution(layer: IntegerConv1d, name: str) -> onnx.FunctionProto:
@@ -78,11 +88,12 @@ def pooling(layer: IntegerPool, name: str) -> onnx.FunctionProto:
     return body.function(name, ["X"], ["Y"], integer_arrays.ATTRIBUTES["Pool"], f"{layer.kind} pooling over time")
 
 
-def read_out(layer: IntegerReadOut, name: str, backward: int, form: str = "sequences") -> onnx.FunctionProto:
+def read_out(layer: IntegerReadOut, name: str, backward: int, form: str = "sequences", *, keeps: bool = False) -> onnx.FunctionProto:
     """int8 [batch, time, units] -> int8 [batch, units] (last), int32 sum over the first `window` steps and their number (mean), or all.
 
     backward: how many of the last columns were made in reverse.
-    form: one of `integer_forms.FORMS`; "lengths" has a further input `lengths`, int64 [batch]; "stream" of a mean also `sum` and `count`.
+    form: one of `integer_forms.FORMS`; "lengths" has a further input `lengths`, int64 [batch]; "stream" of a mean also `sum` and `seen`.
+    keeps: a stream's last step has a further input `last`, which stays where no step comes.
     """
     body = Body()
     inputs, outputs = ["X"], ["Y"]
@@ -90,12 +101,15 @@ def read_out(layer: IntegerReadOut, name: str, backward: int, form: str = "seque
         inputs.append("lengths")
         _read_out_of_lengths(body, layer, backward if layer.kind == "final" else 0)
         outputs += ["steps"] if layer.kind == "mean" else []
+    elif keeps:
+        inputs.append("last")
+        body.rename(integer_streams.last_step(body, "X"), "Y")
     elif layer.kind in ("last", "final"):
         body.rename(body.final("X", backward if layer.kind == "final" else 0), "Y")
     elif form == "stream" and layer.kind == "mean":
-        inputs += ["sum", "count"]
-        outputs += ["steps", "next_count"]
-        for value, public in zip(integer_forms.summed(body, "X", layer.window), outputs, strict=True):
+        inputs += ["sum", "seen"]
+        outputs.append("steps")
+        for value, public in zip(integer_streams.summed(body, "X"), outputs, strict=True):
             body.rename(value, public)
     elif layer.kind == "mean":
         zero, one = body.constant([0], np.int64), body.constant([1], np.int64)

@@ -20,10 +20,11 @@ from edge_lstm.fixed_point.integer_network import (
     IntegerReadOut,
     IntegerRecurrent,
 )
-from edge_lstm.onnx_io import integer_arrays, integer_forms, integer_layers, integer_recurrent
+from edge_lstm.onnx_io import integer_arrays, integer_forms, integer_layers, integer_recurrent, integer_streams
 from edge_lstm.onnx_io.body import DOMAIN, DOMAIN_VERSION, IR_VERSION, OPSET, Body
+from edge_lstm.onnx_io.features import FeatureMemory
 from edge_lstm.onnx_io.integer_definition import definition, network_definition
-from edge_lstm.onnx_io.integer_forms import Memories, masked, shorter, with_memory
+from edge_lstm.onnx_io.integer_forms import masked, shorter
 from edge_lstm.onnx_io.own_format import stamp, tensor, to_text
 
 
@@ -36,15 +37,16 @@ def integer_model(network: IntegerNetwork, *, states: bool = False, form: str = 
            label: int64 [batch] or [batch, time], the first class with the highest score.
            With `states`, also states.<layer>.<state>: int32 [batch, time, units], the state after each step.
     form   one of `integer_forms.FORMS`. "lengths" has a further input lengths: int64 [batch], samples of each sequence, at least one block
-           and at most all; what lies behind does not count, and results of steps that are none are 0. "stream" has optional inputs
-           state.<layer>.<state>, int32 [batch, units], and outputs next.<layer>.<state> that belong into the next call; a convolution
-           and a mean have some too. Left out, they are as after a reset. `raw` then holds the next samples, whole blocks of them.
+           and at most all; what lies behind does not count, and results of steps that are none are 0. "stream" takes the next samples, one
+           or more. It has optional inputs state.<name> and outputs next.<name> that belong into the next call (which they are:
+           `integer_streams`); left out, they are as after a reset. A further output steps: int64 [1], number of steps that reached the
+           read-out in this call; while it is 0, scores and label are those of the last step so far (before the first: of zeros).
     Raises EdgeLstmError for another form, and for a network that cannot be streamed, with the reason.
     """
     if form not in integer_forms.FORMS:
         raise UsageError(f"unknown form {form!r}: choose one of {', '.join(integer_forms.FORMS)}")
     if form == "stream":
-        integer_forms.refuse_stream(network)
+        integer_streams.refuse_stream(network)
     return _Writer(network, states, form).model()
 
 
@@ -61,7 +63,8 @@ class _Flow:
     """What flows between two layers.
 
     wide: int32, not int8; steps: name of the number of steps that it sums, if it is a sum; sequence: whether it has a time axis;
-    backward: how many of its last columns were made in reverse; lengths: name of the number of steps of each sequence, "" for all.
+    backward: how many of its last columns were made in reverse; lengths: name of the number of steps of each sequence, "" for all;
+    seen: name of the number of steps before these, in a stream that counts them.
     """
 
     value: str
@@ -70,13 +73,14 @@ class _Flow:
     sequence: bool = True
     backward: int = 0
     lengths: str = ""
+    seen: str = ""
 
 
 class _Writer:
     def __init__(self, network: IntegerNetwork, states: bool, form: str) -> None:
         self.network, self.states, self.form = network, states, form
         self.plain = Body()  # what stands between the layers
-        self.memories = Memories()
+        self.memories = integer_streams.Memories()
         self.nodes: list[onnx.NodeProto] = []
         self.functions: list[onnx.FunctionProto] = []
         self.initializers: list[onnx.TensorProto] = []
@@ -85,8 +89,7 @@ class _Writer:
 
     def model(self) -> onnx.ModelProto:
         network = self.network
-        self._node(network.normalize, integer_layers.normalize(network.normalize, "Normalize"), "normalize", ["raw"], ["normalize.x"])
-        flow = _Flow("normalize.x")
+        flow = self._front()
         if self.form == "lengths":
             block = self.plain.constant(network.normalize.decimation, np.int64)
             flow = replace(flow, lengths=self._between(self.plain.emit("Div", "lengths", block)))
@@ -98,6 +101,29 @@ class _Writer:
         self.nodes.append(helper.make_node("Cast", [flow.value], ["scores"], name="scores", to=TensorProto.INT32))
         self.nodes.append(helper.make_node("ArgMax", ["scores"], ["label"], name="label", axis=-1, keepdims=0, select_last_index=0))
         return self._finish(["batch", "time"] if flow.sequence else ["batch"])
+
+    def _front(self) -> _Flow:
+        """From counts to the input of the first layer."""
+        network, front = self.network, self.network.normalize
+        inputs, outputs, memory = ["raw"], ["normalize.x"], None
+        if self.form == "stream":
+            inputs = [self._between(integer_streams.whole_blocks(self.plain, self.memories, front))]
+            if front.features is not None:
+                memory = FeatureMemory(front.features)
+                widths = enumerate(memory.widths)
+                kept = [self.memories.counter("begun")]
+                kept += [self.memories.add(f"feature{k}", np.zeros((1, width), np.int32), ("batch", width)) for k, width in widths]
+                inputs += [before for before, _ in kept]
+                outputs += [after for _, after in kept]
+        self._node(front, integer_layers.normalize(front, "Normalize", memory), "normalize", inputs, outputs)
+        flow = _Flow("normalize.x")
+        if self.form == "stream" and integer_streams.counts_steps(network):
+            seen, after = self.memories.counter("steps")
+            if network.read_out.kind == "mean":
+                flow = replace(flow, value=integer_streams.within_window(self.plain, flow.value, seen, network))
+            self.plain.rename(self.plain.emit("Add", seen, self.plain.emit("Shape", flow.value, start=1, end=2)), after)
+            flow = replace(flow, value=self._between(flow.value), seen=seen)
+        return flow
 
     def _between(self, value: str) -> str:
         """Appends what has been written into `plain`; `value` is its result."""
@@ -123,41 +149,45 @@ class _Writer:
             return replace(flow, value=result, backward=layer.backward.units)
         if isinstance(layer, IntegerReadOut):
             return self._read_out(layer, label, flow)
-        if isinstance(layer, IntegerConv1d):
-            inner = layer
-            if self.form == "stream" and layer.reach > 1:
-                inner = replace(layer, padding=(0, 0))
-                shape = ("batch", layer.reach - 1, layer.inputs)
-                names = self.memories.add(f"{label}.x", np.zeros((1, *shape[1:]), np.int8), shape)
-                flow = replace(flow, value=self._between(with_memory(self.plain, flow.value, *names, layer)))
-            elif flow.lengths and layer.padding[1]:
-                flow = replace(flow, value=self._between(masked(self.plain, flow.value, flow.lengths, np.int8)))
+        inner = layer
+        if self.form == "stream":
+            value, seen = integer_streams.due(self.plain, self.memories, flow.value, flow.seen, layer, label)
+            flow = replace(flow, value=self._between(value), seen=seen)
+            inner = replace(layer, padding=(0, 0)) if isinstance(layer, IntegerConv1d) else layer
+        elif flow.lengths and isinstance(layer, IntegerConv1d) and layer.padding[1]:
+            flow = replace(flow, value=self._between(masked(self.plain, flow.value, flow.lengths, np.int8)))
+        if isinstance(inner, IntegerConv1d):
             function = integer_layers.convolution(inner, f"IntegerConv1d_{index}")
         else:
-            function = integer_layers.pooling(layer, f"IntegerPool_{index}")
+            function = integer_layers.pooling(inner, f"IntegerPool_{index}")
         self._node(layer, function, label, [flow.value], [result])
         lengths = self._between(shorter(self.plain, flow.lengths, layer)) if flow.lengths else ""
         return replace(flow, value=result, backward=0, lengths=lengths)
 
     def _read_out(self, layer: IntegerReadOut, label: str, flow: _Flow) -> _Flow:
-        function = integer_layers.read_out(layer, integer_layers.READ_OUT_FUNCTIONS[layer.kind], flow.backward, self.form)
+        streamed = self.form == "stream"
+        keeps = streamed and layer.kind in ("last", "final") and integer_streams.may_make_no_step(self.network)
+        kind = integer_layers.READ_OUT_FUNCTIONS[layer.kind]
+        function = integer_layers.read_out(layer, kind, flow.backward, self.form, keeps=keeps)
         result = f"{label}.y"
         inputs, outputs = [flow.value], [result]
         steps = f"{label}.steps" if layer.kind == "mean" else ""
         if flow.lengths and layer.kind != "every":
             inputs.append(flow.lengths)
-        if self.form == "stream" and layer.kind == "mean":
-            units = self.network.recurrent[-1].units
-            total = self.memories.add(f"{label}.sum", np.zeros((1, units), np.int32), ("batch", units))
-            count = self.memories.add(f"{label}.count", np.zeros(1, np.int64), (1,))
-            inputs += [total[0], count[0]]
-            result = total[1]
-            outputs = [result, steps, count[1]]
-        elif steps:
+        if streamed and (keeps or layer.kind == "mean"):
+            name, dtype = ("last", np.int8) if keeps else ("sum", np.int32)
+            width = self.network.layers[self.network.layers.index(layer) - 1].outputs
+            before, result = self.memories.add(f"{label}.{name}", np.zeros((1, width), dtype), ("batch", width))
+            inputs.append(before)
+            outputs = [result]
+        if steps:
+            inputs += [flow.seen] if streamed else []
             outputs.append(steps)
         self._node(layer, function, label, inputs, outputs)
+        if streamed:
+            self.nodes.append(helper.make_node("Shape", [flow.value], ["steps"], name="steps", start=1, end=2))
         if layer.gain is not None:
-            self.functions.append(integer_layers.average(layer))
+            self.functions.append(integer_layers.average(layer, self.form))
             mean = f"{label}.mean"
             self.nodes.append(helper.make_node(integer_layers.AVERAGE, [result, steps], [mean], name=mean, domain=DOMAIN))
             return _Flow(mean, wide=False, steps="", sequence=False, lengths="")
@@ -216,6 +246,7 @@ class _Writer:
             [
                 helper.make_tensor_value_info("scores", TensorProto.INT32, [*shape, network.outputs]),
                 helper.make_tensor_value_info("label", TensorProto.INT64, shape),
+                *([helper.make_tensor_value_info("steps", TensorProto.INT64, [1])] if self.form == "stream" else []),
                 *self.outputs,
                 *self.memories.outputs,
             ],

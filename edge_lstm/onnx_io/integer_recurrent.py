@@ -66,7 +66,7 @@ def recurrent(layer: IntegerRecurrent, name: str, states: bool, streamed: bool =
     whole = [(first[s.name], inside[s.name], _per_sequence(writer, s.update, inside[s.name])) for s in layer.states]
     output = step.emit("Cast", _per_sequence(writer, layer.output, whole[0][1]), to=TensorProto.INT8)
     gathered = [output, *(update for _, _, update in whole)] if states else [output]
-    found = function.scan(step, whole, sequences, gathered, TensorProto.INT32, reverse=layer.reverse)
+    found = function.scan(step, whole, sequences, gathered, TensorProto.INT32, reverse=layer.reverse, may_be_empty=streamed)
     results = [*found[len(whole) :], *(found[: len(whole)] if streamed else [])]
     outputs = ["Y", *(f"states.{s.name}" for s in layer.states if states), *(f"after.{s.name}" for s in layer.states if streamed)]
     for result, public in zip(results, outputs, strict=True):

@@ -43,3 +43,48 @@ class IntegerSession:
         scores, label, *traces = self._session.run(None, feeds)
         remaining = iter(traces)
         return OnnxRun(scores, label, tuple({name: next(remaining) for name in names} for names in self._states))
+
+
+class StreamSession:
+    """An ONNX Runtime session of the streaming form of a model, with the memories of its sequences: fed as the firmware is.
+
+    scores, label: as the form gives them, after a call of `push`; traces: with `every_state`, what each layer's states were after each
+    step of that call, state -> int32 [batch, time, units]. Raises EdgeLstmError for a network that has no streaming form.
+    """
+
+    def __init__(self, network: IntegerNetwork, *, threads: int = 1, every_state: bool = False) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3  # of warnings that the memories may be overridden, which is what they are for
+        model = integer_model(network, form="stream", states=every_state).SerializeToString(deterministic=True)
+        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._names = [output.name for output in self._session.get_outputs()]
+        self._states = [[state.name for state in layer.states] for layer in network.recurrent]
+        self._every_state = every_state
+        self.memories: dict[str, npt.NDArray[np.integer]] = {}
+        self.scores = np.zeros((0, network.outputs), np.int32)
+        self.label = np.zeros(0, np.int64)
+        self.traces: tuple[dict[str, npt.NDArray[np.int32]], ...] = ()
+
+    def push(self, raw: npt.NDArray[np.int16]) -> int:
+        """The next samples raw: int16 [batch, samples, channels], one or more; returns how many steps reached the read-out."""
+        found = dict(zip(self._names, self._session.run(None, {"raw": np.ascontiguousarray(raw), **self.memories}), strict=True))
+        self.memories = {f"state.{name.removeprefix('next.')}": found[name] for name in self._names if name.startswith("next.")}
+        self.scores, self.label = found["scores"], found["label"]
+        if self._every_state:
+            self.traces = tuple({name: found[f"states.{k}.{name}"] for name in names} for k, names in enumerate(self._states))
+        return int(found["steps"][0])
+
+    def reset(self) -> None:
+        """Back to the state before the first step."""
+        self.memories = {}
+
+    def next_window(self) -> None:
+        """The network as before its first step, while the front end runs on: features keep their memory, an unfinished block stays."""
+        front = ("state.samples", "state.block", "state.begun", "state.feature")
+        self.memories = {name: value for name, value in self.memories.items() if name.startswith(front)}
+
+    @property
+    def states(self) -> tuple[dict[str, npt.NDArray[np.int32]], ...]:
+        """For each recurrent layer state -> int32 [batch, units], as they are after the first call of `push`."""
+        return tuple({name: self.memories[f"state.{k}.{name}"] for name in names} for k, names in enumerate(self._states))

@@ -98,13 +98,13 @@ def test_the_banner_describes_the_layers_and_their_state(networks, compiler):
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_network_that_needs_the_end_of_the_sequence_is_refused_with_the_reason(seed):
-    with pytest.raises(EdgeLstmError, match="needs the end of the sequence"):
+    with pytest.raises(EdgeLstmError, match="from its end"):
         header(deep(seed, "last", streams=False))
 
 
 def test_a_reversed_layer_is_refused(watch):
     recurrent, *rest = watch.layers
-    with pytest.raises(EdgeLstmError, match="needs the end of the sequence"):
+    with pytest.raises(EdgeLstmError, match="from its end"):
         header(replace(watch, layers=(replace(recurrent, reverse=True), *rest)))
 
 

@@ -15,7 +15,7 @@ from edge_lstm import engine
 from edge_lstm.engine import reference
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.fixed_point.quantize import quantize
-from edge_lstm.onnx_io.integer_session import IntegerSession
+from edge_lstm.onnx_io.integer_session import IntegerSession, StreamSession
 from firmware_gen.toolchain import compilers
 
 STRUCTURES, NETWORKS = 1, 27  # per (cell, gates): over 2,000 networks in all
@@ -57,6 +57,20 @@ def stream(network: IntegerNetwork, raw: np.ndarray) -> np.ndarray:
             one.push(sample)
         scores.append(one.scores)
     return np.stack(scores)
+
+
+def stream_in_onnx_runtime(network: IntegerNetwork, raw: np.ndarray) -> reference.Run:
+    """The streaming form of the model, fed random numbers of samples with the memories carried over."""
+    rng, session, scores, traces, done = np.random.default_rng(raw.shape[1]), StreamSession(network, every_state=True), [], [], 0
+    while done < raw.shape[1]:
+        count = int(rng.integers(1, 6))
+        if session.push(raw[:, done : done + count]):
+            scores.append(session.scores)
+        traces.append(session.traces)
+        done += count
+    layers = zip(*traces, strict=True)
+    states = tuple({name: np.concatenate([part[name] for part in parts], 1) for name in parts[0]} for parts in layers)
+    return reference.Run(np.concatenate(scores, 1) if network.read_out.kind == "every" else scores[-1], states)
 
 
 def draw(rng: np.random.Generator, name: str, gates: str) -> list[IntegerNetwork]:
@@ -111,6 +125,8 @@ def test_all_engines_give_the_same_bits(name: str, gates: str) -> None:
         if MEMBERS.index((name, gates)) % 3 == 0:  # compiling the kernels of a stream is what costs
             last = expected.scores[:, -1] if network.read_out.kind == "every" else expected.scores
             assert np.array_equal(stream(network, raw[:3]), last[:3]), f"Numba stream, network {number}"
+            if number == 0:
+                assert_same(expected, stream_in_onnx_runtime(network, raw), "ONNX Runtime, streamed")
 
 
 @pytest.mark.parametrize("read_out", ["last", "mean", "every", "final"])
@@ -129,6 +145,7 @@ def test_layers_around_the_cell_give_the_same_bits(name: str, streams: bool, rea
             assert_same(expected, engine.run(integer, raw, states=True), "Numba")
             if integer.streams:
                 assert_same(expected, firmware_gen.host.HostModel(integer).run(raw, states=True), "C")
+                assert_same(expected, stream_in_onnx_runtime(integer, raw), "ONNX Runtime, streamed")
 
 
 def test_the_sweep_is_as_large_as_it_claims() -> None:

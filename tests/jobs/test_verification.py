@@ -6,13 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from random_networks import random_integer
+from random_networks import random_deep, random_input, random_integer
 
 from edge_lstm.cells import family
 from edge_lstm.engine import reference
+from edge_lstm.fixed_point.quantize import quantize
 from edge_lstm.jobs import verification
 from edge_lstm.jobs.memory import flash, memory, state
 from edge_lstm.jobs.networks import parameters
+from edge_lstm.network import Conv1d, Pool
 
 
 def test_random_counts_cover_the_range_of_x_and_the_ends_of_int16() -> None:
@@ -32,12 +34,21 @@ def test_random_counts_cover_the_range_of_x_and_the_ends_of_int16() -> None:
 def test_all_engines_agree_without_a_compiler(name: str, read_out: str) -> None:
     network = random_integer(np.random.default_rng(5), name, 3, 6, "threshold", read_out, steps=8)
     checks = verification.verify(network, sequences=6, compilers=False)
-    assert [check.engine for check in checks.checks] == ["Numba, whole sequences", "Numba, streamed", "ONNX Runtime"]
+    both = ["Numba, whole sequences", "Numba, streamed", "ONNX Runtime", "ONNX Runtime, streamed"]
+    assert [check.engine for check in checks.checks] == both
     assert checks.differing == 0
     scores = 3 * (8 if read_out == "every" else 1)
     states = sum(layer.units * len(layer.states) for layer in network.recurrent) * 8
     assert checks.checks[0].values == 6 * (scores + states)
     assert len(family()) > 10
+
+
+def test_engines_agree_where_some_steps_make_none() -> None:
+    rng = np.random.default_rng(8)
+    network = random_deep(rng, "gru", "threshold", "every")
+    assert max(layer.stride for layer in network.layers if isinstance(layer, (Conv1d, Pool))) > 1
+    checks = verification.verify(quantize(network, random_input(rng, network, 8, 24)), sequences=6, compilers=False)
+    assert (len(checks.checks), checks.differing, checks.missing) == (4, 0, ("the generated C, as asked",))
 
 
 def test_a_flaw_in_one_score_is_one_differing_value(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +62,7 @@ def test_a_flaw_in_one_score_is_one_differing_value(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(verification.engine, "run", flawed)
     checks = verification.verify(network, sequences=6, compilers=False)
-    assert [check.differing for check in checks.checks] == [1, 0, 0]
+    assert [check.differing for check in checks.checks] == [1, 0, 0, 0]
 
 
 def test_without_a_compiler_memory_is_counted_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,17 @@ import numpy as np
 import onnxruntime
 import pytest
 from network_equality import difference
+from random_features import broad_counts, random_featured
 from random_networks import BEHIND, GATES, random_counts, random_deep, random_input, random_integer, random_recurrent
 
 from edge_lstm import engine, onnx_io
 from edge_lstm.cells import family
 from edge_lstm.engine import reference
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.fixed_point.integer_network import IntegerNetwork
+from edge_lstm.fixed_point.integer_network import IntegerConv1d, IntegerNetwork
 from edge_lstm.fixed_point.quantize import quantize
-from edge_lstm.network import Conv1d, Dense, Network, ReadOut
-from edge_lstm.onnx_io.integer_session import IntegerSession
+from edge_lstm.network import Conv1d, Dense, Network, Pool, Preprocess, ReadOut
+from edge_lstm.onnx_io.integer_session import IntegerSession, StreamSession
 
 READ_OUTS = ("last", "mean", "every")
 
@@ -93,7 +95,7 @@ def assert_stream(network: IntegerNetwork, raw: np.ndarray, chunks: list[int]) -
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     optional = {value.name for value in session.get_overridable_initializers()}
-    assert {f"state.{name.partition('.')[2]}" for name in names[2:]} == {name for name in optional if name.startswith("state.")}
+    assert {f"state.{name.partition('.')[2]}" for name in names[3:]} == {name for name in optional if name.startswith("state.")}
     block, done, states, scores = network.normalize.decimation, 0, {}, []
     for chunk in chunks:
         part = raw[:, done * block : (done + chunk) * block]
@@ -135,8 +137,9 @@ def test_the_bits_of_the_numba_stream() -> None:
     stream, states = engine.Stream(network), {}
     for sample in raw[0]:
         stream.push(sample)
-        scores, _, *after = session.run(None, {"raw": sample[None, None], **states})
-        states = {o.name.replace("next", "state"): value for o, value in zip(session.get_outputs()[2:], after, strict=True)}
+        scores, _, steps, *after = session.run(None, {"raw": sample[None, None], **states})
+        assert steps == [1]
+        states = {o.name.replace("next", "state"): value for o, value in zip(session.get_outputs()[3:], after, strict=True)}
         np.testing.assert_array_equal(scores[0, -1], stream.scores)
         for name, value in stream.states[0].items():
             np.testing.assert_array_equal(states[f"state.0.{name}"][0], value)
@@ -151,9 +154,69 @@ def test_every_form_is_read_back_as_the_same_network(form: str, tmp_path: Path) 
     assert difference(found, network) is None
 
 
-def test_what_cannot_be_streamed_is_refused_with_the_reason() -> None:
-    for network, reason in ((deep(False, "last"), "from its end"), (deep(True, "last"), "streaming form")):
+def late(read_out: str) -> IntegerNetwork:
+    """Nothing is due at once: a block of 3 samples, a strided convolution that begins late, a pool with gaps between its windows."""
+    rng = np.random.default_rng(len(read_out))
+    convolution = Conv1d(rng.normal(0, 0.4, (5, 3, 3)), rng.normal(0, 0.2, 5), 2, (1, 0), 1)
+    layers = (convolution, Pool("average", 2, 3, 5), random_recurrent(rng, "lstm", 5, 6, "threshold"), ReadOut(read_out))
+    front = Preprocess(3, np.zeros(3), np.full(3, 1 / 500))
+    network = Network((*layers, Dense(rng.normal(0, 0.5, (3, 6)), rng.normal(0, 0.1, 3))), front, window=4)
+    return quantize(network, random_input(rng, network, 8, 48))
+
+
+@pytest.mark.parametrize("read_out", ["last", "mean"])
+def test_strides_pools_and_blocks_are_due_when_the_stream_says(read_out: str) -> None:
+    """Sample by sample, and in calls of any size; behind a mean, nothing changes any more once its window is full."""
+    network = late(read_out)
+    streams, sessions = [engine.Stream(network) for _ in range(2)], (StreamSession(network), StreamSession(network))
+    raw = random_counts(np.random.default_rng(11), network, 2, 40)
+    calls, made_in_call, made_before = iter([2, 1, 40, 3, 17, 9, 48, 0]), 0, 0
+    waiting, total = next(calls), 0
+    for t in range(raw.shape[1]):
+        made = [stream.push(sample) for stream, sample in zip(streams, raw[:, t], strict=True)]
+        assert [sessions[0].push(raw[:, t : t + 1])] * 2 == made
+        made_in_call, total = made_in_call + made[0], total + made[0]
+        if t - made_before + 1 == waiting:
+            assert sessions[1].push(raw[:, made_before : t + 1]) == made_in_call
+            made_before, made_in_call, waiting = t + 1, 0, next(calls)
+            for name in streams[0].states[0]:
+                states = np.stack([stream.states[0][name] for stream in streams])
+                assert all(np.array_equal(session.states[0][name], states) for session in sessions), f"sample {t}, state {name}"
+        if total:
+            scores = np.stack([stream.scores for stream in streams])
+            assert np.array_equal(sessions[0].scores, scores), f"sample {t}"
+    assert (total, made_before) == (4 if read_out == "mean" else 7, 120)
+
+
+def test_features_run_on_between_calls_and_into_the_next_window() -> None:
+    rng = np.random.default_rng(12)
+    for _ in range(4):
+        network = random_featured(rng, read_out="last", mix=1)
+        raw = broad_counts(rng, 1, 15 * network.normalize.decimation, network.inputs)
+        stream, session = engine.Stream(network), StreamSession(network)
+        for t, sample in enumerate(raw[0]):
+            made = stream.push(sample)
+            assert session.push(sample[None, None]) == made
+            if made:
+                assert np.array_equal(session.scores[0], stream.scores), f"sample {t}"
+            if t == 7:
+                stream.next_window()
+                session.next_window()
+            if t == 11:
+                stream.reset()
+                session.reset()
+
+
+def test_what_cannot_be_streamed_is_refused_with_the_reason(tmp_path: Path) -> None:
+    early = causal("last")
+    convolution = early.layers[1]
+    assert isinstance(convolution, IntegerConv1d)
+    early = replace(early, layers=(early.layers[0], replace(convolution, padding=(convolution.reach, 0)), *early.layers[2:]))
+    for network, reason in ((deep(False, "last"), "from its end"), (early, "pad by at most 4")):
         with pytest.raises(EdgeLstmError, match=reason):
-            onnx_io.integer_model(network, form="stream")
+            onnx_io.save_integer(network, tmp_path / "model.int.onnx", form="stream")
+        with pytest.raises(EdgeLstmError, match=reason):
+            engine.Stream(network)
     with pytest.raises(EdgeLstmError, match="unknown form"):
         onnx_io.integer_model(causal("last"), form="ragged")
+    assert not list(tmp_path.iterdir())
