@@ -176,8 +176,9 @@ class _Writer:
             inputs.append(flow.lengths)
         if streamed and (keeps or layer.kind == "mean"):
             name, dtype = ("last", np.int8) if keeps else ("sum", np.int32)
-            width = self.network.layers[self.network.layers.index(layer) - 1].outputs
-            before, result = self.memories.add(f"{label}.{name}", np.zeros((1, width), dtype), ("batch", width))
+            below = self.network.layers[self.network.layers.index(layer) - 1]
+            assert not isinstance(below, IntegerReadOut)
+            before, result = self.memories.add(f"{label}.{name}", np.zeros((1, below.outputs), dtype), ("batch", below.outputs))
             inputs.append(before)
             outputs = [result]
         if steps:

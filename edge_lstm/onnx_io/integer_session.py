@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -61,7 +62,7 @@ class StreamSession:
         self._names = [output.name for output in self._session.get_outputs()]
         self._states = [[state.name for state in layer.states] for layer in network.recurrent]
         self._every_state = every_state
-        self.memories: dict[str, npt.NDArray[np.integer]] = {}
+        self.memories: dict[str, npt.NDArray[Any]] = {}
         self.scores = np.zeros((0, network.outputs), np.int32)
         self.label = np.zeros(0, np.int64)
         self.traces: tuple[dict[str, npt.NDArray[np.int32]], ...] = ()
