@@ -46,7 +46,8 @@ def test_all_engines_agree_without_a_compiler(name: str, read_out: str) -> None:
 def test_engines_agree_where_some_steps_make_none() -> None:
     rng = np.random.default_rng(8)
     network = random_deep(rng, "gru", "threshold", "every")
-    assert max(layer.stride for layer in network.layers if isinstance(layer, (Conv1d, Pool))) > 1
+    while max(layer.stride for layer in network.layers if isinstance(layer, (Conv1d, Pool))) == 1:
+        network = random_deep(rng, "gru", "threshold", "every")
     checks = verification.verify(quantize(network, random_input(rng, network, 8, 24)), sequences=6, compilers=False)
     assert (len(checks.checks), checks.differing, checks.missing) == (4, 0, ("the generated C, as asked",))
 
