@@ -5,6 +5,7 @@ from __future__ import annotations
 from edge_lstm import __version__
 from edge_lstm.fixed_point.bounds import Bound, prove_network, prove_normalize
 from edge_lstm.fixed_point.integer_network import IntegerRecurrent, output_names
+from firmware_gen.columns import TABLES
 from firmware_gen.digest import sha256
 from firmware_gen.features import title
 from firmware_gen.few_columns import segments
@@ -98,6 +99,7 @@ STRATEGY = {
 
 def _strategy(text: LayerText) -> list[str]:
     shared = "" if text.strategy == text.choice.strategy else "; weights of few bits share words, two sums an accumulator"
+    shared += "; sums of x with all signs are tabled" if text.strategy.endswith(TABLES) else ""
     lines = [f"strategy {text.strategy}: {STRATEGY[text.choice.strategy]}{shared}"]
     lines += [f"  {reason}" for reason in text.choice.why]
     return lines + [f"  row {row} is summed element by element: {why}" for row, why in text.column_plan.dense.items()]

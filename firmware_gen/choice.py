@@ -12,15 +12,19 @@ from dataclasses import dataclass
 from edge_lstm.errors import UsageError
 from edge_lstm.fixed_point.integer_network import IntegerRecurrent
 from firmware_gen.activity import LayerActivity, assumed
-from firmware_gen.columns import BLOCK, BYTES, PACKED, STRATEGIES, Group, plan_columns, reads
+from firmware_gen.columns import BLOCK, BYTES, PACKED, STRATEGIES, TABLES, Group, plan_columns, reads, row_bits
 from firmware_gen.few_columns import BLOCK as FEW_BLOCK
 from firmware_gen.few_columns import segments
 from firmware_gen.schedule import schedule
 from firmware_gen.simplify import Dataflow, simplify
 
-Lists = tuple[bool, bool, bool]  # lists_x, lists_lazy, few of a `Choice`
+Lists = tuple[bool, bool, bool, int]  # lists_x, lists_lazy, few, tables of a `Choice`
 CHOSEN_FROM = ("dense", "event", "delta")  # rows is only slower: it is for who wants the least memory
 LISTING = ("event", "delta")  # those in which weights of few bits can share words
+TABLE_ELEMENTS, TABLE_BYTES = (4, 6, 8), 512  # elements of x that may share a table; of RAM for all tables
+AROUND_A_ROW, OF_AN_ENTRY = 8, 7  # instructions: a row that reads tables, but for what it reads; making an entry of one
+FEW_CODE = 64  # bytes that the flash of the weights has to shrink by, since kernels for few bits are longer
+PACKED_BITS = 5  # instructions: taking a weight behind a gate out of its byte
 WORTH_ITS_FLASH = 1.1  # of instructions that packed weights may take, for a half to an eighth of the flash of the weights
 WORTH_ITS_MEMORY = 0.9  # delta keeps all sums in RAM: it has to save a tenth, by measured activity
 
@@ -32,7 +36,7 @@ class Instructions:
     column, listed: a column of 8 weights, of those added always or of a list; block: around the columns of a block; gather, list, compare:
     of one element, when all are gathered, non-zero ones listed, or changed ones; dot, dot_listed, dot_values: one weight of a row behind
     a gate, byte by byte, along a list, or times what was gathered; few: bits -> of a listed column of 16 packed weights; segment: around
-    the listed columns of 16 units.
+    the listed columns of 16 units; entry: of a table that a row adds.
     """
 
     column: float
@@ -46,16 +50,17 @@ class Instructions:
     dot_values: float
     few: Mapping[int, float]
     segment: float
+    entry: float
 
 
-HALF_WORDS = Instructions(8.5, 13.5, 40, 6, 6, 7, 2.7, 8, 2.2, {4: 23, 2: 22, 1: 23}, 80)
-THUMB_2 = Instructions(18, 20, 32, 6, 6, 9, 6, 9, 5, {4: 23, 2: 22, 1: 23}, 80)
+HALF_WORDS = Instructions(8.5, 13.5, 40, 6, 6, 7, 2.7, 8, 2.2, {4: 23, 2: 22, 1: 23}, 80, 4)
+THUMB_2 = Instructions(18, 20, 32, 6, 6, 9, 6, 9, 5, {4: 23, 2: 22, 1: 23}, 80, 4)
 TARGETS: Mapping[str, Instructions] = {
-    "cortex-m0plus": Instructions(26.5, 29.5, 65, 9, 9, 15, 9, 11, 6, {4: 42, 2: 38, 1: 40}, 120),
+    "cortex-m0plus": Instructions(26.5, 29.5, 65, 9, 9, 15, 9, 11, 6, {4: 42, 2: 38, 1: 40}, 120, 5),
     "cortex-m3": THUMB_2, "cortex-m4": HALF_WORDS, "cortex-m4f": HALF_WORDS, "cortex-m7": HALF_WORDS, "cortex-m33": HALF_WORDS,
     "cortex-m55": HALF_WORDS,
-    "rv32imc": Instructions(25, 28, 30, 6, 7, 10, 7, 9, 6, {4: 37, 2: 38, 1: 40}, 90),
-    "atmega328p": Instructions(84, 92, 260, 15, 22, 30, 20, 28, 20, {4: 128, 2: 166, 1: 94}, 300),
+    "rv32imc": Instructions(25, 28, 30, 6, 7, 10, 7, 9, 6, {4: 37, 2: 38, 1: 40}, 90, 5),
+    "atmega328p": Instructions(84, 92, 260, 15, 22, 30, 20, 28, 20, {4: 128, 2: 166, 1: 94}, 300, 12),
 }  # fmt: skip
 
 
@@ -63,20 +68,21 @@ TARGETS: Mapping[str, Instructions] = {
 class Choice:
     """The strategy of one layer. why: for the banner, empty where somebody named it; lists_x: whether it is meant for the input too;
     lists_lazy: whether rows behind a gate read lists too, of what is not zero, or all they read; few: whether weights of few bits share
-    words, in rows whose weights all are."""
+    words, in rows whose weights all are; tables: elements of x whose sums are tabled together for binary weights, 0: none."""
 
     strategy: str
     why: tuple[str, ...] = ()
     lists_x: bool = False
     lists_lazy: bool = True
     few: bool = False
+    tables: int = 0
 
 
 def choose(layer: IntegerRecurrent, strategy: str | None, target: str | None = None, activity: LayerActivity | None = None) -> Choice:
     """The strategy of a layer: `strategy`, or the best one for `target` (all targets alike when None) when that is None.
 
-    strategy: one of STRATEGIES; "event" and "delta" also with the ending PACKED or BYTES, else weights of few bits share words where the
-    cost model has it worth its instructions; activity: None to assume one.
+    strategy: one of STRATEGIES; "event" and "delta" also with the ending PACKED, TABLES or BYTES, else weights of few bits share words
+    where the cost model has it worth its instructions; activity: None to assume one.
     Raises UsageError for a strategy or a target that does not exist.
     """
     if target is not None and target not in TARGETS:
@@ -85,27 +91,46 @@ def choose(layer: IntegerRecurrent, strategy: str | None, target: str | None = N
     found = activity or assumed(layer)
     if strategy is not None:
         return _named(layer, strategy, found, on)
-    packs = _packs(layer)
-    names = (*CHOSEN_FROM, *(s + PACKED for s in LISTING if packs))
+    packed = _packed_forms(layer)
+    names = (*CHOSEN_FROM, *(s + ending for ending in packed for s in LISTING))
     costs = {name: {s: cost(layer, s, found, TARGETS[name]) for s in names} for name in on}
     total = {s: sum(of[s] / max(of["dense"], 1.0) for of in costs.values()) / len(on) for s in names}
     best = _less(total, ("dense", "event"), "delta", found)
-    if packs:
-        packed = _less(total, ("event" + PACKED,), "delta" + PACKED, found)
-        best = packed if total[packed] <= WORTH_ITS_FLASH * total[best] else best
-    return Choice(best.removesuffix(PACKED), _reasons(best, total, costs, target, found), *_lists(layer, best, found, on))
+    best = _packed_or(layer, best, total, {ending: _less(total, ("event" + ending,), "delta" + ending, found) for ending in packed})
+    reasons = _reasons(best, total, costs, target, found)
+    if packed:
+        in_bytes, shared = (column_bytes(layer, few=few) for few in (False, True))
+        reasons += (f"flash of its weights by columns: {in_bytes} bytes, {shared} packed",)
+    return Choice(_plain(best), reasons, *_lists(layer, best, found, on))
 
 
 def _named(layer: IntegerRecurrent, strategy: str, activity: LayerActivity, on: Sequence[str]) -> Choice:
     """The choice that somebody made; what is left open is chosen."""
-    known = (*STRATEGIES, *(s + ending for s in LISTING for ending in (PACKED, BYTES)))
+    known = (*STRATEGIES, *(s + ending for s in LISTING for ending in (PACKED, TABLES, BYTES)))
     if strategy not in known:
         raise UsageError(f"there is no strategy {strategy!r}; choose one of {', '.join(known)}")
-    if strategy in LISTING and _packs(layer):
-        both = {s: sum(cost(layer, s, activity, TARGETS[name]) for name in on) for s in (strategy, strategy + PACKED)}
-        strategy += PACKED if both[strategy + PACKED] <= WORTH_ITS_FLASH * both[strategy] else BYTES
-    plain = strategy.removesuffix(BYTES)
-    return Choice(plain.removesuffix(PACKED), (), *_lists(layer, plain, activity, on))
+    packed = _packed_forms(layer)
+    if strategy in LISTING:
+        forms = {ending: strategy + ending for ending in packed}
+        total = {s: sum(cost(layer, s, activity, TARGETS[name]) for name in on) for s in (strategy, *forms.values())}
+        strategy = _packed_or(layer, strategy, total, forms)
+    elif strategy.endswith(TABLES) and TABLES not in packed:
+        strategy = strategy.removesuffix(TABLES) + PACKED
+    return Choice(_plain(strategy), (), *_lists(layer, strategy.removesuffix(BYTES), activity, on))
+
+
+def _plain(strategy: str) -> str:
+    return strategy.removesuffix(PACKED).removesuffix(TABLES).removesuffix(BYTES)
+
+
+def _packed_or(layer: IntegerRecurrent, best: str, total: Mapping[str, float], packed: Mapping[str, str]) -> str:
+    """A packed form of those given, ending -> strategy, where it is worth its instructions and saves flash; else `best`."""
+    if not packed or column_bytes(layer, few=True) + FEW_CODE > column_bytes(layer, few=False):
+        return best
+    found = packed[PACKED]
+    if TABLES in packed and total[packed[TABLES]] < WORTH_ITS_MEMORY * total[found]:
+        found = packed[TABLES]
+    return found if total[found] <= WORTH_ITS_FLASH * total[best] else best
 
 
 def _less(total: Mapping[str, float], plain: Sequence[str], kept: str, activity: LayerActivity) -> str:
@@ -114,10 +139,26 @@ def _less(total: Mapping[str, float], plain: Sequence[str], kept: str, activity:
     return kept if activity.steps and total[kept] < WORTH_ITS_MEMORY * total[best] else best
 
 
-def _packs(layer: IntegerRecurrent) -> bool:
-    """Whether any row by columns has weights that can share words."""
+def _packed_forms(layer: IntegerRecurrent) -> tuple[str, ...]:
+    """PACKED if any row by columns has weights that can share words, TABLES too if any reads x with binary ones."""
     flow = simplify(layer)
-    return any(group.bits < 8 for group in plan_columns(flow, schedule(flow), "event", few=True).groups)
+    groups = plan_columns(flow, schedule(flow), "event", few=True).groups
+    tabled = any(group.bits == 1 and group.reads_x for group in groups) and bool(_table_sizes(layer))
+    return (PACKED,) * any(group.bits < 8 for group in groups) + (TABLES,) * tabled
+
+
+def column_bytes(layer: IntegerRecurrent, *, few: bool) -> int:
+    """Flash of the weights by columns, a byte each or in words of `few` bits; blocks of units are filled up."""
+    flow = simplify(layer)
+    return sum(
+        group.bits * -(-layer.units // (block := BLOCK if group.bits == 8 else FEW_BLOCK)) * block * len(group.rows)
+        * (len(group.sources) * layer.units + group.reads_x * layer.inputs) // 8
+        for group in plan_columns(flow, schedule(flow), "event", few=few).groups
+    )  # fmt: skip
+
+
+def _table_sizes(layer: IntegerRecurrent) -> tuple[int, ...]:
+    return tuple(n for n in TABLE_ELEMENTS if 2 * (-(-layer.inputs // n) << n) <= TABLE_BYTES)
 
 
 def _lists(layer: IntegerRecurrent, strategy: str, activity: LayerActivity, on: Sequence[str]) -> Lists:
@@ -128,16 +169,18 @@ def _lists(layer: IntegerRecurrent, strategy: str, activity: LayerActivity, on: 
         memory = WORTH_ITS_MEMORY if lists[0] and lists[2] else 1.0  # packed sums of x would be kept beside those of states
         return sum(_cost(layer, strategy, lists, activity, TARGETS[name]) for name in on) / memory
 
-    return min(_variants(strategy), key=instructions)
+    return min(_variants(layer, strategy), key=instructions)
 
 
-def _variants(strategy: str) -> tuple[Lists, ...]:
+def _variants(layer: IntegerRecurrent, strategy: str) -> tuple[Lists, ...]:
+    if strategy.endswith(TABLES):
+        return tuple((False, lazy, True, n) for n in _table_sizes(layer) for lazy in (True, False)[: 1 + strategy.startswith("delta")])
     few = strategy.endswith(PACKED)
     if strategy.startswith("event"):
-        return ((False, True, few),) if few else ((False, True, few), (True, True, few))
+        return ((False, True, few, 0),) if few else ((False, True, few, 0), (True, True, few, 0))
     if strategy.startswith("delta"):
-        return (False, True, few), (False, False, few), (True, True, few), (True, False, few)
-    return ((False, False, few),)
+        return tuple((x, lazy, few, 0) for x in (False, True) for lazy in (True, False))
+    return ((False, False, few, 0),)
 
 
 def _reasons(
@@ -163,14 +206,14 @@ def _range(fractions: list[float]) -> str:
 
 def cost(layer: IntegerRecurrent, strategy: str, activity: LayerActivity, of: Instructions) -> float:
     """Instructions of the sums of one step, for the rows that can go by columns; the others cost the same under all strategies."""
-    return min(_cost(layer, strategy, lists, activity, of) for lists in _variants(strategy))
+    return min(_cost(layer, strategy, lists, activity, of) for lists in _variants(layer, strategy))
 
 
 def _cost(layer: IntegerRecurrent, strategy: str, lists: Lists, activity: LayerActivity, of: Instructions) -> float:
     flow = simplify(layer)
     order = schedule(flow)
     total, shared = 0.0, set()
-    strategy = strategy.removesuffix(PACKED)
+    strategy = _plain(strategy)
     for group in plan_columns(flow, order, strategy, *lists).groups:
         if group.bits < 8:
             total += _few_sums(flow, layer, group, strategy, activity, of)
@@ -183,10 +226,11 @@ def _cost(layer: IntegerRecurrent, strategy: str, lists: Lists, activity: LayerA
         for index in group.lazy:
             often = min(activity.open.get(flow.layer.ops[select].args[0], 1.0) for select in order.lazy[index])
             row = layer.rows[flow.ops[index].name]
-            own = (of.dot if group.lists_x or group.bits < 8 else of.dot_values) * layer.inputs if reads(row.W) else 0.0
-            states = len(group.sources) * layer.units * (of.dot if group.lists_sources else of.dot_values)
+            bits = PACKED_BITS if group.bits < 8 and row_bits(flow, index) < 8 else 0
+            own = (of.dot + bits if group.lists_x or group.bits < 8 else of.dot_values) * layer.inputs if reads(row.W) else 0.0
+            states = len(group.sources) * layer.units * (of.dot + bits if group.lists_sources else of.dot_values)
             if group.lists_lazy:
-                states = of.dot_listed * sum(layer.units * _nonzero(activity, source) for source in group.sources)
+                states = (of.dot_listed + bits) * sum(layer.units * _nonzero(activity, source) for source in group.sources)
             total += layer.units * often * (own + states)
     return total
 
@@ -210,6 +254,9 @@ def _few_sums(flow: Dataflow, layer: IntegerRecurrent, group: Group, strategy: s
     kept, rows = strategy == "delta", -(-layer.units // FEW_BLOCK) * len(group.rows)
     total = 0.0
     for part in segments(flow, group):
+        if part.elements:
+            total += FEW_BLOCK * rows * (AROUND_A_ROW + part.tables * of.entry) + OF_AN_ENTRY * (part.tables << part.elements)
+            continue
         keeps, length = kept and (part.source is not None or group.lists_x), part.last - part.first
         vector = activity.x if part.source is None else activity.vectors.get(part.source)
         active = length * ((vector.changed if keeps else vector.nonzero) if vector else 1.0)

@@ -298,20 +298,25 @@ class Writer:
             terms.append(f"{self.p}_dot_values({table}[u], values{which}, {values.shape[1]})")
             self.kinds.add("dot_values")
         if row.W is not None and with_x and not gathered:
-            W = self.names.add((f"{row.name}_W",), row.W, f"[units][inputs] weights of x in row {row.name}")
+            W, dot = self._weights(f"{row.name}_W", row.W, f"[units][inputs] weights of x in row {row.name}", "dot", group)
             raised = f" * {2**row.input_shift}" if row.input_shift else ""
-            terms.append(f"{self.p}_dot({W}[u], x, {self.P}INPUTS){raised}")
+            terms.append(f"{self.p}_{dot}({W}[u], x, {self.P}INPUTS){raised}")
         if group.lists_lazy:
-            R = self.names.add((f"{row.name}_R",), joined, f"{shape} weights of {sources} in row {row.name}")
-            terms.append(f"{self.p}_dot_listed({R}[u], {', '.join(self.nonzero(of))})")
-            self.kinds.add("dot_listed")
+            R, dot = self._weights(f"{row.name}_R", joined, f"{shape} weights of {sources} in row {row.name}", "dot_listed", group)
+            terms.append(f"{self.p}_{dot}({R}[u], {', '.join(self.nonzero(of))})")
+            self.kinds.add(dot)
         elif group.lists_sources:
             for k, source in enumerate(group.sources):
                 part, plain = joined[:, k * self.units : (k + 1) * self.units], self.vector(source).removeprefix("state->")
-                R = self.names.add((f"{row.name}_R{k + 1 if k else ''}",), part, f"[units][units] weights of {plain} in row {row.name}")
+                comment = f"[units][units] weights of {plain} in row {row.name}"
+                R, dot = self._weights(f"{row.name}_R{k + 1 if k else ''}", part, comment, "dot", group)
                 # What the sums have seen is the vector itself, and stays as it is while new values replace the old ones.
-                terms.append(f"{self.p}_dot({R}[u], state->{self._seen(of, plain)}, {self.P}UNITS)")
+                terms.append(f"{self.p}_{dot}({R}[u], state->{self._seen(of, plain)}, {self.P}UNITS)")
         self.value[index] = Expression(" + ".join(terms), SUM)
+
+    def _weights(self, name: str, values: npt.NDArray[np.int8], comment: str, dot: str, group: Group) -> tuple[str, str]:
+        """The table of a matrix behind a gate and the function for its rows: weights share bytes where those of the group share words."""
+        return self.names.tables.add_weights((self.names.infix + name,), values, comment, dot, pack_them=group.bits < 8)
 
 
 def _up(length: int, multiple: int) -> int:

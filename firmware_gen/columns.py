@@ -29,7 +29,8 @@ from firmware_gen.schedule import Schedule
 from firmware_gen.simplify import Dataflow, Value
 
 STRATEGIES = ("rows", "dense", "event", "delta")
-PACKED, BYTES = "-packed", "-bytes"  # endings of "event" and "delta": whether weights of few bits share words; without one it is chosen
+# Endings of "event" and "delta": whether weights of few bits share words, with or without tables of x; without one it is chosen.
+PACKED, TABLES, BYTES = "-packed", "-tables", "-bytes"
 BLOCK = 8  # units whose accumulators are held in registers together
 LARGEST_OFFSET, LARGEST_VALUE = 2**16 - 1, 2**15 - 1  # what an entry of the list holds
 # Where there are 16-bit multiplications two weights share half a word; their sums are told apart while neither reaches 2^23.
@@ -46,7 +47,8 @@ class Group:
     rows: operators that are summed column by column; lazy: operators behind a gate, which read what was gathered one unit at a time;
     sources: operators that hold the vectors, in this order; reads_x, shift: whether x stands behind them, and its factor 2^shift;
     lists_sources, lists_x: whether their columns are listed where they count, or added always, in pairs; lists_lazy: whether the rows
-    behind a gate read a list of what is not zero; bits: of a weight; less than 8: all columns are listed (see `few_columns`).
+    behind a gate read a list of what is not zero; bits: of a weight; less than 8: all columns are listed (see `few_columns`), but
+    for those of x where tables is not 0: the elements of x that share one.
     """
 
     pass_: int
@@ -59,6 +61,7 @@ class Group:
     lists_x: bool
     lists_lazy: bool
     bits: int = 8
+    tables: int = 0
 
     def listed(self, inputs: int, units: int) -> int:
         """Number of columns that are listed."""
@@ -83,11 +86,11 @@ class Plan:
 
 
 def plan_columns(
-    flow: Dataflow, schedule: Schedule, strategy: str, lists_x: bool = False, lists_lazy: bool = True, few: bool = False
+    flow: Dataflow, schedule: Schedule, strategy: str, lists_x: bool = False, lists_lazy: bool = True, few: bool = False, tables: int = 0,
 ) -> Plan:  # fmt: skip
     """The groups of a layer under a strategy. lists_x: whether the strategy is meant for the input as well as for states; lists_lazy:
     whether rows behind a gate read the states that are not zero, or all (the sums are the same); few: whether weights of few bits share
-    words, where all weights of a row are."""
+    words, where all weights of a row are; tables: elements of x whose sums are tabled together for binary weights, 0: none."""
     rows = [index for index, op in flow.ops.items() if op.code == "row"]
     if strategy == "rows":
         return Plan((), {})
@@ -116,7 +119,7 @@ def plan_columns(
         (p, sources, reads_x, shift, shares), behind = key, tuple(lazy[key])
         how = lists and bool(sources), lists and lists_x and reads_x, lists and lists_lazy and bool(behind)
         bits = max(row_bits(flow, index) for index in indices) if shares else 8
-        groups.append(Group(p, tuple(indices), behind, sources, reads_x, shift, *how, bits))
+        groups.append(Group(p, tuple(indices), behind, sources, reads_x, shift, *how, bits, tables if bits == 1 and reads_x else 0))
     for index in rows:
         if schedule.lazy[index] and index not in claimed and flow.ops[index].name not in dense:
             dense[flow.ops[index].name] = "it is needed only where its gate is open, and no other row reads the same vectors"

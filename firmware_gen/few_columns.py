@@ -4,6 +4,9 @@ A word holds fields w + bias of several units. Masked to two of them, 16 bits ap
 two sums at once: an accumulator is then sum[even] + 2^16 * sum[odd], modulo 2^32, once the bias times the sum of the elements is
 subtracted. Both are known from it exactly if each lies within 16 bits in the end; whatever happens in between cancels out. That is proved
 for each row from its own weights: 127 times the sum of their magnitudes. Columns that are too many for it go in several `Segment`s.
+
+Binary weights can read x, whose elements are hardly ever 0, in another way: the sums of a few elements with all their signs are tabled once
+a step, and a row adds one entry of each table.
 """
 
 from __future__ import annotations
@@ -24,13 +27,20 @@ WORD = {4: "uint32_t", 2: "uint32_t", 1: "uint16_t"}  # bits -> what a column of
 @dataclass(frozen=True)
 class Segment:
     """Columns first to last - 1 of a group, whose sums stand alone. source: the operator they are elements of, None for x; from_: the first
-    element; largest: what no sum exceeds, for any input."""
+    element; largest: what no sum exceeds, for any input; elements: that share a table of their sums with all signs, 0 where they are
+    listed."""
 
     first: int
     last: int
     source: int | None
     from_: int
     largest: int
+    elements: int = 0
+
+    @property
+    def tables(self) -> int:
+        """Number of tables of the sums of `elements` elements."""
+        return -(-(self.last - self.first) // self.elements)
 
 
 def segments(flow: Dataflow, group: Group) -> tuple[Segment, ...]:
@@ -43,7 +53,8 @@ def segments(flow: Dataflow, group: Group) -> tuple[Segment, ...]:
         while first < length:
             reach = 127 * weights[:, place + first : place + length].cumsum(1).max(0)
             many = int(np.searchsorted(reach, LARGEST_LANE, side="right"))
-            found.append(Segment(place + first, place + first + many, source, first, int(reach[many - 1])))
+            ends, elements = (place + first, place + first + many), group.tables if source is None else 0
+            found.append(Segment(*ends, source, first, int(reach[many - 1]), elements))
             first += many
         place += length
     return tuple(found)
@@ -59,15 +70,24 @@ def group_weights(flow: Dataflow, index: int, group: Group) -> npt.NDArray[np.in
 
 
 def words(flow: Dataflow, index: int, group: Group) -> npt.NDArray[np.int64]:
-    """A row as [blocks of 16 units, columns, words of a column].
+    """A row as [blocks of 16 units, listed columns, words of a column].
 
     Of 4 bits w + 8 is stored, of 2 bits w + 1, of 1 bit whether w is 1; even units in the lower half of the word, odd ones in the upper
     half. Units that do not exist may have any weight: no other unit stands above them in an accumulator.
     """
-    weights = padded_units(group_weights(flow, index, group), BLOCK)
+    listed = group_weights(flow, index, group)[:, : max((part.last for part in segments(flow, group) if not part.elements), default=0)]
+    weights = padded_units(listed, BLOCK)
     fields = {4: weights + 8, 2: weights + 1, 1: (weights + 1) >> 1}[group.bits]
     columns = fields.reshape(-1, BLOCK, fields.shape[1]).transpose(0, 2, 1)
     in_a_word = min(32 // group.bits, BLOCK)
     halves = columns.reshape(*columns.shape[:2], -1, in_a_word // 2, 2).swapaxes(3, 4)
     parts = halves.reshape(*columns.shape[:2], -1, in_a_word)
     return (parts << (group.bits * np.arange(in_a_word))).sum(-1)
+
+
+def indexes(flow: Dataflow, index: int, group: Group, part: Segment) -> npt.NDArray[np.int64]:
+    """[units up to whole blocks of 16, tables] of a row: the entry of each table that its weights ask for, the first element in the lowest
+    bit."""
+    weights = padded_units(group_weights(flow, index, group)[:, part.first : part.last], BLOCK)
+    bits = np.pad((weights + 1) >> 1, ((0, 0), (0, -weights.shape[1] % part.elements)))
+    return (bits.reshape(len(bits), -1, part.elements) << np.arange(part.elements)).sum(-1)

@@ -47,7 +47,7 @@ def render_header(model: Model) -> str:
         model=model, network=network, p=model.prefix, P=model.prefix.upper(), banner=banner(model),
         sum_type=signed_type(-127 * max(network.read_out.window, 1), 127 * max(network.read_out.window, 1)),
         has_curves=model.has_curves,
-        packed=sorted(model.tables.packed),
+        packed=sorted(one for one in model.tables.packed if one[0] in ("dot", "dot_sum")),
         column_kinds=column_kinds, narrow="lists" in column_kinds and model.narrow,
         seldom=seldom, with_vectors=any(text.vectors for text in model.layers),
         kernels=[kernel for text in model.layers if text.vectors for kernel in text.vectors.kernels],

@@ -9,7 +9,7 @@ import numpy as np
 from edge_lstm.fixed_point.integer_network import IntegerRecurrent
 from firmware_gen.choice import Choice
 from firmware_gen.column_text import ColumnText
-from firmware_gen.columns import PACKED, Plan
+from firmware_gen.columns import PACKED, TABLES, Plan
 from firmware_gen.simplify import Dataflow
 from firmware_gen.tables import BYTES
 from firmware_gen.vectors import VectorText
@@ -56,9 +56,10 @@ class LayerText:
 
     @property
     def strategy(self) -> str:
-        """How its rows are summed: one of `columns.STRATEGIES`, with `columns.PACKED` behind it where weights share words by columns."""
-        packed = any(group.bits < 8 for group in self.column_plan.groups)
-        return self.choice.strategy + (PACKED if packed else "")
+        """How its rows are summed: one of `columns.STRATEGIES`, with `columns.PACKED` behind it where weights share words by columns, or
+        `columns.TABLES` where these read tables, too."""
+        groups = self.column_plan.groups
+        return self.choice.strategy + (TABLES if any(g.tables for g in groups) else PACKED if any(g.bits < 8 for g in groups) else "")
 
     def local_bytes(self, target: str | None, narrow: bool) -> int:
         """What its local arrays take on the stack of `target`; narrow: whether entries of lists take two bytes where they can."""

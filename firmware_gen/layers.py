@@ -64,7 +64,7 @@ class _Writer:
         self.view = self._view()
         self.flow: Dataflow = simplify(layer, with_output=self.view is None)
         self.column_plan: Plan = plan_columns(
-            self.flow, schedule(self.flow), choice.strategy, choice.lists_x, choice.lists_lazy, choice.few
+            self.flow, schedule(self.flow), choice.strategy, choice.lists_x, choice.lists_lazy, choice.few, choice.tables
         )  # fmt: skip
         by_columns = frozenset(index for group in self.column_plan.groups for index in (*group.rows, *group.lazy))
         self.plan: Schedule = schedule(self.flow, by_columns)

@@ -20,7 +20,7 @@ from edge_lstm.fixed_point.integer_network import (
 )
 from firmware_gen.activity import LayerActivity
 from firmware_gen.choice import choose
-from firmware_gen.columns import PACKED
+from firmware_gen.columns import PACKED, TABLES
 from firmware_gen.features import FeaturesText, features_text
 from firmware_gen.feed_forward import FeedForward, FeedForwardText, add_curve, feed_forward_text
 from firmware_gen.layer_text import LayerText
@@ -35,7 +35,7 @@ FUNCTIONS = (
     "curve", "recurrent", "shift_is_arithmetic", "column", "weight", "value", "list", "list_changes", "end_list", "nothing", "features",
     "compand", "magnitude", "average", "longer", "add_columns", "add_changes", "add_listed", "add_each", "gather", "seldom", "dot_listed",
     "dot_values", "next_window", "vectors", "vectors_copy", "vectors_curve", "add_signs", "keep_signs", "offset", "listed", "end_part",
-    "add_few1", "add_few2", "add_few4", "keep_few1", "keep_few2", "keep_few4",
+    "tables4", "tables6", "tables8", "add_few1", "add_few2", "add_few4", "keep_few1", "keep_few2", "keep_few4",
 )  # fmt: skip
 
 # Bytes of stack that registers and return addresses of the deepest call are allowed. The most seen is 374 (clang for a Cortex-M0+, -O2), on
@@ -210,9 +210,11 @@ def build(
         else feed_forward_text(layer, k + 1, tables, pack_weights=strategy == "rows")
         for k, layer in enumerate(before)
     )  # fmt: skip
-    packed = any(text.strategy.endswith(PACKED) for text in stages if isinstance(text, LayerText))
-    if strategy is not None and strategy.endswith(PACKED) and not packed:
+    used = [text.strategy for text in stages if isinstance(text, LayerText)]
+    if strategy is not None and strategy.endswith(PACKED) and not any(one.endswith(PACKED) for one in used):
         raise UsageError(f"{strategy} needs weights of at most 4 bits, and no row by columns has those: train with --weights gates=4")
+    if strategy is not None and strategy.endswith(TABLES) and not any(one.endswith(TABLES) for one in used):
+        raise UsageError(f"{strategy} needs binary weights of x, and no row by columns has those: train with --weights gates=binary")
     dense_texts = tuple(_dense(dense, k, tables, network.read_out.sums, strategy == "rows") for k in range(len(dense)))
     due, last = max(network.read_out.window, 1), stages[-1]
     fields = _fields(network, name, stages, tables, due, mean, features)

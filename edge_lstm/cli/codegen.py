@@ -48,7 +48,7 @@ def command(
         str | None,
         typer.Option(
             help="How rows are summed: rows, dense, event or delta, the last two also as event-packed and so on, with weights of few bits "
-            "in common words, or as event-bytes, without (default: chosen for each layer).",
+            "in common words, event-tables, with tables of x for binary ones, or event-bytes, without (default: chosen for each layer).",
             show_default=False,
         ),
     ] = None,

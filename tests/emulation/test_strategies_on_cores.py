@@ -46,18 +46,22 @@ def test_lists_of_short_and_of_long_entries_give_the_bits_of_the_reference(strat
     assert model.narrow == (strategy == "event" and units == 32)
     assert all("added_signs" in text.columns.kinds or "kept_signs" in text.columns.kinds for text in model.layers)
     assert (found.differing, found.strategy) == (0, strategy)
-@pytest.mark.parametrize("strategy", ["event-packed", "delta-packed"])
+@pytest.mark.parametrize("strategy", ["event-tables", "delta-packed"])
 def test_weights_that_share_words_give_the_bits_of_the_reference(core, strategy):
-    """Three layers: rows behind a gate and 4 bits, 1 bit beside 2, 2 bits beside rows in bytes, which the same blocks of units hold."""
+    """Three layers: rows behind a gate and 4 bits, 1 bit (which may read tables) beside 2, 2 bits beside rows in bytes, which the same
+    blocks of units hold."""
     rng = np.random.default_rng(6)
-    formats = [("lstm", {"gates": "4"}), ("gru", {"gates": "binary", "candidates": "ternary"}), ("gru", {"gates": "ternary"})]
+    first, second, third = {"gates": "4", "candidates": "ternary"}, {"gates": "binary", "candidates": "ternary"}, {"gates": "ternary"}
+    formats = [("lstm", first), ("gru", second), ("gru", third)]
     made = [random_integer(rng, cell, 13, 13, "threshold", read_out="last", layers=3, initial=True, bits=bits) for cell, bits in formats]
     layers = [network.layers[k] for k, network in enumerate(made)]
     network = replace(made[0], layers=(*layers, *made[0].layers[3:]))
     groups = [group for text in build(network, "m", strategy).layers for group in text.column_plan.groups]
     assert [group.bits for group in groups] == [4, 2, 1, 8, 2]
+    tabled = strategy == "event-tables"
+    assert [group.tables > 0 for group in groups] == [False, False, tabled, False, False]
     held = np.repeat(random_counts(rng, network, 1, 3), 3, axis=1)[:, :8]
     raw = np.concatenate([held, random_counts(rng, network, 1, 8, extremes=True)])
     found = emulation.profile(network, raw, core, strategy=strategy)
-    assert (found.differing, found.strategy) == (0, strategy)
+    assert (found.differing, found.strategy) == (0, "event-packed, event-tables" if tabled else "delta-packed")
     assert found.ram.stack <= build(network, "m", strategy).stack_bound

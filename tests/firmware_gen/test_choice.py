@@ -14,7 +14,7 @@ from edge_lstm.errors import EdgeLstmError, UsageError
 from edge_lstm.fixed_point.quantize import quantize
 from firmware_gen import header
 from firmware_gen.activity import LayerActivity, Vector, assumed, measure
-from firmware_gen.choice import TARGETS, Instructions, choose, cost
+from firmware_gen.choice import TARGETS, Instructions, choose, column_bytes, cost
 from firmware_gen.model import build
 
 
@@ -102,7 +102,24 @@ def test_few_bits_share_words_where_that_is_worth_its_instructions():
         assert choose(layer, "event", target, busy).few
         assert not choose(layer, "event-bytes", target, busy).few
     assert not choose(layer, None, "cortex-m4", busy).few  # two columns at a time take fewer there
+    assert (column_bytes(layer, few=False), column_bytes(layer, few=True)) == (3 * 64 * 70, 3 * 64 * 70 // 2)
+    small = random_integer(np.random.default_rng(4), "lstm", 2, 3, "threshold", bits={"gates": "4"}).recurrent[0]
+    assert not choose(small, "event", "cortex-m3", activity_of(small, 0.9, 0.9)).few  # 16 units take no fewer bytes than 8
+    assert f"flash of its weights by columns: {3 * 64 * 70} bytes, {3 * 64 * 70 // 2} packed" in header(network, target="cortex-m3")
     assert re.search(r"strategy event-packed: .*\n.* event \d+, delta \d+, event-packed \d+", header(network, target="cortex-m3"))
+
+
+def test_binary_rows_read_tables_of_x_where_that_saves_a_tenth_of_the_instructions():
+    rng = np.random.default_rng(5)
+    wide, narrow = (random_integer(rng, "lstm", n, 64, "threshold", bits={"gates": "binary"}).recurrent[0] for n in (32, 2))
+    seldom = activity_of(wide, 0.1, 0.1)
+    for target in ("cortex-m0plus", "rv32imc"):
+        found = choose(wide, None, target, seldom)
+        assert found.tables in (4, 6, 8)
+        costs = [cost(wide, strategy, seldom, TARGETS[target]) for strategy in ("event-tables", "event-packed", "event")]
+        assert costs == sorted(costs)
+        assert choose(wide, "event-packed", target, seldom).tables == 0
+    assert choose(narrow, None, "cortex-m4", activity_of(narrow, 0.1, 0.1)).tables == 0
 
 
 def test_the_banner_explains_the_choice(watch):

@@ -13,7 +13,7 @@ from edge_lstm.engine import reference
 from edge_lstm.errors import UsageError
 from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerNetwork, IntegerRecurrent
 from edge_lstm.fixed_point.quantize import Options, quantize
-from firmware_gen.few_columns import segments
+from firmware_gen.few_columns import indexes, segments
 from firmware_gen.header import header
 from firmware_gen.host import HostModel
 from firmware_gen.model import build
@@ -62,7 +62,7 @@ def networks() -> list[IntegerNetwork]:
 
 @pytest.mark.parametrize("by", ["rows", "columns"])
 def test_packed_weights_give_the_bits_of_the_reference(any_compiler, by):
-    by_columns = "delta-packed" if any_compiler.name == "gcc" else "event-packed"  # compiling takes most of the time
+    by_columns = "delta-packed" if any_compiler.name == "gcc" else "event-tables"  # compiling takes most of the time
     strategy = "rows" if by == "rows" else by_columns
     flags = (*WARNINGS, "-O1", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")
     made, rng, sums = networks(), np.random.default_rng(21), set()
@@ -104,8 +104,23 @@ def test_packed_columns_take_the_bits_of_their_weights():
         assert table.bytes == gates / share
         bytes_[bits] = model.tables.bytes
     assert bytes_["8"] > bytes_["4"] + 0.4 * gates > bytes_["ternary"] > bytes_["binary"] + 0.1 * gates
-    with pytest.raises(UsageError, match="no row by columns has those"):
-        header(plain, prefix="m", strategy="delta-packed")
+    for strategy in ("delta-packed", "event-tables"):
+        with pytest.raises(UsageError, match="no row by columns has those"):
+            header(plain, prefix="m", strategy=strategy)
+
+
+def test_tables_of_x_take_a_byte_for_every_few_inputs_of_a_row():
+    network = random_integer(np.random.default_rng(9), "lstm", 20, 24, "threshold", bits={"gates": "binary"})
+    (text,) = build(network, "m", "event-tables", target="cortex-m0plus").layers
+    (group,) = text.column_plan.groups
+    *_, part = segments(text.flow, group)
+    assert (part.first, part.last, part.source, part.elements, part.tables) == (24, 44, None, group.tables, -(-20 // group.tables))
+    for index in group.rows:
+        row = text.flow.layer.rows[text.flow.ops[index].name]
+        entries = indexes(text.flow, index, group, part)
+        bits = ((entries[:, :, None] >> np.arange(group.tables)) & 1).reshape(32, -1)
+        assert np.array_equal(2 * bits[:24, :20] - 1, row.W)
+        assert not bits[:, 20:].any()
 
 
 @pytest.mark.parametrize("length", range(1, 10))

@@ -52,7 +52,7 @@ def networks() -> list[tuple[IntegerNetwork, str]]:
     return [
         (random_integer(rng, "lstm", 6, 9, "threshold", read_out="mean", decimation=2, steps=5, outputs=3), "event"),
         (random_integer(rng, "lstm", 6, 16, "sigmoid", read_out="last", steps=5, layers=2), "dense"),
-        (random_integer(rng, "lstm_peephole", 4, 9, "mixed", read_out="every", cell_bits=32, bits={"gates": "4"}), "delta-packed"),
+        (random_integer(rng, "lstm_peephole", 4, 9, "mixed", read_out="every", cell_bits=32, bits={"gates": "binary"}), "delta-tables"),
         (random_integer(rng, "gru_reset_before", 5, 9, "threshold", read_out="last", hidden=5, initial=True, bits=bits), "rows"),
     ]
 
