@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_lstm.errors import EdgeLstmError, UsageError
-from edge_lstm.fixed_point.bounds import prove_network
+from edge_lstm.fixed_point.bounds import needs_clamp, prove_network
 from edge_lstm.fixed_point.integer_network import (
     IntegerConv1d,
     IntegerDense,
@@ -252,6 +252,8 @@ def _normalize(network: IntegerNetwork, tables: Tables) -> dict[str, str]:
         "limit": (front.limit, f"{shape} clamp before the multiplication"),
         "multiplier": (front.multiplier, f"{shape} factor * 2^{front.shift}"),
     }
+    if not needs_clamp(front):
+        del parts["limit"]
     return {part: tables.add((f"input_{part}",), values, comment) for part, (values, comment) in parts.items()}
 
 

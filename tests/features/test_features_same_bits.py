@@ -15,6 +15,7 @@ from edge_lstm import engine, onnx_io
 from edge_lstm.engine import batch, front, reference
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.features import FeatureOp, memories
+from edge_lstm.fixed_point.bounds import needs_clamp
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.float_inference import run
 from edge_lstm.network import Network
@@ -53,6 +54,14 @@ def test_whole_sequences_give_the_same_bits(networks: list[IntegerNetwork], monk
                 assert np.array_equal(found.scores, expected.scores), number
                 for ours, theirs in zip(found.states, expected.states, strict=True):
                     assert all(np.array_equal(ours[name], theirs[name]) for name in theirs), number
+
+
+def test_a_clamp_that_changes_nothing_is_left_out_of_the_c(networks: list[IntegerNetwork]) -> None:
+    """With multipliers of 14 bits it mostly does; the bits of both kinds are compared above."""
+    needed = [needs_clamp(network.normalize) for network in networks]
+    texts = [header(network) for network in networks]
+    assert ["_input_limit" in text for text in texts] == needed
+    assert len(set(needed)) == 2
 
 
 def test_the_inputs_of_the_network_vary(networks: list[IntegerNetwork]) -> None:

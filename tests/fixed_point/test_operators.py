@@ -52,6 +52,15 @@ def test_rescaling_constants_stay_within_32_bits_and_are_precise(ratio: float, r
     assert error.max() <= 0.5 + np.abs(exact).max() * 0.5 / int(multiplier[0]) + 1e-6
 
 
+def test_multipliers_are_short_where_all_keep_nine_bits() -> None:
+    """A table of 16 bits for rows of like scale; 32 bits where the smallest would round away."""
+    alike, apart = np.array([3.0, 40.0, 60.0]), np.array([0.01, 60.0])
+    assert rescaling(alike, 32767).multiplier.max() < 2**15
+    assert rescaling(alike, 32767).multiplier.min() >= 2**8
+    assert rescaling(apart, 32767).multiplier.max() > 2**20
+    assert rescaling(alike, 32767, 2**13).multiplier.max() < 2**13
+
+
 def test_interpolation_meets_its_knots_and_is_monotone_between_them() -> None:
     knots = np.sort(np.random.default_rng(2).integers(-32767, 32768, 65)).astype(np.int16)
     s = 8
