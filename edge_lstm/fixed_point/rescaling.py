@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-
 INT16, LEAST_BITS = 2**15 - 1, 9  # largest multiplier of a short table, and the bits that its smallest must keep
 
 
