@@ -49,9 +49,9 @@ SPECS = {
     "watch-exercise-8": Spec("watch", {"hidden": 8, "sparsity": 0.1}),
     "watch-exercise-16": Spec("watch", {"hidden": 16, "sparsity": 0.1}),
     "watch-exercise-32": Spec("watch", {"hidden": 32, "sparsity": 0.1}),
-    "hapt-activity-7": Spec("hapt", {**HAPT, "cell": "lstm_coupled", "hidden": 7, "rotation": 0.2}, 3, 600),
-    "hapt-activity-16": Spec("hapt", {**HAPT, "hidden": 16, "rotation": 0.1}, 3, 3072),
-    "hapt-activity-32": Spec("hapt", {**HAPT, "hidden": 32, "rotation": 0.2}, 3, 8192),
+    "hapt-activity-9": Spec("hapt", {**HAPT, "hidden": 9, "rotation": 0.1, "weight_bits": 4}, 5, 600),
+    "hapt-activity-16": Spec("hapt", {**HAPT, "hidden": 16, "rotation": 0.1}, 5, 2048),
+    "hapt-activity-32": Spec("hapt", {**HAPT, "hidden": 32, "rotation": 0.2}, 5, 6144),
     "japanese-vowels": Spec("vowels", {"hidden": 16, "sparsity": 0.03, "iterations": 1200, "batch": 32}),
 }
 

@@ -57,7 +57,7 @@ TITLES = {
     "watch-exercise-8": "Seven shoulder exercises at the wrist, small",
     "watch-exercise-16": "Seven shoulder exercises at the wrist, medium",
     "watch-exercise-32": "Seven shoulder exercises at the wrist, large",
-    "hapt-activity-7": "Six activities with a phone at the waist, at most 600 bytes",
+    "hapt-activity-9": "Six activities with a phone at the waist, at most 600 bytes",
     "hapt-activity-16": "Six activities with a phone at the waist, 2 KB",
     "hapt-activity-32": "Six activities with a phone at the waist, 6 KB",
     "japanese-vowels": "Which of nine men says /ae/",
