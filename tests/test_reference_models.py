@@ -67,8 +67,8 @@ def test_the_float_network_is_the_one_that_the_integers_came_from(folder: Path) 
     assert network.name == integer.name == folder.name
     assert network.classes == integer.classes
     assert network.recurrent[0].hard_gates == tuple(g for g in network.recurrent[0].cell.gates)  # three thresholds, two where coupled
-    raw = random_counts(integer, 24, integer.read_out.window, 1)[:12]
+    raw = random_counts(integer, 96, integer.read_out.window, 1)
     agree = float_inference.run(network, raw).argmax(1) == integer(raw).argmax(1)
-    assert agree.mean() > 0.5  # random counts lie near no class; a network of other weights would agree in one of seven
+    assert agree.mean() > 1 / 3  # random counts lie near no class; a network of other weights would agree in one of seven, +- 0.04
     found = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     assert np.array(found["confusion"]).sum() == found["tested"]
