@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 THREADS = int(sys.argv[sys.argv.index("--threads") + 1]) if "--threads" in sys.argv[:-1] else 1
 if hasattr(os, "sched_setaffinity"):  # before any library makes its threads
@@ -29,14 +28,12 @@ if hasattr(os, "sched_setaffinity"):  # before any library makes its threads
 
 import numpy as np  # noqa: E402
 import numpy.typing as npt  # noqa: E402
-from numba import njit, types  # noqa: E402
-from numba.extending import intrinsic  # noqa: E402
+from bench_limits import Limits, limits_of_this_core, table_of_limits  # noqa: E402
 from rivals import missing, rivals  # noqa: E402
 
 from edge_lstm import engine  # noqa: E402
 from edge_lstm.cells import Activation, cell  # noqa: E402
 from edge_lstm.engine import reference, target  # noqa: E402
-from edge_lstm.engine.code import Code  # noqa: E402
 from edge_lstm.fixed_point.integer_network import IntegerNetwork  # noqa: E402
 from edge_lstm.fixed_point.quantize import harden, quantize  # noqa: E402
 from edge_lstm.network import Dense, Network, ReadOut, Recurrent, RowWeights  # noqa: E402
@@ -190,38 +187,6 @@ def interleaved(contestants: Contestants, rounds: int, clock: Callable[[], float
     return {name: Timing(float(q[1]), float(q[0]), float(q[2]), len(found[name]), calls[name]) for name, q in quartiles.items()}
 
 
-# ---- the core's peak ---------------------------------------------------------------------------------------------------------------
-
-
-def peak(repeats: int = 200_000) -> float:
-    """Multiply-accumulates per second of this core when nothing but dot products from registers runs, by the machine's own kernel."""
-    width = target.choose().source_bytes
-
-    def typing(typing_context: object, count: types.Integer, seed: types.Integer) -> object:
-        def emit(context: object, builder: object, signature: object, values: list[object]) -> object:
-            code = Code(builder, target.choose().instructions)
-            sources = code.tile_sources(values[1])
-            weights = [code.tile_weights(code.plus(values[1], 64 * k)) for k in range(2)]
-
-            def body(_: object, sums: list[object]) -> list[object]:
-                return [code.dot(total, sources, weights[k % 2]) for k, total in enumerate(sums)]
-
-            sums = code.loop(values[0], [code.lanes_at(values[1])] * 16, body)
-            total = sums[0]
-            for value in sums[1:]:
-                total = code.add(total, value)
-            code.store(total, values[1])
-            return Code.integer(0)
-
-        return types.intp(types.intp, types.intp), emit
-
-    dots: Any = intrinsic(typing)
-    memory = np.zeros(256, np.uint8)
-    kernel = njit("intp(intp, intp)")(lambda count, address: dots(count, address))
-    timing = interleaved({"peak": lambda: kernel(repeats, memory.ctypes.data)}, 11)["peak"]
-    return repeats * 16 * 16 * (4 if width == 1 else 2) / timing.median
-
-
 # ---- report ------------------------------------------------------------------------------------------------------------------------
 
 MODES = {
@@ -233,6 +198,12 @@ MODES = {
 
 def _digits(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def limits_table(contests: list[Contest], limits: Limits) -> str:
+    rivals = {(c.mode, c.inputs, c.hidden): min(t.median for name, t in c.timings.items() if name not in OURS) for c in contests}
+    ours = {(c.mode, c.inputs, c.hidden, name): c.timings[name].median for c in contests for name in OURS}
+    return table_of_limits(limits, rivals, ours, STEPS, BATCH)
 
 
 def tables(contests: list[Contest], most: float) -> str:
@@ -262,7 +233,7 @@ def tables(contests: list[Contest], most: float) -> str:
     return "\n".join(text)
 
 
-def document(contests: list[Contest], most: float, rounds: int, busy: str) -> str:
+def document(contests: list[Contest], limits: Limits, rounds: int, busy: str) -> str:
     clock = "processor time of the thread" if THREADS == 1 else "time on the wall"
     counted = {(c.inputs, c.hidden): zero_tiles(c.inputs, c.hidden) for c in contests}
     zeros = "; ".join(
@@ -278,7 +249,8 @@ Kernel {target.why(target.choose())}.
 One process; {THREADS} core{"s" * (THREADS > 1)}, as many threads each. All contestants have the same random weights
 (an LSTM and a dense layer of {CLASSES} outputs) and take turns; the figures are medians over {rounds} rounds with their quartiles
 ({SLOW_ROUNDS} rounds for calls of more than {SLOW:g} s), in {clock}. {busy}
-Sizes are inputs, hidden units. Peak of the core, measured in the same run: {most / 1e9:.0f} billion int8 multiply-accumulates per second.
+Sizes are inputs, hidden units. Peak of the core, measured in the same run: {limits.peak / 1e9:.0f} billion int8 multiply-accumulates per
+second.
 
 - The rivals' gates are float sigmoids. **"ours, soft"** is the like-for-like row: the same gates in integers.
 - "ours, hard" has threshold gates and clamps in place of both tanh; "hard, tanh" has threshold gates and tanh curves; "portable" is the
@@ -291,7 +263,8 @@ Sizes are inputs, hidden units. Peak of the core, measured in the same run: {mos
   VNNI holds zero as 128 and skips nothing.
 - A sequence ends with its scores; so does every sequence in bulk. Ours starts from int8 inputs, as "all int8" does, the others from
   float32.{absent}
-{tables(contests, most)}
+{tables(contests, limits.peak)}
+{limits_table(contests, limits) if THREADS == 1 else ''}
 """
 
 
@@ -306,18 +279,18 @@ def main() -> None:
     options = parser.parse_args()
     sizes = [tuple(map(int, size.split(","))) for size in options.size] if options.size else SIZES
     before = load()
-    most = peak()
+    limits = limits_of_this_core()
     contests = []
     for inputs, hidden in sizes:
         for mode in options.mode or MODES:
             print(f"{inputs}, {hidden}: {mode} ...", file=sys.stderr, flush=True)
             contests.append(contest(inputs, hidden, mode, options.rounds, options.threads))
-    text = document(contests, most, options.rounds, f"Before: {before}; after: {load()}.")
+    text = document(contests, limits, options.rounds, f"Before: {before}; after: {load()}.")
     print(text)
     if options.markdown:
         options.markdown.write_text(text, encoding="utf-8")
     if options.json:
-        head = {"machine": machine(), "threads": options.threads, "kernel": target.choose().name, "peak_macs": most}
+        head = {"machine": machine(), "threads": options.threads, "kernel": target.choose().name, "limits": limits.asdict()}
         found = head | {"contests": [asdict(c) for c in contests]}
         options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
 
