@@ -63,7 +63,8 @@ RUN = "import sys; from edge_lstm.cli import main; sys.argv[0] = 'edge-lstm'; ma
 
 def call(code: str, folder: Path, *arguments: str, cache: str = "cache") -> tuple[float, float, str]:
     """(seconds on the wall, of the processor, output) of a Python process."""
-    environment = {**os.environ, "EDGE_LSTM_CACHE": str(folder / cache)}
+    environment = {**os.environ, "EDGE_LSTM_CACHE": str(folder / cache), "PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # installed packages have their bytecode
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tools")])
     before, start = os.times(), time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=folder, env=environment, capture_output=True, text=True)

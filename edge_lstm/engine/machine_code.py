@@ -69,7 +69,11 @@ def _arrays_lie_as_expected() -> bool:
 def processor() -> str:
     """A short name of the processor, and of all that the environment tells Numba: code for one must not run on another."""
     numba = sorted((name, value) for name, value in os.environ.items() if name.startswith("NUMBA_"))
-    text = repr((llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), numba))
+    try:
+        features = llvm.get_host_cpu_features().flatten()
+    except RuntimeError:  # LLVM does not know this kind of processor; Numba does without, too
+        features = ""
+    text = repr((llvm.get_process_triple(), llvm.get_host_cpu_name(), features, numba))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
