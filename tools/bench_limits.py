@@ -86,7 +86,7 @@ def _compiled(emit: Callable[[Code, Any, Any], None], machine: Any) -> Callable[
     return called
 
 
-def _best(kernel: Callable[[int, int], int], count: int, address: int, rounds: int = 21) -> float:
+def _best(kernel: Callable[[int, int], int], count: int, address: int, rounds: int = 101) -> float:
     """Seconds of a call, in processor time of the thread; the smallest of some rounds."""
     found = []
     for _ in range(rounds):
@@ -96,7 +96,7 @@ def _best(kernel: Callable[[int, int], int], count: int, address: int, rounds: i
     return min(found)
 
 
-def _peak(chosen: Target, repeats: int = 200_000) -> float:
+def _peak(chosen: Target, repeats: int = 50_000) -> float:
     """Multiply-accumulates per second when nothing but dot products from registers runs."""
 
     def emit(code: Code, count: Any, address: Any) -> None:
@@ -130,7 +130,7 @@ def _rate(size: int) -> float:
         _keep(code, code.loop(count, [code.constant(0)] * at_once, again), address)
 
     memory = np.zeros(size + LINE, np.uint8)
-    repeats = (1 << 28) // size
+    repeats = (1 << 26) // size
     seconds = _best(_compiled(emit, target.choose("portable").instructions), repeats, memory.ctypes.data + -memory.ctypes.data % LINE)
     return repeats * size / seconds
 
@@ -154,7 +154,7 @@ def table_of_limits(limits: Limits, rivals: Mapping[tuple[str, int, int], float]
         return ""
     lines = [
         "\n## What this core allows\n",
-        f"Measured in the same run: {limits.peak / 1e9:.0f} billion int8 and {limits.portable_peak / 1e9:.0f} billion int16 "
+        f"Measured on this core: {limits.peak / 1e9:.0f} billion int8 and {limits.portable_peak / 1e9:.0f} billion int16 "
         f"multiply-accumulates per second from registers; {limits.first_rate / 1e9:.0f} GB/s from the first-level cache "
         f"({limits.first_bytes >> 10} KB), {limits.second_rate / 1e9:.0f} GB/s from the second.",
         "\nThe least time is that of the products of the padded matrices at the peak, for one sequence also that of loading each step's",
@@ -170,7 +170,7 @@ def table_of_limits(limits: Limits, rivals: Mapping[tuple[str, int, int], float]
         reached = [rivals[mode, i, h] / ours[mode, i, h, who] for i, h in sizes]
         unit, scale = ("ms", 1e3) if mode == "bulk" else ("µs", 1e6)
         lines.append(f"| {mode}, {who}: least time, {unit} | " + " | ".join(f"{seconds * scale:.3g}" for seconds in least) + " |")
-        cells = [f"{a:.1f} / {b:.1f} / {c:.1f}" for a, b, c in zip(reached, most, wanted, strict=True)]
+        cells = [f"{a:.1f} / {b:.2f} / {c:.1f}" for a, b, c in zip(reached, most, wanted, strict=True)]
         lines.append("| fastest rival: reached / possible / aimed at | " + " | ".join(cells) + " |")
         out = [f"({i}, {h})" for (i, h), a, b in zip(sizes, most, wanted, strict=True) if a < b]
         if out:
