@@ -195,11 +195,17 @@ def apply(network: Network, index: int, v: FloatArray, lengths: Lengths = None) 
 
 
 def check_lengths(network: Network, lengths: npt.NDArray[np.integer], shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """`steps_of_lengths`, where the network runs sequences of different lengths at all."""
+    steps = steps_of_lengths(network, lengths, shape)
+    if any(isinstance(layer, (Conv1d, Pool)) for layer in network.layers):
+        raise EdgeLstmError("sequences of different lengths cannot go through a convolution or a pooling in one batch; run them one by one")
+    return steps
+
+
+def steps_of_lengths(network: Network, lengths: npt.NDArray[np.integer], shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
     """Lengths in steps after decimation; refuses what does not fit the batch."""
     lengths = np.asarray(lengths)
     decimation = network.preprocess.decimation if network.preprocess is not None else 1
     if lengths.shape != shape[:1] or lengths.dtype.kind not in "iu" or (lengths < decimation).any() or (lengths > shape[1]).any():
         raise EdgeLstmError(f"lengths must be {shape[0]} integers between {decimation} and {shape[1]}, got {lengths.tolist()}"[:200])
-    if any(isinstance(layer, (Conv1d, Pool)) for layer in network.layers):
-        raise EdgeLstmError("sequences of different lengths cannot go through a convolution or a pooling in one batch; run them one by one")
     return lengths.astype(np.int64) // decimation

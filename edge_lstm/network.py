@@ -7,7 +7,7 @@ A network maps a sequence [batch, time, inputs] to outputs [batch, outputs], or 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -193,6 +193,31 @@ class Dense:
 
 
 Layer = Recurrent | Bidirectional | Conv1d | Pool | ReadOut | Dense
+
+
+def front_layers(network: Network) -> int:
+    """How many layers lie in front of the first recurrent one."""
+    return next(k for k, layer in enumerate(network.layers) if not isinstance(layer, Conv1d | Pool | Dense))
+
+
+def steps_through(layers: Sequence[Layer], steps: int) -> int:
+    """How many steps convolutions and poolings among the layers make of `steps`; below 1 where these are too few."""
+    for layer in layers:
+        if isinstance(layer, Conv1d):
+            steps = (steps + sum(layer.padding) - layer.reach) // layer.stride + 1
+        elif isinstance(layer, Pool):
+            steps = (steps - layer.size) // layer.stride + 1
+    return steps
+
+
+def steps_before(layers: Sequence[Layer], steps: int) -> int:
+    """The fewest steps of which `steps_through` makes `steps`."""
+    for layer in reversed(layers):
+        if isinstance(layer, Conv1d):
+            steps = max(1, (steps - 1) * layer.stride + layer.reach - sum(layer.padding))
+        elif isinstance(layer, Pool):
+            steps = (steps - 1) * layer.stride + layer.size
+    return steps
 
 
 @dataclass(frozen=True)

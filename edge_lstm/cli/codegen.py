@@ -72,7 +72,7 @@ def command(
     import firmware_gen
     from edge_lstm.jobs.memory import memory
     from edge_lstm.jobs.networks import load_integer
-    from edge_lstm.jobs.verification import STEPS_WITHOUT_WINDOW, random_counts
+    from edge_lstm.jobs.verification import random_counts, sequence_steps
     from firmware_gen import packaging
 
     if package is not None and self_test:
@@ -80,7 +80,7 @@ def command(
     if url is not None and package is None:
         raise UsageError("--url goes with --package: a plain header names no page")
     network = load_integer(model)
-    counts = random_counts(network, vectors, network.read_out.window or STEPS_WITHOUT_WINDOW, seed=0) if self_test else None
+    counts = random_counts(network, vectors, sequence_steps(network), seed=0) if self_test else None
     activity = None if recordings is None else measured(network, recordings)
     if package is None:
         paths = firmware_gen.write(network, output, self_test=counts, prefix=name, strategy=strategy, target=target, activity=activity)

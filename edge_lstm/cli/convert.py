@@ -32,6 +32,7 @@ class Freeze(str, Enum):
     """Layers that fine-tuning leaves alone."""
 
     front = "front"
+    nothing = "nothing"
 
 
 def command(
@@ -55,7 +56,9 @@ def command(
         int, typer.Option(min=1, help="With --finetune: the best of so many seeds, judged on people (or windows) held out.")
     ] = 1,
     prune: Annotated[bool, typer.Option("--prune", help="Take out gates that never change and units that never give anything.")] = False,
-    freeze: Annotated[Freeze, typer.Option(help="With --finetune: layers in front of the recurrent ones stay as they are.")] = Freeze.front,
+    freeze: Annotated[
+        Freeze, typer.Option(help="With --finetune: whether layers in front of the recurrent ones stay as they are.")
+    ] = Freeze.front,
     checkpoint: Annotated[
         Path | None,
         typer.Option(help="With --finetune: file beside which trainings are kept, to go on from if interrupted; removed at the end."),
@@ -111,6 +114,7 @@ def command(
             tries=tries,
             prune=prune,
             checkpoint=checkpoint,
+            freeze=freeze is Freeze.front,
             progress=report,
         )
     written = output or integer_path(model)

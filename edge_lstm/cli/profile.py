@@ -59,7 +59,7 @@ def command(
 
     from edge_lstm.jobs import inputs
     from edge_lstm.jobs.networks import load_integer
-    from edge_lstm.jobs.verification import STEPS_WITHOUT_WINDOW, random_counts
+    from edge_lstm.jobs.verification import random_counts, sequence_steps
     from firmware_gen import emulation
 
     if optimization not in OPTIMIZATIONS:
@@ -67,7 +67,7 @@ def command(
     targets = [emulation.target(name) for name in dict.fromkeys(target or ["cortex-m4"])]
     network = load_integer(model)
     if data is None:
-        raw = random_counts(network, max(sequences, 2), network.read_out.window or STEPS_WITHOUT_WINDOW, seed)[:sequences]
+        raw = random_counts(network, max(sequences, 2), sequence_steps(network), seed)[:sequences]
     else:
         dataset = options.read_data(data, label_column, labels, person_column, recording_column, channels, units_per_count)
         dataset = inputs.fitting(network, dataset)

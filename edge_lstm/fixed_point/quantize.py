@@ -29,7 +29,20 @@ from edge_lstm.fixed_point.lowering import lower
 from edge_lstm.fixed_point.rescaling import rescaling
 from edge_lstm.fixed_point.separate_rows import formats_of_parts, separated
 from edge_lstm.fixed_point.weights import DENSE, WeightBits
-from edge_lstm.network import Bidirectional, Conv1d, Dense, FloatArray, Layer, Network, Pool, Preprocess, ReadOut, Recurrent
+from edge_lstm.network import (
+    Bidirectional,
+    Conv1d,
+    Dense,
+    FloatArray,
+    Layer,
+    Network,
+    Pool,
+    Preprocess,
+    ReadOut,
+    Recurrent,
+    front_layers,
+    steps_through,
+)
 
 Float64Array = npt.NDArray[np.float64]
 INPUT_RANGE = 4.0  # standardized inputs are clipped at +-4 standard deviations
@@ -200,7 +213,11 @@ def read_out(network: Network, ranges: Ranges, unit: float) -> IntegerReadOut:
     Scores may grow with the number of steps; a hidden dense layer needs the mean itself, times the power of two that uses its 8 bits.
     """
     kind = "last" if network.read_out.kind == "final" and network.streams else network.read_out.kind
-    window = network.window or (MEAN_WINDOW if kind == "mean" else 0)
+    # The read-out counts its own steps: of a window's, those that layers in front leave.
+    window = steps_through(network.layers[: front_layers(network)], network.window) if network.window else 0
+    if network.window and window < 1:
+        raise EdgeLstmError(f"a window of {network.window} steps is shorter than what the convolutions and poolings in front span")
+    window = window or (MEAN_WINDOW if kind == "mean" else 0)
     behind = network.layers[network.layers.index(network.read_out) + 1 :]
     first = behind[0] if behind else None
     if kind != "mean" or not isinstance(first, Dense) or gives_scores(first, len(behind) == 1):

@@ -68,6 +68,7 @@ def convert(
     tries: int = 1,
     prune: bool = False,
     checkpoint: Path | None = None,
+    freeze: bool = True,
     progress: Progress = silent,
 ) -> Conversion:
     """The integer network of `network`.
@@ -81,6 +82,7 @@ def convert(
     prune: take out gates that never change and units that never give anything, proved or seen on these recordings (`jobs.pruning`).
     seed, tries: fine-tuning keeps the best of so many seeds, from `seed` on (see `hardening.finetune`).
     checkpoint: file beside which fine-tuning keeps its trainings, to go on from them after an interruption (see `hardening.finetune`).
+    freeze: whether fine-tuning leaves the layers in front of the recurrent ones alone.
     window, stride: raw samples of a window, and from one to the next (None: as the model says, and half of it).
 
     Raises UsageError for other gates than it was trained with, unless `finetune` or `untrained`; EdgeLstmError where data do not fit.
@@ -125,7 +127,7 @@ def convert(
 
         trained = finetuned(
             network, changed, dataset, windows, tries=tries, seed=seed, progress=progress, numbers=y if numbers else None,
-            checkpoint=checkpoint,
+            checkpoint=checkpoint, freeze=freeze,
         )  # fmt: skip
         made, learned = trained.integer, trained.remarks
         names[f"integers, {gates_text(made)}, fine-tuned"] = made

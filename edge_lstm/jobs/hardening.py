@@ -16,9 +16,9 @@ from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.fixed_point.quantize import quantize
 from edge_lstm.jobs import inputs
 from edge_lstm.jobs.progress import Progress, silent
-from edge_lstm.network import Network
+from edge_lstm.network import Network, front_layers, steps_through
 from edge_lstm.report.metrics import errors
-from edge_lstm.train.frozen_front import FrozenFront, front_layers
+from edge_lstm.train.frozen_front import FrozenFront
 
 Array = npt.NDArray[Any]
 ITERATIONS = 1000  # half of a training from scratch
@@ -62,15 +62,17 @@ def finetune(
     progress: Progress = silent,
     numbers: Array | None = None,
     checkpoint: Path | None = None,
+    freeze: bool = True,
 ) -> Finetuned:
     """`changed` (the weights of `network`, with the gates to come) trained on windows of `dataset`.
 
     numbers: what it learns instead of classes, as `data.window_targets` gives it. checkpoint: every training keeps a file of its own
-    beside it (`of_try`), from which the same call goes on after an interruption, to the same bytes.
+    beside it (`of_try`), from which the same call goes on after an interruption, to the same bytes. freeze: whether layers in front of
+    the first recurrent one stay as they are.
     Without any label or number it learns to give the outputs of `network` before a softmax (Ba & Caruana 2014); with labels, those of
-    the labelled windows. Layers in front of the first recurrent one stay as they are. Gates are trained straight through; where that
-    leaves hard gates more than MISSED below the float network, through noise (`concrete`) too, and the better network is kept. With
-    several tries the best of as many seeds is kept, judged on people, or windows, that none of them learned from.
+    the labelled windows. Gates are trained straight through; where that leaves hard gates more than MISSED below the float network,
+    through noise (`concrete`) too, and the better network is kept. With several tries the best of as many seeds is kept, judged on
+    people, or windows, that none of them learned from.
 
     Raises EdgeLstmError for layers that cannot be trained, and for a class that never occurs.
     """
@@ -93,7 +95,7 @@ def finetune(
     elif numbers is not None:
         known = data.known(y[judge])
         right = errors([(y[judge][known], own[judge][known])]).mean
-    count, frozen, trainable, read = front_layers(changed), None, changed, x
+    count, frozen, trainable, read = front_layers(changed) if freeze else 0, None, changed, x
     if count:
         integer = quantize(changed, x[np.linspace(0, len(x) - 1, min(len(x), CALIBRATION)).round().astype(int)])
         frozen = FrozenFront(changed, integer, count)
@@ -102,6 +104,7 @@ def finetune(
         remarks.append(f"{count} layer{'s' if count > 1 else ''} in front of the recurrent ones stayed as calibrated")
     if trainable.read_out.kind == "every" and len(labelled):  # a window's label is asked of its last step
         steps = read.shape[1] // (1 if trainable.preprocess is None else trainable.preprocess.decimation)
+        steps = steps_through(trainable.layers[: front_layers(trainable)], steps)
         y = np.where(np.arange(steps) == steps - 1, y[:, None], -1)
     bar = right - (MISSED if len(labelled) else MISSED_VARIANCE)
     best, more = _best(_Task(trainable, read, y, learn, judge, bar, checkpoint), tries, seed, progress)

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from edge_lstm import data
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point import integer_network
-from edge_lstm.fixed_point.integer_network import OUTPUTS, IntegerNetwork
-from edge_lstm.network import Network
+from edge_lstm.fixed_point.integer_network import OUTPUTS, IntegerConv1d, IntegerNetwork, IntegerPool
+from edge_lstm.network import Network, front_layers, steps_through
 
 if TYPE_CHECKING:
     from edge_lstm.train import Result
@@ -32,8 +32,31 @@ def decimation(network: AnyNetwork) -> int:
 
 def window_samples(network: AnyNetwork) -> int:
     """Raw samples of one decision; 0 when the model does not say."""
-    steps = network.read_out.window if isinstance(network, IntegerNetwork) else network.window
+    steps = input_steps(network, network.read_out.window) if isinstance(network, IntegerNetwork) else network.window
     return steps * decimation(network)
+
+
+def _read_out_steps(network: AnyNetwork, samples: int) -> int:
+    """Steps that reach the read-out of so many samples; below 1 where these are too few."""
+    steps = samples // decimation(network)
+    if isinstance(network, Network):
+        return steps_through(network.layers[: front_layers(network)], steps)
+    for layer in network.layers[: network.layers.index(network.read_out)]:
+        if isinstance(layer, IntegerConv1d):
+            steps = (steps + sum(layer.padding) - layer.reach) // layer.stride + 1
+        elif isinstance(layer, IntegerPool):
+            steps = (steps - layer.size) // layer.stride + 1
+    return steps
+
+
+def input_steps(network: IntegerNetwork, steps: int) -> int:
+    """The fewest steps that enter the network when `steps` reach its read-out."""
+    for layer in reversed(network.layers[: network.layers.index(network.read_out)]):
+        if isinstance(layer, IntegerConv1d):
+            steps = max(1, (steps - 1) * layer.stride + layer.reach - sum(layer.padding)) if steps else 0
+        elif isinstance(layer, IntegerPool):
+            steps = (steps - 1) * layer.stride + layer.size if steps else 0
+    return steps
 
 
 @overload
@@ -84,7 +107,7 @@ def window_length(network: AnyNetwork, lengths: Collection[int], window: int | N
         length = int(max(lengths))
     if length < decimation(network):
         raise EdgeLstmError(f"a window of {length} samples is shorter than one step of the model, which takes {decimation(network)}")
-    if own and length > own and network.read_out.kind == "mean":
+    if own and network.read_out.kind == "mean" and _read_out_steps(network, length) > _read_out_steps(network, own):
         raise EdgeLstmError(
             f"a window of {length} samples is longer than the {own} samples of the model; its running sum is proved for these only"
         )

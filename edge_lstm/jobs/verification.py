@@ -16,6 +16,7 @@ from edge_lstm import engine
 from edge_lstm.engine import reference
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.integer_network import IntegerNetwork, Normalize
+from edge_lstm.jobs.inputs import input_steps
 from edge_lstm.jobs.progress import Progress, silent
 from edge_lstm.report.content import Check, Checks
 from firmware_gen.feed_forward import due_steps
@@ -27,6 +28,11 @@ STEPS_WITHOUT_WINDOW = 64
 SAMPLES_OF_A_CALL = 7  # of the streaming model
 
 Engine = Callable[[Int16Array], reference.Run]
+
+
+def sequence_steps(network: IntegerNetwork) -> int:
+    """Steps of a sequence that gives one decision; STEPS_WITHOUT_WINDOW for a network that names no window."""
+    return input_steps(network, network.read_out.window) or STEPS_WITHOUT_WINDOW
 
 
 def random_counts(network: IntegerNetwork, sequences: int, steps: int, seed: int) -> Int16Array:
@@ -65,7 +71,7 @@ def verify(
 
     Raises EdgeLstmError when `recordings` does not fit the network. Differing bits are reported in the result, not raised.
     """
-    inputs = [random_counts(network, sequences, network.read_out.window or STEPS_WITHOUT_WINDOW, seed)]
+    inputs = [random_counts(network, sequences, sequence_steps(network), seed)]
     if recordings is not None:
         inputs.append(np.asarray(recordings, np.int16))
     progress("checking bits", 0, 1, "NumPy reference")

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edge_lstm.engine.physical import real_values
 from edge_lstm.engine.whole import run as run_integers
 from edge_lstm.errors import EdgeLstmError, UsageError
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.float_inference import run, softmax
-from edge_lstm.network import Network, Preprocess
+from edge_lstm.network import Network, Preprocess, front_layers, steps_through
 from edge_lstm.train.arrays import Sensor, in_counts, padded
 from edge_lstm.train.fitting import finetune, fit
 from edge_lstm.train.loop import History, Progress
@@ -45,6 +46,7 @@ class _Estimator:
         cell: str | None = None,
         read_out: str | None = None,
         layers: int = 1,
+        front: str = "",
         iterations: int | None = None,
         batch: int | None = None,
         learning_rate: float | None = None,
@@ -72,6 +74,7 @@ class _Estimator:
         self.cell = cell
         self.read_out = read_out
         self.layers = layers
+        self.front = front
         self.iterations = iterations
         self.batch = batch
         self.learning_rate = learning_rate
@@ -206,13 +209,14 @@ class _Estimator:
         if self.integer_ is None:
             scores = run(replace(self.network_, softmax=False), raw)
             return scores, scores
-        if kind == "mean" and length > self.network_.window:
+        front = self.network_.layers[: front_layers(self.network_)]
+        if kind == "mean" and steps_through(front, length) > steps_through(front, self.network_.window):
             raise EdgeLstmError(
                 f"a sequence of {length} steps is longer than the {self.network_.window} "
                 f"that the {self._estimator_type} was fitted on; cut it"
             )
         integers = run_integers(self.integer_, raw).scores
-        return integers, integers * (self.integer_.score_scale / (length if self.integer_.read_out.sums else 1))
+        return integers, real_values(self.integer_, integers, length)
 
 
 class LSTMClassifier(_Estimator):
@@ -226,6 +230,7 @@ class LSTMClassifier(_Estimator):
     Parameters
         hidden: units; gates: "hard", "soft", "i,o" for these two hard (or any other value of `Recipe.gates`); seed: of everything random.
         cell: member of the family; read_out: "mean", "last" or "every"; layers: recurrent layers.
+        front: convolutions and poolings in front of them, "conv16x5/2,max2" (see `front_text`), trained too.
         iterations, batch, learning_rate, noise, scaling, class_weights, sparsity, work_target, gate_method, weight_bits, squash: as in
         `Recipe`; None takes the schedule's own. schedule: "standard", or "long_lag" for an answer that hangs on single events long ago.
         features: "raw", or "imu": gravity, body acceleration and turning rate of an inertial sensor, companded, in the integers that the

@@ -16,7 +16,7 @@ from edge_lstm.errors import EdgeLstmError
 from edge_lstm.features import Memory
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.fixed_point.quantize import quantize_with_ranges
-from edge_lstm.network import Network, Preprocess
+from edge_lstm.network import Network, Preprocess, front_layers, steps_before, steps_through
 from edge_lstm.train.initial import initial_network
 from edge_lstm.train.loop import History, Progress, judge, train
 from edge_lstm.train.parameters import with_network_vector
@@ -130,7 +130,8 @@ def _trained(
         judged_x, judged_y, judged_lengths, judged_memory = (*validation, None, None)[:4]
         judged = sequences(network, judged_x, judged_y, judged_lengths, memory=judged_memory, what="validation")
     if network.window == 0 and network.read_out.kind in ("mean", "last", "final"):
-        network = replace(network, window=data.steps)
+        front = network.layers[: front_layers(network)]
+        network = replace(network, window=steps_before(front, steps_through(front, data.steps)))
     unit = standard(network, data)
     if unit is None:
         trained = train(network, data, judged, recipe, progress, checkpoint)

@@ -19,14 +19,9 @@ from edge_lstm.fixed_point.bounds import prove_network
 from edge_lstm.fixed_point.formats import INT8
 from edge_lstm.fixed_point.integer_network import IntegerConv1d, IntegerDense, IntegerNetwork, IntegerPool, IntegerReadOut, IntegerRecurrent
 from edge_lstm.fixed_point.quantize import INPUT_RANGE
-from edge_lstm.network import Conv1d, Dense, Network, Pool, Preprocess, Recurrent, RowWeights
+from edge_lstm.network import Network, Preprocess, Recurrent, RowWeights
 
 Array = npt.NDArray[Any]
-
-
-def front_layers(network: Network) -> int:
-    """How many layers lie in front of the first recurrent one."""
-    return next(k for k, layer in enumerate(network.layers) if not isinstance(layer, Conv1d | Pool | Dense))
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def dense(layer: Dense, v: Array) -> Array:
 
 def dense_adjoint(layer: Dense, v: Array, y: Array, d: Array, gradient: Array) -> Array:
     """Adds the gradient of W and b (one vector) for the adjoint d of y = dense(layer, v); returns the adjoint of v."""
-    d = np.ascontiguousarray(d * _derivative(layer.activation, y))
+    d = np.ascontiguousarray(d * derivative(layer.activation, y))
     size = layer.W.size
     accumulate_outer(gradient[:size].reshape(layer.W.shape), d[None], 0, v[None], 0)
     accumulate_sum(gradient[size:], d[None], 0)
@@ -82,7 +82,7 @@ def dense_adjoint(layer: Dense, v: Array, y: Array, d: Array, gradient: Array) -
     return below
 
 
-def _derivative(activation: Activation, y: Array) -> Array | float:
+def derivative(activation: Activation, y: Array) -> Array | float:
     """Derivative of a dense layer's activation, from its value."""
     if activation.kind == "identity":
         return 1.0

@@ -6,7 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_lstm.cells import cell
-from edge_lstm.network import Dense, Layer, Network, Preprocess, ReadOut, Recurrent, RowWeights
+from edge_lstm.errors import EdgeLstmError
+from edge_lstm.network import Dense, Layer, Network, Preprocess, ReadOut, Recurrent, RowWeights, steps_before, steps_through
+from edge_lstm.train.front_text import initial_front, parse
 from edge_lstm.train.recipe import Recipe
 
 # FastGRNN's mixture (zeta (1 - z) + nu): sigmoid(1) and sigmoid(-4), as Kusupati et al. 2018 start it.
@@ -37,11 +39,15 @@ def initial_network(
 ) -> Network:
     """The untrained network of `recipe`; steps: length of its window after decimation; classes: names of the outputs, none for numbers."""
     rng = np.random.default_rng([recipe.seed, 0])
+    front, inputs = initial_front(parse(recipe.front), rng, inputs)
     layers: list[Layer] = [initial_layer(recipe, rng, inputs if k == 0 else recipe.hidden) for k in range(recipe.layers)]
     bound = np.sqrt(3 / recipe.hidden)
     head = Dense(rng.uniform(-bound, bound, (outputs, recipe.hidden)).astype(np.float32), np.zeros(outputs, np.float32))
-    window = 0 if recipe.read_out == "every" else steps
+    made = steps_through(front, steps)
+    if front and made < 1:
+        raise EdgeLstmError(f"a sequence of {steps} steps is shorter than what {recipe.front} in front spans")
+    window = 0 if recipe.read_out == "every" else steps_before(front, made)
     return Network(
-        (*layers, ReadOut(recipe.read_out), head), preprocess, softmax=bool(classes), classes=classes, window=window,
+        (*front, *layers, ReadOut(recipe.read_out), head), preprocess, softmax=bool(classes), classes=classes, window=window,
         name=f"{recipe.cell}_{recipe.hidden}", metadata={"recipe": recipe.as_text()},
     )  # fmt: skip

@@ -23,6 +23,7 @@ from edge_lstm.fixed_point.quantize import Options, Ranges, left_to_the_host, no
 from edge_lstm.fixed_point.weights import DENSE
 from edge_lstm.network import Network
 from edge_lstm.train import head
+from edge_lstm.train.front import IntegerFront
 from edge_lstm.train.integer_kernels import constants, integer_plan, integer_source
 from edge_lstm.train.kernels import compiled
 from edge_lstm.train.parameters import with_vector
@@ -58,6 +59,9 @@ class IntegerPasses:
         self.formats: list[dict[str, Format]] = [
             state_formats(memory.layer, seen, options.cell_bits) for memory, seen in zip(passes.memory, ranges.states, strict=True)
         ]
+        count = len(passes.front.ranges())
+        self.front = IntegerFront(passes.front, ranges.outputs[:count], options.weight_bits.get(DENSE, "8"))
+        self._outputs = ranges.outputs[count:]
         self._layers: list[_Layer] = []
         self._dense: list[IntegerDense] = []
         self.last_scores: npt.NDArray[np.int32] = np.zeros((0, 0), np.int32)
@@ -70,7 +74,7 @@ class IntegerPasses:
     def refresh(self, vector: Array) -> Array:
         """Quantizes the trained numbers; returns the same vector as the integers represent it, for the backward pass."""
         represented = vector.copy()
-        scale = self.normalize.scale
+        scale = self.front.refresh(vector, represented, self.normalize.scale)
         self._layers, self._dense = [], []
         for memory, formats in zip(self.passes.memory, self.formats, strict=True):
             layer = with_vector(memory.layer, vector[memory.part])
@@ -80,7 +84,7 @@ class IntegerPasses:
             scale = np.full(layer.units, lowered.layer.output_scale)
         self._read_out = read_out(self.network, self.ranges, float(scale.min()))
         scale, bits = scale / 2 ** (self._read_out.gain or 0), self.options.weight_bits.get(DENSE, "8")
-        for index, ((dense, part), seen) in enumerate(zip(self.passes.dense, self.ranges.outputs, strict=True)):
+        for index, ((dense, part), seen) in enumerate(zip(self.passes.dense, self._outputs, strict=True)):
             last = index == len(self.passes.dense) - 1
             floats = with_vector(dense, vector[part])
             integers = integer_dense(floats, scale, seen, last=last, bits=bits)
@@ -93,8 +97,7 @@ class IntegerPasses:
     def integer_scores(self, x8: npt.NDArray[np.int8], x: Array, lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
         """Scores [outputs, columns] of the weights last refreshed. x8: [time, inputs, batch]; x: its real values; lengths: [batch]."""
         passes = self.passes
-        passes.x = x
-        v: Array = x8
+        v, passes.x = self.front.forward(x8, x)
         for layer, memory in zip(self._layers, passes.memory, strict=True):
             outputs: Array = np.empty((passes.steps, memory.layer.units * passes.batch), layer.product_type)
             v = np.ascontiguousarray(v, layer.product_type)

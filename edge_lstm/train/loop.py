@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.quantize import Ranges
-from edge_lstm.network import Network, Recurrent
+from edge_lstm.network import Conv1d, Network, Pool, Recurrent
 from edge_lstm.train import head
 from edge_lstm.train.checkpoint import Checkpoint, fingerprint, ranges_as_values, ranges_from_values
 from edge_lstm.train.gate_methods import relaxation
@@ -161,8 +161,8 @@ class _Training:
             vector = self.integers.refresh(self.vector)
             scores = self.integers.scores(batch.integers, batch.x, batch.lengths)
         loss, d_scores = head.loss(scores, batch.labels, batch.weights)
-        sparsity = self.sparsity.weight(iteration, passes, batch.mask) if self.recipe.is_sparse else 0.0
-        mask = batch.mask if sparsity else None
+        sparsity = self.sparsity.weight(iteration, passes, batch.mask(passes.steps)) if self.recipe.is_sparse else 0.0
+        mask = batch.mask(passes.steps) if sparsity else None
         penalties = [] if mask is None else [self._penalty(sparsity, mask, memory.layer.units) for memory in passes.memory]
         gradient = passes.gradient(vector, d_scores, slope, penalties, mask)
         optimizer.step(self.vector, gradient, learning_rate(self.recipe, iteration))
@@ -218,8 +218,9 @@ class _Training:
         tally = Tally(self.network.outputs)
         if self.integers is not None:
             self.integers.refresh(self.vector)
-        if data.steps != self.passes.steps:
-            raise EdgeLstmError(f"validation sequences have {data.steps} steps, training sequences {self.passes.steps}; cut or pad them")
+        if data.steps != self.passes.input_steps:
+            learned = self.passes.input_steps
+            raise EdgeLstmError(f"validation sequences have {data.steps} steps, training sequences {learned}; cut or pad them")
         for batch, _ in self._chunks(data):
             if self.integers is None:
                 decisions = scores = self.passes.scores(self.vector, batch.x, batch.lengths)
@@ -238,8 +239,15 @@ def _structure(network: Network) -> list[str]:
     """What a network is, apart from its numbers."""
     found = []
     for layer in network.layers:
-        activations = sorted((k, str(v)) for k, v in layer.activations.items()) if isinstance(layer, Recurrent) else ""
-        found.append(f"{type(layer).__name__} {layer.cell.name if isinstance(layer, Recurrent) else ''} {activations}")
+        activations: object = ""
+        if isinstance(layer, Recurrent):
+            activations = sorted((k, str(v)) for k, v in layer.activations.items())
+        if isinstance(layer, Conv1d):
+            activations = layer.stride, layer.padding, layer.dilation, str(layer.activation)
+        elif isinstance(layer, Pool):
+            activations = str(layer)
+        cell = layer.cell.name if isinstance(layer, Recurrent) else ""
+        found.append(f"{type(layer).__name__} {cell} {activations}")
     return [*found, network.read_out.kind]
 
 

@@ -9,19 +9,22 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.network import Dense, Layer, Network, ReadOut, Recurrent, RowWeights
+from edge_lstm.network import Conv1d, Dense, Layer, Network, Pool, ReadOut, Recurrent, RowWeights
 from edge_lstm.train.plan import plan
 
 Vector = npt.NDArray[Any]
 
 
-def layer_vector(layer: Recurrent | Dense, dtype: npt.DTypeLike) -> Vector:
+Trained = Recurrent | Dense | Conv1d  # layers that have numbers
+
+
+def layer_vector(layer: Trained, dtype: npt.DTypeLike) -> Vector:
     """The numbers of one layer: for each group of rows (see `plan`) all W, then all R of each source, then all b; then the parameters.
 
-    Of a dense layer: W and b.
+    Of a dense layer or a convolution: W and b.
     """
     parts: list[Any] = []
-    if isinstance(layer, Dense):
+    if isinstance(layer, Dense | Conv1d):
         parts = [layer.W, layer.b]
     else:
         for names in row_groups(layer):
@@ -50,10 +53,10 @@ class _Reader:
         return part
 
 
-def with_vector(layer: Recurrent | Dense, vector: Vector) -> Any:
+def with_vector(layer: Trained, vector: Vector) -> Any:
     """The layer with the numbers of `vector`, as views into it."""
     reader = _Reader(vector)
-    if isinstance(layer, Dense):
+    if isinstance(layer, Dense | Conv1d):
         return replace(layer, W=reader.take(*layer.W.shape), b=reader.take(len(layer.b)))
     units, rows = layer.units, {}
     for names in row_groups(layer):
@@ -72,11 +75,11 @@ def network_vector(network: Network, dtype: npt.DTypeLike = np.float32) -> Vecto
 
 
 def slices(network: Network) -> list[slice | None]:
-    """For each layer its part of the vector; None for a read-out."""
+    """For each layer its part of the vector; None for a read-out or a pooling."""
     found: list[slice | None] = []
     at = 0
     for layer in network.layers:
-        if isinstance(layer, Recurrent | Dense):
+        if isinstance(layer, Trained):
             size = len(layer_vector(layer, np.float32))
             found.append(slice(at, at + size))
             at += size
@@ -90,15 +93,15 @@ def with_network_vector(network: Network, vector: Vector) -> Network:
     own = vector.copy()
     layers: list[Layer] = []
     for layer, part in zip(network.layers, slices(network), strict=True):
-        layers.append(with_vector(layer, own[part]) if part is not None and isinstance(layer, Recurrent | Dense) else layer)
+        layers.append(with_vector(layer, own[part]) if part is not None and isinstance(layer, Trained) else layer)
     return network.with_layers(tuple(layers))
 
 
-def _with_numbers(network: Network) -> list[Recurrent | Dense]:
-    found: list[Recurrent | Dense] = []
+def _with_numbers(network: Network) -> list[Trained]:
+    found: list[Trained] = []
     for index, layer in enumerate(network.layers):
-        if isinstance(layer, Recurrent | Dense):
+        if isinstance(layer, Trained):
             found.append(layer)
-        elif not isinstance(layer, ReadOut):
+        elif not isinstance(layer, ReadOut | Pool):
             raise EdgeLstmError(f"layer {index} ({type(layer).__name__}) cannot be trained yet; keep it, and train the layers behind it")
     return found

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.network import Dense, Network, ReadOut, Recurrent
+from edge_lstm.network import Dense, Network, ReadOut, Recurrent, front_layers, steps_through
 from edge_lstm.train import head
 from edge_lstm.train.float_kernels import backward_source, forward_source
+from edge_lstm.train.front import Front
 from edge_lstm.train.gate_methods import logistic
 from edge_lstm.train.kernels import compiled
 from edge_lstm.train.parameters import slices, with_vector
@@ -47,15 +48,21 @@ class LayerMemory:
 
 
 def require_trainable(network: Network) -> None:
-    """Raises EdgeLstmError, naming the layer, unless the network is a stack of recurrent layers, a read-out and dense layers."""
-    seen_read_out = False
+    """Raises EdgeLstmError, naming the layer, unless the network is made of layers that can be trained, in their order.
+
+    That is: convolutions, poolings and dense layers; recurrent layers that read forward; a read-out; dense layers.
+    """
+    front, seen_read_out = front_layers(network), False
     for index, layer in enumerate(network.layers):
         kind = type(layer).__name__
         if isinstance(layer, Recurrent) and layer.reverse:
             raise EdgeLstmError(f"layer {index} reads the sequence in reverse and cannot be trained yet; train it without")
+        if index < front:
+            continue
         if not isinstance(layer, Recurrent | ReadOut | Dense) or (isinstance(layer, Dense) and not seen_read_out):
             raise EdgeLstmError(
-                f"layer {index} ({kind}) cannot be trained yet: only recurrent layers, a read-out and dense layers behind it"
+                f"layer {index} ({kind}) cannot be trained yet: only convolution, pooling and dense layers in front, recurrent layers that "
+                "read forward, a read-out and dense layers behind it"
             )
         seen_read_out |= isinstance(layer, ReadOut)
 
@@ -72,13 +79,18 @@ class Passes:
         self, network: Network, steps: int, batch: int, dtype: type = np.float32, *, thresholds: str = "hard", truncated: bool = False
     ) -> None:
         require_trainable(network)
-        self.network, self.steps, self.batch, self.dtype = network, steps, batch, dtype
+        count = front_layers(network)
+        self.network, self.input_steps, self.batch, self.dtype = network, steps, batch, dtype
         self.kind = network.read_out.kind
         self.parts = slices(network)
+        self.steps = steps = steps_through(network.layers[:count], steps)  # of the recurrent layers
+        if steps < 1:
+            raise EdgeLstmError(f"sequences of {self.input_steps} steps are shorter than what convolutions and poolings in front span")
+        self.front = Front(network.layers[:count], self.parts[:count], self.input_steps, batch, dtype)
         self.memory: list[LayerMemory] = []
         self.dense: list[tuple[Dense, slice]] = []
         name = np.dtype(dtype).name
-        for layer, part in zip(network.layers, self.parts, strict=True):
+        for layer, part in zip(network.layers[count:], self.parts[count:], strict=True):
             if isinstance(layer, Recurrent) and part is not None:
                 shape, size = plan(layer, thresholds, truncated), layer.units * batch
                 states = layer.cell.states
@@ -98,7 +110,7 @@ class Passes:
         self.noise: list[Array] = [np.zeros((1, len(memory.plan.noisy), memory.layer.units * batch), dtype) for memory in self.memory]
         self.sharpness = 1.0
         # What the last forward pass leaves for the backward pass, besides the memories of the recurrent layers.
-        self.x: Array = np.zeros((steps, network.inputs, batch), dtype)
+        self.x: Array = np.zeros((steps, network.recurrent[0].inputs, batch), dtype)  # what the first recurrent layer reads
         self.lengths = np.full(batch, steps)
         self.shares: Array = np.zeros((steps, batch), dtype)  # of each step in the read-out
         self.dense_values: list[Array] = []  # the read-out, then the output of each dense layer
@@ -109,9 +121,10 @@ class Passes:
         self.noise = [logistic(rng, (self.steps, *old.shape[1:]), noise) for old in self.noise]
 
     def scores(self, vector: Array, x: Array, lengths: npt.NDArray[np.int64]) -> Array:
-        """Outputs before any softmax, [outputs, columns]. x: [time, inputs, batch]; lengths: [batch] valid steps of each sequence."""
-        self.x, self.lengths = x, lengths
-        sharpness = self.dtype(self.sharpness)
+        """Outputs before any softmax, [outputs, columns]. x: [time, inputs, batch]; lengths: [batch] steps of the recurrent layers
+        that count."""
+        self.x, self.lengths = self.front.forward(vector, x), lengths
+        x, sharpness = self.x, self.dtype(self.sharpness)
         for memory, noise in zip(self.memory, self.noise, strict=True):
             memory.forward(x, vector[memory.part], memory.initial, memory.tape, memory.states, noise, sharpness)
             x = memory.h
@@ -144,12 +157,14 @@ class Passes:
             counted: Array = np.zeros((1, d[0].size), self.dtype)
             if mask is not None and penalty.any():
                 counted = np.repeat(mask[:, None], memory.layer.units, 1).reshape(self.steps, -1).astype(self.dtype)
-            d_below: Array = np.zeros((self.steps if index else 0, below.shape[1], self.batch), self.dtype)
+            d_below: Array = np.zeros((self.steps if index or self.front.layers else 0, below.shape[1], self.batch), self.dtype)
             memory.backward(
                 below, vector[memory.part], memory.tape, memory.states, d.reshape(self.steps, -1), penalty, counted,
                 self.dtype(slope), memory.d_rows, gradient[memory.part], d_below,
             )  # fmt: skip
             d = d_below
+        if self.front.layers:
+            self.front.backward(vector, d, gradient)
         return gradient
 
     def ranges(self) -> list[dict[str, float]]:
@@ -163,5 +178,5 @@ class Passes:
         return found
 
     def dense_ranges(self) -> list[float]:
-        """For each dense layer the largest magnitude of its output in the last forward pass."""
-        return [float(np.abs(y).max()) for y in self.dense_values[1:]]
+        """For each layer with weights but the recurrent ones the largest magnitude of its output in the last forward pass."""
+        return self.front.ranges() + [float(np.abs(y).max()) for y in self.dense_values[1:]]

@@ -12,6 +12,7 @@ from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.quantize import Options
 from edge_lstm.fixed_point.weights import CANDIDATES, DENSE, GATES, row_formats
 from edge_lstm.network import READ_OUTS
+from edge_lstm.train.front_text import parse
 from edge_lstm.train.gate_methods import METHODS
 
 _GATES = {"hard": "threshold", "soft": "sigmoid"}
@@ -35,6 +36,7 @@ class Recipe:
 
     Network
         cell: name of a member of the family; hidden: units of each layer; layers: recurrent layers, one above the other.
+        front: convolutions and poolings in front, as `front_text` reads them: "conv16x5/2,max2"; "" for none. Trained like all else.
         gates: "hard" (thresholds), "soft" (sigmoids), the kind of any gate activation, a mapping gate -> one of these ("soft" where
             missing), or the names of the hard gates: "i,o".
         squash: activation of candidate and output, None for the cell's own (tanh in the modern LSTM).
@@ -71,6 +73,7 @@ class Recipe:
     cell: str = "lstm"
     hidden: int = 32
     layers: int = 1
+    front: str = ""
     gates: str | Mapping[str, str] = "hard"
     squash: str | None = None
     read_out: str = "mean"
@@ -129,6 +132,11 @@ class Recipe:
         for name in ("learning_rate", "clip_norm", "slope"):
             if not getattr(self, name) > 0:
                 raise EdgeLstmError(f"{name} must be positive, got {getattr(self, name)}")
+        front = parse(self.front)  # refuses what is no layer
+        if self.read_out == "every" and any(one.stride > 1 or one.kind != "conv" for one in front):
+            raise EdgeLstmError(
+                f'read_out "every" gives an answer at each step, but {self.front} in front leaves out steps; convolve without stride'
+            )
         if self.cell_bits not in (16, 32):
             raise EdgeLstmError(f"cell_bits must be 16 or 32, got {self.cell_bits}")
         gates = cell(self.cell).gates

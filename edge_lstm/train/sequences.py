@@ -15,7 +15,7 @@ from edge_lstm.engine.reference import normalize
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.features import Memory
 from edge_lstm.fixed_point.integer_network import Normalize
-from edge_lstm.network import Network, Preprocess
+from edge_lstm.network import Conv1d, Network, Preprocess, front_layers, steps_through
 from edge_lstm.train.recipe import Recipe
 from edge_lstm.train.turning import turned
 
@@ -25,11 +25,11 @@ UNLABELLED = -1
 
 @dataclass(frozen=True)
 class Sequences:
-    """n sequences of one length, of which the first `lengths` steps count.
+    """n sequences of one length, of which the first ones count: those of which layers in front make `lengths` steps.
 
     raw: [n, samples, channels] as given (counts, or floats); x: float32 [n, time, channels] what the float network reads;
     y: classes, int64 [n], or [n, time] when every step is read out, UNLABELLED where there is nothing to learn; or numbers, float32
-        [n, outputs] or [n, time, outputs], NaN where there is nothing to learn; lengths: [n] in steps;
+        [n, outputs] or [n, time, outputs], NaN where there is nothing to learn; lengths: [n] in steps of the recurrent layers;
     x8: int8 [n, time, channels], what the integer network reads; None before the integer phase;
     front: what makes x of raw; memory: of its features before the first sample of each sequence, None: each begins with a reset.
     """
@@ -51,7 +51,7 @@ class Sequences:
     def known(self) -> npt.NDArray[np.bool_]:
         """[n] or [n, time]: where there is something to learn."""
         found = np.isfinite(self.y).all(-1) if self.of_numbers else self.y != UNLABELLED
-        return found & (np.arange(self.steps) < self.lengths[:, None]) if found.ndim == 2 else np.asarray(found)
+        return found & (np.arange(found.shape[1]) < self.lengths[:, None]) if found.ndim == 2 else np.asarray(found)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -79,8 +79,8 @@ def sequences(
         raise EdgeLstmError(f"{what} sequences of {x.shape[1]} samples are shorter than one block of {network.preprocess.decimation}")
     front = network.preprocess
     v = x.astype(np.float32) if front is None else float_inference.preprocess(front, x, memory).astype(np.float32)
-    steps = np.full(len(v), v.shape[1]) if lengths is None else float_inference.check_lengths(network, np.asarray(lengths), x.shape)
-    wanted = v.shape[:2] if network.read_out.kind == "every" else v.shape[:1]
+    steps, made = _steps(network, v, lengths, x.shape)
+    wanted = (len(v), made) if network.read_out.kind == "every" else v.shape[:1]
     if y.dtype.kind == "f":
         labels = _numbers(network, y, wanted, what)
     else:
@@ -92,6 +92,24 @@ def sequences(
     elif x.dtype.kind in "iu" and (x.min() < INT16.min or x.max() > INT16.max):
         raise EdgeLstmError(f"{what} counts range from {x.min()} to {x.max()}, beyond int16; give floats if these are physical units")
     return Sequences(x, v, labels, steps.astype(np.int64), None, front, memory)
+
+
+def _steps(network: Network, v: Array, lengths: Array | None, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.int64], int]:
+    """([n] steps of each sequence, steps of all) of the recurrent layers.
+
+    Behind a causal front a padded sequence gives what it gives alone.
+    """
+    layers = network.layers[: front_layers(network)]
+    made = steps_through(layers, v.shape[1])
+    if lengths is None:
+        return np.full(len(v), made), made
+    lengths = np.asarray(lengths)
+    if (lengths < shape[1]).any() and any(isinstance(layer, Conv1d) and layer.padding[1] for layer in layers):
+        raise EdgeLstmError("sequences of different lengths cannot be trained behind a convolution that reads ahead; cut them alike")
+    own = np.array([steps_through(layers, one) for one in float_inference.steps_of_lengths(network, lengths, shape).tolist()], np.int64)
+    if own.min() < 1:
+        raise EdgeLstmError(f"the shortest sequence, of {lengths.min()} samples, is shorter than what layers in front span")
+    return own, made
 
 
 def _numbers(network: Network, y: Array, wanted: tuple[int, ...], what: str) -> Array:
@@ -138,7 +156,7 @@ def class_weights(recipe: Recipe, data: Sequences, outputs: int) -> Array:
 @dataclass(frozen=True)
 class Batch:
     """x: float32 [time, channels, batch]; x8: int8, the integers that x are the real values of, None outside the integer phase;
-    labels: [columns] classes, or [outputs, columns] numbers; weights: [columns]; lengths: [batch]."""
+    labels: [columns] classes, or [outputs, columns] numbers; weights: [columns]; lengths: [batch], of the recurrent layers."""
 
     x: Array
     x8: npt.NDArray[np.int8] | None
@@ -152,10 +170,9 @@ class Batch:
         assert self.x8 is not None
         return self.x8
 
-    @property
-    def mask(self) -> Array:
-        """[time, batch]: 1 in valid steps."""
-        return np.asarray(np.arange(len(self.x))[:, None] < self.lengths, np.float32)
+    def mask(self, steps: int) -> Array:
+        """[steps, batch]: 1 in valid steps of the recurrent layers."""
+        return np.asarray(np.arange(steps)[:, None] < self.lengths, np.float32)
 
 
 def take(data: Sequences, index: npt.NDArray[np.int64], weights: Array, valid: Array | None = None, scale: Array | None = None) -> Batch:

@@ -162,3 +162,22 @@ def test_options_of_the_recipe_and_a_checkpoint(files: Files, edge_lstm, tmp_pat
     assert edge_lstm("train", files.npz, "-o", tmp_path / "m.onnx", "--gates", "stiff").status == 2
     assert edge_lstm("train", files.npz, "-o", tmp_path / "m.onnx", "--weights", "gates=3").status == 2
     assert training.of_fold(kept, 2).name == "training.fold2.npz"
+
+
+def test_a_convolution_in_front_is_trained_verified_and_finetuned_on(people: Path, edge_lstm, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(hardening, "ITERATIONS", 60)
+    model, options = tmp_path / "m.onnx", (*SMALL[:4], "--decimation", 2, "--iterations", 200, "--folds", 0, "--front", "conv6x4/2")
+    came = edge_lstm("train", people, "-o", model, *options, "--json")
+    assert came.status == 0, came.err
+    integer = onnx_io.load(tmp_path / "m.int.onnx")
+    assert isinstance(integer, IntegerNetwork)
+    assert (integer.layers[0].W.shape, integer.read_out.window) == ((6, 3, 4), 10)
+    x = data.windows(data.load(people), 40, 20)
+    assert (inputs.labels(integer, x.x) == x.y).mean() == pytest.approx(came.json["training"]["accuracy"])
+    tuned = ("convert", model, "-c", people, "--finetune", "--window", 40)
+    frozen, free = tmp_path / "frozen.int.onnx", tmp_path / "free.int.onnx"
+    assert edge_lstm(*tuned, "-o", frozen).status == 0
+    assert edge_lstm(*tuned, "-o", free, "--freeze", "nothing").status == 0
+    first = [onnx_io.load(path).layers[0].W for path in (frozen, free)]
+    assert (first[0] != first[1]).any()
+    assert "expected conv16x5" in edge_lstm("train", people, "-o", model, *SMALL, "--front", "cnn").error

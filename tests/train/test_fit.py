@@ -267,9 +267,10 @@ def test_recipes_that_make_no_sense_are_refused(changes: dict[str, Any], message
 
 def test_layers_that_cannot_be_trained_are_refused_by_name(hard: train.Result) -> None:
     x, y = slopes(0, 20)
-    convolution = Conv1d(np.zeros((2, 2, 1), np.float32), np.zeros(2, np.float32))
-    with pytest.raises(EdgeLstmError, match=r"layer 0 \(Conv1d\) cannot be trained yet"):
-        train.finetune(hard.network.with_layers((convolution, *hard.network.layers)), x, y, SMALL)
+    units = hard.network.recurrent[0].units
+    convolution = Conv1d(np.zeros((units, units, 1), np.float32), np.zeros(units, np.float32))
+    with pytest.raises(EdgeLstmError, match=r"layer 1 \(Conv1d\) cannot be trained yet"):
+        train.finetune(hard.network.with_layers((hard.network.layers[0], convolution, *hard.network.layers[1:])), x, y, SMALL)
     first = hard.network.layers[0]
     assert isinstance(first, Recurrent)
     with pytest.raises(EdgeLstmError, match="layer 0 reads the sequence in reverse"):
