@@ -68,6 +68,9 @@ def command(
     front: Annotated[
         str, typer.Option(metavar="conv16x5/2,max2", help="Convolutions and poolings in front: outputs x steps / stride; trained too.")
     ] = "",
+    bidirectional: Annotated[
+        bool, typer.Option("--bidirectional", help="Read each window from both ends; such a network does not stream and has no C.")
+    ] = False,
     window: Annotated[int | None, typer.Option(min=2, help="Samples of a window (default: 4 s, or 200 where no rate is known).")] = None,
     stride: Annotated[int | None, typer.Option(min=1, help="Samples from one window to the next (default: half a window).")] = None,
     decimation: Annotated[int, typer.Option(min=1, help="Samples averaged to one step.")] = 1,
@@ -132,7 +135,8 @@ def command(
         "sparsity": sparsity, "work_target": work_target, "gate_method": gate_method and gate_method.value,
         "weight_bits": _weights(weights), "squash": squash,
     }  # fmt: skip
-    others = {"layers": layers, "front": front, **{name: value for name, value in asked.items() if value is not None}}
+    shape = {"layers": layers, "front": front, "bidirectional": bidirectional}
+    others = {**shape, **{name: value for name, value in asked.items() if value is not None}}
     plan = Plan(
         cell, hidden, gates, read_out and read_out.value, window, stride, decimation, iterations, seed, features.value, tuple(imu or ()),
         rotation, schedule.value, bool(dataset.targets) and (target is not None or not dataset.classes), others,

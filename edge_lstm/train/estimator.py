@@ -47,6 +47,7 @@ class _Estimator:
         read_out: str | None = None,
         layers: int = 1,
         front: str = "",
+        bidirectional: bool = False,
         iterations: int | None = None,
         batch: int | None = None,
         learning_rate: float | None = None,
@@ -75,6 +76,7 @@ class _Estimator:
         self.read_out = read_out
         self.layers = layers
         self.front = front
+        self.bidirectional = bidirectional
         self.iterations = iterations
         self.batch = batch
         self.learning_rate = learning_rate
@@ -231,6 +233,7 @@ class LSTMClassifier(_Estimator):
         hidden: units; gates: "hard", "soft", "i,o" for these two hard (or any other value of `Recipe.gates`); seed: of everything random.
         cell: member of the family; read_out: "mean", "last" or "every"; layers: recurrent layers.
         front: convolutions and poolings in front of them, "conv16x5/2,max2" (see `front_text`), trained too.
+        bidirectional: read each sequence from both ends; such a network runs on whole sequences, and has no C.
         iterations, batch, learning_rate, noise, scaling, class_weights, sparsity, work_target, gate_method, weight_bits, squash: as in
         `Recipe`; None takes the schedule's own. schedule: "standard", or "long_lag" for an answer that hangs on single events long ago.
         features: "raw", or "imu": gravity, body acceleration and turning rate of an inertial sensor, companded, in the integers that the

@@ -17,9 +17,17 @@ from edge_lstm.engine import reference
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.bounds import prove_network
 from edge_lstm.fixed_point.formats import INT8
-from edge_lstm.fixed_point.integer_network import IntegerConv1d, IntegerDense, IntegerNetwork, IntegerPool, IntegerReadOut, IntegerRecurrent
+from edge_lstm.fixed_point.integer_network import (
+    IntegerBidirectional,
+    IntegerConv1d,
+    IntegerDense,
+    IntegerNetwork,
+    IntegerPool,
+    IntegerReadOut,
+    IntegerRecurrent,
+)
 from edge_lstm.fixed_point.quantize import INPUT_RANGE
-from edge_lstm.network import Network, Preprocess, Recurrent, RowWeights
+from edge_lstm.network import Bidirectional, Network, Preprocess, Recurrent, RowWeights
 
 Array = npt.NDArray[Any]
 
@@ -62,7 +70,7 @@ class FrozenFront:
     def behind(self) -> Network:
         """The layers behind, as a network that reads the front's output as counts."""
         first = self.whole.layers[self.count]
-        if not isinstance(first, Recurrent):
+        if not isinstance(first, Recurrent | Bidirectional):
             raise EdgeLstmError(f"layer {self.count} ({type(first).__name__}) cannot be trained yet")
         front = Preprocess(1, np.zeros(first.inputs), np.full(first.inputs, INPUT_RANGE / INT8))
         layers = (self._scaled(first, self.scale * INT8 / INPUT_RANGE), *self.whole.layers[self.count + 1 :])
@@ -76,15 +84,24 @@ class FrozenFront:
     def joined_integers(self, trained: IntegerNetwork) -> IntegerNetwork:
         """The integer network with its front before the trained layers, proved as a whole."""
         first = trained.layers[0]
-        assert isinstance(first, IntegerRecurrent)
-        first = replace(first, input_scale=self.scale)
+        assert isinstance(first, IntegerRecurrent | IntegerBidirectional)
+        if isinstance(first, IntegerRecurrent):
+            first = replace(first, input_scale=self.scale)
+        else:
+            both = (replace(one, input_scale=self.scale) for one in (first.forward, first.backward))
+            first = IntegerBidirectional(*both)
         behind = [self.integer.read_out if isinstance(layer, IntegerReadOut) else layer for layer in trained.layers[1:]]
         joined = replace(self.integer, layers=(*self.integer.layers[: self.count], first, *behind))
         prove_network(joined)
         return joined
 
     @staticmethod
-    def _scaled(layer: Any, factor: Array) -> Recurrent:
+    def _scaled(layer: Any, factor: Array) -> Recurrent | Bidirectional:
+        if isinstance(layer, Bidirectional):
+            forward, backward = FrozenFront._scaled(layer.forward, factor), FrozenFront._scaled(layer.backward, factor)
+            assert isinstance(forward, Recurrent)
+            assert isinstance(backward, Recurrent)
+            return Bidirectional(forward, backward)
         assert isinstance(layer, Recurrent)
         rows = {}
         for name, row in layer.rows.items():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
 from edge_lstm.cells import cell
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.network import Dense, Layer, Network, Preprocess, ReadOut, Recurrent, RowWeights, steps_before, steps_through
+from edge_lstm.network import Bidirectional, Dense, Layer, Network, Preprocess, ReadOut, Recurrent, RowWeights, steps_before, steps_through
 from edge_lstm.train.front_text import initial_front, parse
 from edge_lstm.train.recipe import Recipe
 
@@ -40,9 +42,16 @@ def initial_network(
     """The untrained network of `recipe`; steps: length of its window after decimation; classes: names of the outputs, none for numbers."""
     rng = np.random.default_rng([recipe.seed, 0])
     front, inputs = initial_front(parse(recipe.front), rng, inputs)
-    layers: list[Layer] = [initial_layer(recipe, rng, inputs if k == 0 else recipe.hidden) for k in range(recipe.layers)]
-    bound = np.sqrt(3 / recipe.hidden)
-    head = Dense(rng.uniform(-bound, bound, (outputs, recipe.hidden)).astype(np.float32), np.zeros(outputs, np.float32))
+    layers: list[Layer] = []
+    for _ in range(recipe.layers):
+        forward = initial_layer(recipe, rng, inputs)
+        if recipe.bidirectional:
+            layers.append(Bidirectional(forward, replace(initial_layer(recipe, rng, inputs), reverse=True)))
+        else:
+            layers.append(forward)
+        inputs = recipe.hidden * (2 if recipe.bidirectional else 1)
+    bound = np.sqrt(3 / inputs)
+    head = Dense(rng.uniform(-bound, bound, (outputs, inputs)).astype(np.float32), np.zeros(outputs, np.float32))
     made = steps_through(front, steps)
     if front and made < 1:
         raise EdgeLstmError(f"a sequence of {steps} steps is shorter than what {recipe.front} in front spans")

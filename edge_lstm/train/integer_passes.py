@@ -22,7 +22,6 @@ from edge_lstm.fixed_point.operators import average, requantize
 from edge_lstm.fixed_point.quantize import Options, Ranges, left_to_the_host, normalization, read_out
 from edge_lstm.fixed_point.weights import DENSE
 from edge_lstm.network import Network
-from edge_lstm.train import head
 from edge_lstm.train.front import IntegerFront
 from edge_lstm.train.integer_kernels import constants, integer_plan, integer_source
 from edge_lstm.train.kernels import compiled
@@ -63,6 +62,7 @@ class IntegerPasses:
         self.front = IntegerFront(passes.front, ranges.outputs[:count], options.weight_bits.get(DENSE, "8"))
         self._outputs = ranges.outputs[count:]
         self._layers: list[_Layer] = []
+        self._scale: Array = np.zeros(0)  # real value of one unit of what the read-out reads
         self._dense: list[IntegerDense] = []
         self.last_scores: npt.NDArray[np.int32] = np.zeros((0, 0), np.int32)
 
@@ -76,12 +76,15 @@ class IntegerPasses:
         represented = vector.copy()
         scale = self.front.refresh(vector, represented, self.normalize.scale)
         self._layers, self._dense = [], []
-        for memory, formats in zip(self.passes.memory, self.formats, strict=True):
-            layer = with_vector(memory.layer, vector[memory.part])
-            lowered = lower(layer, np.broadcast_to(scale, (layer.inputs,)), formats, self.options.weight_bits)
-            self._layers.append(_prepared(lowered, memory))
-            represented[memory.part] = _represented(lowered, memory, vector[memory.part])
-            scale = np.full(layer.units, lowered.layer.output_scale)
+        for stage in self.passes.stages:
+            below, scale = scale, np.zeros(0)
+            for memory, formats in ((self.passes.memory[k], self.formats[k]) for k in stage):
+                layer = with_vector(memory.layer, vector[memory.part])
+                lowered = lower(layer, np.broadcast_to(below, (layer.inputs,)), formats, self.options.weight_bits)
+                self._layers.append(_prepared(lowered, memory))
+                represented[memory.part] = _represented(lowered, memory, vector[memory.part])
+                scale = np.concatenate([scale, np.full(layer.units, lowered.layer.output_scale)])
+        self._scale = scale
         self._read_out = read_out(self.network, self.ranges, float(scale.min()))
         scale, bits = scale / 2 ** (self._read_out.gain or 0), self.options.weight_bits.get(DENSE, "8")
         for index, ((dense, part), seen) in enumerate(zip(self.passes.dense, self._outputs, strict=True)):
@@ -97,20 +100,24 @@ class IntegerPasses:
     def integer_scores(self, x8: npt.NDArray[np.int8], x: Array, lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
         """Scores [outputs, columns] of the weights last refreshed. x8: [time, inputs, batch]; x: its real values; lengths: [batch]."""
         passes = self.passes
-        v, passes.x = self.front.forward(x8, x)
-        for layer, memory in zip(self._layers, passes.memory, strict=True):
-            outputs: Array = np.empty((passes.steps, memory.layer.units * passes.batch), layer.product_type)
-            v = np.ascontiguousarray(v, layer.product_type)
-            layer.kernel(v, *layer.arguments, outputs, memory.tape, memory.states)
-            v = outputs.reshape(passes.steps, memory.layer.units, passes.batch)
-        passes.shares = head.step_weights(passes.kind, lengths, passes.steps, passes.dtype)
-        summed = head.read_out(passes.kind, v.astype(np.float32), (passes.shares > 0).astype(np.float32))  # exact: below 2^24
+        v, x = self.front.forward(x8, x)
+        passes.begin(lengths)
+        for stage in passes.stages:
+            made = []
+            for layer, memory in ((self._layers[k], passes.memory[k]) for k in stage):
+                passes.inputs.append(passes.in_direction(memory, x))
+                outputs: Array = np.empty((passes.steps, memory.layer.units * passes.batch), layer.product_type)
+                read: Array = np.ascontiguousarray(passes.in_direction(memory, v), layer.product_type)
+                layer.kernel(read, *layer.arguments, outputs, memory.tape, memory.states)
+                made.append(passes.in_direction(memory, outputs.reshape(passes.steps, memory.layer.units, passes.batch)))
+            v, x = made[0] if len(made) == 1 else np.concatenate(made, 1), passes.output(stage)
+        summed = passes.read_out(v.astype(np.float32), (passes.shares > 0).astype(np.float32))  # exact: below 2^24
         return self._through_dense(summed.astype(np.int32), lengths)
 
     def scores(self, x8: npt.NDArray[np.int8], x: Array, lengths: npt.NDArray[np.int64]) -> Array:
         """The same in real values, float32, for the loss."""
         integers = self.last_scores = self.integer_scores(x8, x, lengths)
-        scale = self._dense[-1].scale[:, None] if self._dense else self._layers[-1].lowered.layer.output_scale
+        scale = self._dense[-1].scale[:, None] if self._dense else self._scale[:, None]
         real = integers * scale
         if self._read_out.sums:
             real = real / lengths
@@ -119,7 +126,7 @@ class IntegerPasses:
 
     def _through_dense(self, v: npt.NDArray[np.int32], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
         steps = lengths if self._read_out.sums else np.ones(v.shape[1], np.int64)
-        scale = self._layers[-1].lowered.layer.output_scale
+        scale = self._scale[:, None]
         if self._read_out.gain is not None:
             v, scale = average(v.astype(np.int64), lengths, self._read_out.gain).astype(np.int32), scale / 2**self._read_out.gain
         self.passes.dense_values = [np.asarray(v * scale / steps, np.float32)]

@@ -9,21 +9,23 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.network import Conv1d, Dense, Layer, Network, Pool, ReadOut, Recurrent, RowWeights
+from edge_lstm.network import Bidirectional, Conv1d, Dense, Layer, Network, Pool, ReadOut, Recurrent, RowWeights
 from edge_lstm.train.plan import plan
 
 Vector = npt.NDArray[Any]
 
 
-Trained = Recurrent | Dense | Conv1d  # layers that have numbers
+Trained = Recurrent | Bidirectional | Dense | Conv1d  # layers that have numbers
 
 
 def layer_vector(layer: Trained, dtype: npt.DTypeLike) -> Vector:
     """The numbers of one layer: for each group of rows (see `plan`) all W, then all R of each source, then all b; then the parameters.
 
-    Of a dense layer or a convolution: W and b.
+    Of a dense layer or a convolution: W and b. Of two directions: those of the forward layer, then those of the reversed one.
     """
     parts: list[Any] = []
+    if isinstance(layer, Bidirectional):
+        return np.concatenate([layer_vector(layer.forward, dtype), layer_vector(layer.backward, dtype)])
     if isinstance(layer, Dense | Conv1d):
         parts = [layer.W, layer.b]
     else:
@@ -55,6 +57,9 @@ class _Reader:
 
 def with_vector(layer: Trained, vector: Vector) -> Any:
     """The layer with the numbers of `vector`, as views into it."""
+    if isinstance(layer, Bidirectional):
+        size = len(layer_vector(layer.forward, np.float32))
+        return Bidirectional(with_vector(layer.forward, vector[:size]), with_vector(layer.backward, vector[size:]))
     reader = _Reader(vector)
     if isinstance(layer, Dense | Conv1d):
         return replace(layer, W=reader.take(*layer.W.shape), b=reader.take(len(layer.b)))

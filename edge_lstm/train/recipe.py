@@ -36,6 +36,7 @@ class Recipe:
 
     Network
         cell: name of a member of the family; hidden: units of each layer; layers: recurrent layers, one above the other.
+        bidirectional: each layer has a second one of as many units that reads from the end; such a network runs on whole sequences only.
         front: convolutions and poolings in front, as `front_text` reads them: "conv16x5/2,max2"; "" for none. Trained like all else.
         gates: "hard" (thresholds), "soft" (sigmoids), the kind of any gate activation, a mapping gate -> one of these ("soft" where
             missing), or the names of the hard gates: "i,o".
@@ -74,6 +75,7 @@ class Recipe:
     hidden: int = 32
     layers: int = 1
     front: str = ""
+    bidirectional: bool = False
     gates: str | Mapping[str, str] = "hard"
     squash: str | None = None
     read_out: str = "mean"

@@ -43,8 +43,7 @@ def products_left(passes: Passes, mask: Array) -> float:
     Where a gate's argument is more than a row (a peephole), the gate counts as open; so does a soft one.
     """
     left = total = 0.0
-    x = passes.x
-    for memory in passes.memory:
+    for memory, x in zip(passes.memory, passes.inputs, strict=True):
         columns, needed = (x != 0).sum(1), _needed(memory)
         steps, batch = columns.shape
         for index, op in enumerate(memory.plan.cell.ops):
@@ -55,7 +54,6 @@ def products_left(passes: Passes, mask: Array) -> float:
                     own, width = own + _nonzero(memory, source, (steps, batch)), width + memory.layer.units
                 left += float((own * needed[index] * mask).sum())
                 total += float(memory.layer.units * width * mask.sum())
-        x = memory.h
     return left / total
 
 

@@ -12,6 +12,7 @@ from toy_commands import CLASSES, UNITS, recordings
 from edge_lstm import data, engine, train
 from edge_lstm.engine import reference
 from edge_lstm.errors import EdgeLstmError
+from edge_lstm.fixed_point.integer_network import IntegerBidirectional
 from edge_lstm.fixed_point.quantize import quantize
 from edge_lstm.jobs import hardening, inputs
 from edge_lstm.jobs.conversion import convert, with_gates
@@ -116,14 +117,21 @@ def test_the_best_of_several_tries_is_kept_and_the_second_way_is_tried(
     assert "best of 2 seeds" in found.remarks[-2]
 
 
-def test_layers_that_cannot_be_trained_are_refused_by_name(dataset: data.Dataset, soft: Network) -> None:
+@pytest.mark.parametrize("freeze", [True, False])
+def test_both_directions_behind_a_convolution_are_finetuned(dataset: data.Dataset, soft: Network, freeze: bool) -> None:
     layer = soft.recurrent[0]
     assert isinstance(layer, Recurrent)
     both = Bidirectional(replace(layer, rows={k: replace(r) for k, r in layer.rows.items()}), replace(layer, reverse=True))
     head = replace(soft.layers[-1], W=np.tile(soft.layers[-1].W, 2))
     network = soft.with_layers((soft.layers[0], both, soft.layers[3], head))
-    with pytest.raises(EdgeLstmError, match=r"layer 1 \(Bidirectional\) cannot be trained yet"):
-        convert(network, dataset, gates="hard", finetune=True, window=WINDOW, stride=20)
+    made = convert(network, dataset, gates="hard", finetune=True, window=WINDOW, stride=20, freeze=freeze)
+    assert isinstance(made.integer.layers[1], IntegerBidirectional)
+    accuracy = {name: found.mean for name, found in made.accuracies.items()}
+    assert accuracy["integers, threshold gates, fine-tuned"] > max(0.8, accuracy["integers, threshold gates, not fine-tuned"])
+    windows = data.windows(dataset, WINDOW, 20)
+    np.testing.assert_array_equal(engine.run(made.integer, windows.x).scores, reference.run(made.integer, windows.x).scores)
+    calibrated = quantize(with_gates(network, "hard"), windows.x)
+    assert (made.integer.layers[0].W == calibrated.layers[0].W).all() == freeze
 
 
 def test_an_interrupted_finetuning_goes_on_and_ends_with_the_same_bits(

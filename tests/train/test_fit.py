@@ -13,7 +13,7 @@ from edge_lstm.engine import reference
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.quantize import harden
 from edge_lstm.float_inference import run
-from edge_lstm.network import Conv1d, Dense, Preprocess, Recurrent
+from edge_lstm.network import Conv1d, Dense, Preprocess
 from edge_lstm.train.passes import Passes
 
 CLASSES = ("falling", "flat", "rising")
@@ -271,10 +271,6 @@ def test_layers_that_cannot_be_trained_are_refused_by_name(hard: train.Result) -
     convolution = Conv1d(np.zeros((units, units, 1), np.float32), np.zeros(units, np.float32))
     with pytest.raises(EdgeLstmError, match=r"layer 1 \(Conv1d\) cannot be trained yet"):
         train.finetune(hard.network.with_layers((hard.network.layers[0], convolution, *hard.network.layers[1:])), x, y, SMALL)
-    first = hard.network.layers[0]
-    assert isinstance(first, Recurrent)
-    with pytest.raises(EdgeLstmError, match="layer 0 reads the sequence in reverse"):
-        train.finetune(hard.network.with_layers((replace(first, reverse=True), *hard.network.layers[1:])), x, y, SMALL)
 
 
 def test_divergence_is_an_error_and_not_a_network_of_nan() -> None:

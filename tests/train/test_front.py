@@ -97,9 +97,9 @@ def test_scores_in_training_are_those_of_the_reference_engine(name: str, extreme
     np.testing.assert_array_equal(scores.T, reference.run(integer, raw).scores)
     assert integer.read_out.window == integers.passes.steps
     if not extremes:  # what the backward pass sees is close to the float network of the represented numbers
-        inner = integers.passes.x.copy()
+        inner = integers.passes.inputs[0].copy()
         integers.passes.scores(represented, x, np.full(len(raw), integers.passes.steps))
-        assert np.abs(integers.passes.x - inner).mean() < 0.03 * np.abs(inner).mean() + 0.005
+        assert np.abs(integers.passes.inputs[0] - inner).mean() < 0.03 * np.abs(inner).mean() + 0.005
 
 
 def test_window_steps_are_counted_through_layers_and_back() -> None:
