@@ -123,6 +123,8 @@ def _formats(model: Model) -> list[str]:
         outputs = ", ".join(f"v{k}" for k in front.features.outputs)
         lines = [f"x          int8   within +-127, from {outputs}; units {_numbers(front.scale)}; of the {rate}:"]
         lines += [f"           {title(front.features, k)}" for k in range(len(front.features.ops))]
+    if front.wide:
+        lines[0] = lines[0].replace("int8   within +-127", f"int16  within +-{front.limit_of_x}, as two int8")
     for text in model.layers:
         for state in text.layer.states:
             kind, name = text.fields[state.name]

@@ -178,6 +178,8 @@ def _unfit(flow: Dataflow, index: int, row: IntegerRow, strategy: str) -> str:
         reach = reach + ((127 * np.abs(row.W.astype(np.int64)).sum(1)) << row.input_shift)
     if not sources and not reads(row.W):
         return "it reads nothing"
+    if flow.layer.wide and reads(row.W):
+        return "its input has 16 bits, in two halves"
     if np.abs(weights).max(initial=0) > 127:
         return "it reads a vector twice, with weights that together leave 8 bits"
     if (len(sources) * units + inputs) * BLOCK > LARGEST_OFFSET:

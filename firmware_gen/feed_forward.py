@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.integer_network import (
+    HALF_BITS,
     IntegerConv1d,
     IntegerDense,
     IntegerNetwork,
@@ -43,6 +44,15 @@ class FeedForwardText:
     dot: str = ""
 
     @property
+    def wide(self) -> bool:
+        """Whether its input has 16 bits, in two halves."""
+        return not isinstance(self.layer, IntegerPool) and self.layer.wide
+
+    def sum(self, weights: str, x: str, length: str, p: str) -> str:
+        """C text of the sum of one row of weights times x."""
+        return dot_of_input(f"{p}_{self.dot}", weights, x, length, self.wide)
+
+    @property
     def kind(self) -> str:
         return {IntegerConv1d: "convolution", IntegerPool: "pooling", IntegerDense: "dense"}[type(self.layer)]
 
@@ -56,7 +66,7 @@ class FeedForwardText:
         """Per output step."""
         if isinstance(self.layer, IntegerPool):
             return self.layer.channels if self.layer.kind == "average" else 0
-        return int(self.layer.W.size)
+        return int(self.layer.W.size) * (2 if self.wide else 1)
 
     def squashed(self, value: str, p: str) -> str:
         """C text of the rescaled accumulator behind the activation, before the clip."""
@@ -73,6 +83,12 @@ class FeedForwardText:
         if isinstance(layer, IntegerPool):
             return f"{layer.kind} of {layer.size} steps, every {layer.stride}, {layer.channels} channels"
         return f"dense layer, {layer.inputs} -> {layer.outputs}{squashed}"
+
+
+def dot_of_input(dot: str, weights: str, x: str, length: str, wide: bool) -> str:
+    """C text of the sum of a row of weights times a vector x of bytes, or of 16 bits in two halves. dot: function that sums one row."""
+    high = f"{dot}({weights}, {x}, {length})"
+    return f"({high} * {2**HALF_BITS} + {dot}({weights}, &{x}[{length}], {length}))" if wide else high
 
 
 def add_curve(layer: IntegerDense | IntegerConv1d, tables: Tables) -> str | None:

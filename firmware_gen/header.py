@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import jinja2
 
-from edge_lstm.fixed_point.integer_network import IntegerNetwork
+from edge_lstm.fixed_point.integer_network import HALF_BITS, IntegerNetwork
 from firmware_gen import names
 from firmware_gen.activity import LayerActivity
 from firmware_gen.banner import banner
@@ -46,7 +46,7 @@ def render_header(model: Model) -> str:
     return TEMPLATES.get_template("header.h.j2").render(
         model=model, network=network, p=model.prefix, P=model.prefix.upper(), banner=banner(model),
         sum_type=signed_type(-127 * max(network.read_out.window, 1), 127 * max(network.read_out.window, 1)),
-        has_curves=model.has_curves,
+        has_curves=model.has_curves, half_bits=HALF_BITS,
         packed=sorted(one for one in model.tables.packed if one[0] in ("dot", "dot_sum")),
         column_kinds=column_kinds, narrow="lists" in column_kinds and model.narrow,
         seldom=seldom, with_vectors=any(text.vectors for text in model.layers),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_lstm.fixed_point.integer_network import IntegerRecurrent
+from edge_lstm.fixed_point.integer_network import IntegerRecurrent, IntegerRow
 from firmware_gen.choice import Choice
 from firmware_gen.column_text import ColumnText
 from firmware_gen.columns import PACKED, TABLES, Plan
@@ -79,16 +79,19 @@ class LayerText:
     @property
     def matrices(self) -> list[np.ndarray]:
         """The weight matrices of the rows that are left; one that is zero throughout costs nothing."""
-        rows = [self.layer.rows[op.name] for op in self.flow.ops.values() if op.code == "row"]
-        return [matrix for row in rows for matrix in (row.W, *row.R) if matrix is not None and matrix.any()]
+        return [matrix for row in self._rows for matrix in (row.W, *row.R) if matrix is not None and matrix.any()]
 
     @property
     def reads_x(self) -> bool:
         """Whether any row reads the layer's input."""
-        rows = [self.layer.rows[op.name] for op in self.flow.ops.values() if op.code == "row"]
-        return any(row.W is not None and row.W.any() for row in rows)
+        return any(row.W is not None and row.W.any() for row in self._rows)
+
+    @property
+    def _rows(self) -> list[IntegerRow]:
+        return [self.layer.rows[op.name] for op in self.flow.ops.values() if op.code == "row"]
 
     @property
     def multiply_accumulates(self) -> int:
         """Multiply-accumulates of the rows in one step with all gates open."""
-        return sum(int(matrix.size) for matrix in self.matrices)
+        twice = [int(row.W.size) for row in self._rows if self.layer.wide and row.W is not None and row.W.any()]
+        return sum(int(matrix.size) for matrix in self.matrices) + sum(twice)

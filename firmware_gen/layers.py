@@ -14,6 +14,7 @@ from firmware_gen.choice import Choice
 from firmware_gen.column_text import column_text
 from firmware_gen.columns import Plan, plan_columns
 from firmware_gen.expressions import CONDITION, EXPRESSION, PRODUCT, SUM, UNARY, Expression, LayerNames, as_number, condition, number
+from firmware_gen.feed_forward import dot_of_input
 from firmware_gen.layer_text import LayerText, Pass
 from firmware_gen.names import identifier
 from firmware_gen.saturation import clips_behind_gates, common_clamp
@@ -78,7 +79,7 @@ class _Writer:
         self._name_everything()
         self.columns = column_text(self.column_plan, self.flow, choice.strategy, self.names, self.number, self._vector)
         own = (self.flow, schedule(self.flow), self.names, self.fields, running_sum, self.view, activity)
-        self.vectors = vector_text(*own) if vectors else None
+        self.vectors = vector_text(*own) if vectors and not layer.wide else None
 
     def write(self) -> LayerText:
         passes = [list(self._block(p, (), INDENT * 2)) for p in range(self.plan.passes)]
@@ -343,7 +344,7 @@ class _Writer:
             W, dot = self._weights(f"{row.name}_W", row.W, f"[units][inputs] weights of x in row {row.name}")
             inputs = f"{prefix.upper()}_{self.infix.upper()}INPUTS"
             raised = f" * {2**row.input_shift}" if row.input_shift else ""
-            terms.append(f"{prefix}_{dot}({W}[u], x, {inputs}){raised}")
+            terms.append(dot_of_input(f"{prefix}_{dot}", f"{W}[u]", "x", inputs, self.layer.wide) + raised)
         for k, (source, weights) in enumerate(zip(args, row.R, strict=True)):
             if not weights.any():
                 continue

@@ -17,6 +17,7 @@ from edge_lstm.fixed_point.integer_network import (
     IntegerPool,
     IntegerReadOut,
     IntegerRecurrent,
+    input_width,
 )
 from firmware_gen.activity import LayerActivity
 from firmware_gen.choice import choose
@@ -155,8 +156,8 @@ class Model:
         passed = sum(stage.units for stage in self.stages[:-1] if isinstance(stage, FeedForwardText) or stage.output_field is None)
         scores = 4 * self.network.outputs + sum(d.layer.outputs for d in self.dense[:-1])
         scores += self.outputs if self.averages or (not self.mean and self.output_field is None) else 0
-        front = self.network.normalize.outputs
-        featuring = 0 if self.features is None else front + 4 * front + self.features.local_bytes
+        front, values = self.network.normalize.width, self.network.normalize.outputs
+        featuring = 0 if self.features is None else front + 4 * values + self.features.local_bytes
         return max(front + passed + max(layers), featuring, scores)
 
     @property
@@ -323,9 +324,10 @@ def _ring_fields(text: FeedForwardText, prefix: str) -> list[Field]:
     if not text.kept:
         return []
     L, name = f"{prefix}_{text.name}".upper(), text.name
+    inputs = f"{'2 * ' if text.wide else ''}{L}_INPUTS"
     counter, wait = unsigned_type(text.kept), unsigned_type(max(text.first, text.every))
     return [
-        Field("int8_t", name, (text.kept, text.layer.inputs), (f"{L}_KEPT", f"{L}_INPUTS"), "ring of the latest steps"),
+        Field("int8_t", name, (text.kept, input_width(text.layer)), (f"{L}_KEPT", inputs), "ring of the latest steps"),
         Field(counter, f"{name}_next", (), (), "where the next step goes in the ring: the oldest one"),
         Field(wait, f"{name}_wait", (), (), "steps until the next output", str(text.first)),
     ]

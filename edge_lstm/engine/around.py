@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from edge_lstm.engine.batch import all_rows, first_rows
 from edge_lstm.engine.reference import pool
-from edge_lstm.fixed_point.integer_network import IntegerConv1d, IntegerDense, IntegerPool, IntegerReadOut
-from edge_lstm.fixed_point.operators import average, requantize
+from edge_lstm.fixed_point.integer_network import IntegerConv1d, IntegerDense, IntegerPool, IntegerReadOut, input_width
+from edge_lstm.fixed_point.operators import average, join, requantize
 
 Int64Array = npt.NDArray[np.int64]
 Integers = npt.NDArray[np.integer]
@@ -27,7 +27,7 @@ def _convolved(layer: IntegerConv1d, taps: Integers) -> Int64Array:
 
 def dense(layer: IntegerDense, v: Integers, times: int | Int64Array = 1) -> Int64Array:
     """W v + bias * times over the last axis of v, requantized to int8 where the layer says so, as `reference.dense`."""
-    return requantize(layer, _product(v, layer.W) + layer.bias.astype(np.int64) * times)
+    return requantize(layer, _product(join(v) if layer.wide else v, layer.W) + layer.bias.astype(np.int64) * times)
 
 
 def _product(v: Integers, W: npt.NDArray[np.int8]) -> Int64Array:
@@ -41,7 +41,7 @@ def over_sequences(layer: SteppedLayer, v: Integers, steps: Int64Array) -> tuple
     if isinstance(layer, IntegerPool):
         first, made = _firsts(steps, layer.size, layer.stride)
         return pool(layer, v[first[:, None] + np.arange(layer.size)].astype(np.int64))[:, 0], made
-    before, after = layer.padding
+    v, (before, after) = join(v) if layer.wide else v, layer.padding
     long = steps + before + after
     padded = np.zeros((int(long.sum()), layer.inputs), v.dtype)
     padded[all_rows(first_rows(long) + before, steps)] = v
@@ -81,7 +81,7 @@ class Stepped:
             self.span, self.stride, self.before = layer.reach, layer.stride, layer.padding[0]
         elif isinstance(layer, IntegerPool):
             self.span, self.stride = layer.size, layer.stride
-        self.kept = np.zeros((count, self.span, layer.inputs), np.int64)
+        self.kept = np.zeros((count, self.span, input_width(layer)), np.int64)
         self.seen = np.full(count, self.before)
 
     def reset(self, which: Int64Array | None) -> None:
@@ -98,6 +98,7 @@ class Stepped:
         due = (seen >= self.span) & ((seen - self.span) % self.stride == 0)
         kept = kept[due]
         if isinstance(self.layer, IntegerConv1d):  # the padding has been counted already
+            kept = join(kept) if self.layer.wide else kept
             result = _convolved(self.layer, kept[:, :: self.layer.dilation].transpose(0, 2, 1).reshape(len(kept), self.layer.W[0].size))
         else:
             result = pool(self.layer, kept)[:, 0] if isinstance(self.layer, IntegerPool) else dense(self.layer, kept[:, 0])

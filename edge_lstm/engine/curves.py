@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from edge_lstm.engine.layout import Curve
 from edge_lstm.engine.plan import LayerPlan
-from edge_lstm.fixed_point.integer_network import IntegerRecurrent, IntOp
+from edge_lstm.fixed_point.integer_network import HALF_BITS, IntegerRecurrent, IntOp
 from edge_lstm.fixed_point.operators import half
 
 Int64Array = npt.NDArray[np.int64]
@@ -78,7 +78,8 @@ def bare_rows(layer: IntegerRecurrent, plan: LayerPlan) -> tuple[int, ...]:
             # Sources are held as bytes with 128 added: 255 times the weights is as far as an accumulator without its bias can go.
             reach = np.abs(row.bias.astype(np.int64)) + sum(255 * np.abs(R.astype(np.int64)).sum(1) for R in row.R)
             if row.W is not None:
-                reach = reach + (255 * np.abs(row.W.astype(np.int64)).sum(1) << row.input_shift)
+                halves = (1 << HALF_BITS) + 1 if layer.wide else 1
+                reach = reach + (255 * halves * np.abs(row.W.astype(np.int64)).sum(1) << row.input_shift)
             widest = [layer.vectors[f"{name}.limit"].astype(np.int64) for name in rescales]
             if int(np.max(reach + np.maximum.reduce([np.zeros_like(reach), *widest]))) < 2**31:
                 found.append(index)

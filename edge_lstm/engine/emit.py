@@ -38,6 +38,7 @@ def source(structure: Structure, target: Target) -> str:
             f"SIGNS = {int.from_bytes(bytes([target.instructions.offset] * 8), 'little', signed=True)}",
             f"SIGN = {target.instructions.offset}",
             f"BYTES, MEAN, EVERY = {target.source_bytes == 1}, {structure.read_out == 'mean'}, {structure.read_out == 'every'}",
+            f"WIDE = {structure.layers[0].plan.wide}",
             ENTRY_POINTS,
         ]
     )

@@ -1,13 +1,14 @@
 '''The functions of a generated module: input, read-out, dense layers, and the entry points that Python calls.
 
-It is text, since each structure compiles it anew around its own `advance`, with the constants AT_..., SIGNS, BYTES, MEAN and EVERY that
-`edge_lstm.engine.emit` puts before it. `SIGNATURES` lists the entry points. All addresses are made by Python code of this package; the
+It is text, since each structure compiles it anew around its own `advance`, with the constants AT_..., SIGNS, BYTES, MEAN, EVERY and
+WIDE that `edge_lstm.engine.emit` puts before it. `SIGNATURES` lists the entry points. All addresses are made by Python code of this package; the
 arrays that users give are typed by Numba, and their length is checked in the function.
 '''
 
 from __future__ import annotations
 
 from edge_lstm.engine.layout import DENSE_SLOTS, LANES, LINE, STREAM_MODEL, STREAM_SAMPLES, STREAM_STEPS, STREAM_SUMS
+from edge_lstm.fixed_point.integer_network import WIDE_LIMIT
 
 MANY = 32  # streams that step together, as many as the sequences of a block
 SIGNATURES = {
@@ -21,7 +22,7 @@ SIGNATURES = {
 }
 
 _CONSTANTS = f"""
-LANES, LINE, MANY = {LANES}, {LINE}, {MANY}
+LANES, LINE, MANY, WIDE_LIMIT = {LANES}, {LINE}, {MANY}, {WIDE_LIMIT}
 STREAM_STEPS, STREAM_SAMPLES, STREAM_MODEL, STREAM_SUMS = {STREAM_STEPS}, {STREAM_SAMPLES}, {STREAM_MODEL}, {STREAM_SUMS}
 {", ".join(f"DENSE_{name.upper()}" for name in DENSE_SLOTS)} = {", ".join(str(8 * k) for k in range(len(DENSE_SLOTS)))}
 DENSE_BYTES = {8 * len(DENSE_SLOTS)}
@@ -106,7 +107,7 @@ def run(model, x, sequences, first, last, records, block, inputs, chunk, results
     record, and a cache line each; what is read behind a step meets zero weights. table: 0, or addresses of arrays for the states after
     every step.
     """
-    channels, stride, outputs = load_i64(model + AT_CHANNELS), load_i64(model + AT_RECORD), load_i64(model + AT_OUTPUTS)
+    channels, stride, outputs = load_i64(model + AT_WIDTH), load_i64(model + AT_RECORD), load_i64(model + AT_OUTPUTS)
     initial, groups = model + load_i64(model + AT_INITIAL), load_i64(model + AT_GROUPS)
     input_stride = chunk * channels * SOURCE_BYTES + LINE
     all_inputs, all_sequences, scores = x.ctypes.data, sequences.ctypes.data, results.ctypes.data
@@ -164,11 +165,19 @@ def advance_stream(model, record):
 def step(x, record):
     """One step of the stream in `record`; returns the steps made (0 or 1), or -1 for a wrong number of inputs."""
     model = load_i64(record + STREAM_MODEL)
-    channels = load_i64(model + AT_CHANNELS)
+    channels = load_i64(model + AT_WIDTH)
     if x.shape[0] != channels:
         return -1
     take_inputs(x.ctypes.data, channels, record + load_i64(model + AT_INPUTS))
     return advance_stream(model, record)
+
+
+@inlined
+def store_input(value, to, k):
+    if BYTES:
+        store_i8(to + k, value ^ SIGN)
+    else:
+        store_i16(to + 2 * k, value)
 
 
 @inlined
@@ -188,11 +197,13 @@ def take_sample(model, raw, record):
         limit = load_i32(limits + 4 * k)
         centred = min(max(load_i32(record + STREAM_SUMS + 4 * k) - load_i32(offsets + 4 * k), -limit), limit)
         scaled = (centred * load_i32(multipliers + 4 * k) + load_i32(shift + 4)) >> load_i32(shift)
-        value = min(max(scaled, -127), 127)
-        if BYTES:
-            store_i8(to + k, value ^ SIGN)
+        if WIDE:
+            value = min(max(scaled, -WIDE_LIMIT), WIDE_LIMIT)
+            high = (value + 64) >> 7
+            store_input(high, to, k)
+            store_input(value - (high << 7), to, channels + k)
         else:
-            store_i16(to + 2 * k, value)
+            store_input(min(max(scaled, -127), 127), to, k)
         store_i32(record + STREAM_SUMS + 4 * k, 0)
     return 1
 
@@ -210,7 +221,7 @@ def push(raw, record):
 def sequence(x, record):
     """All steps of x on the stream in `record`; returns the steps made, or -1 for a wrong number of channels."""
     model = load_i64(record + STREAM_MODEL)
-    channels = load_i64(model + AT_CHANNELS)
+    channels = load_i64(model + AT_WIDTH)
     if x.shape[1] != channels:
         return -1
     at = x.ctypes.data
@@ -263,7 +274,7 @@ def many(values, raw, records, count, made, scratch):
     scratch: room for MANY addresses and, from the next cache line on, as many records.
     """
     model = load_i64(load_i64(records) + STREAM_MODEL)
-    channels, waiting, total = load_i64(model + AT_CHANNELS), 0, 0
+    channels, width, waiting, total = load_i64(model + AT_CHANNELS), load_i64(model + AT_WIDTH), 0, 0
     for k in range(count):
         record = load_i64(records + 8 * k)
         full = False
@@ -273,7 +284,7 @@ def many(values, raw, records, count, made, scratch):
         if raw != 0:
             due = take_sample(model, values + 2 * k * channels, record)
         else:
-            take_inputs(values + k * channels, channels, record + load_i64(model + AT_INPUTS))
+            take_inputs(values + k * width, width, record + load_i64(model + AT_INPUTS))
             due = 1
         if due == 1 and not full:
             store_i8(made + k, 1)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from edge_lstm.engine.kernel_cache import Kernels, kernels
 from edge_lstm.features import Features, Memory
-from edge_lstm.fixed_point.integer_network import Normalize
+from edge_lstm.fixed_point.integer_network import WIDE_LIMIT, Normalize
 from edge_lstm.fixed_point.operators import half
 
 Int64Array = npt.NDArray[np.int64]
@@ -71,10 +71,18 @@ def step(program, numbers, sums, values, memory, first):
 
 @njit(error_model="numpy")
 def scale(values, places, constants, shift, half, x):
-    for k in range(places.shape[0]):
+    count = places.shape[0]
+    wide = len(x) > count  # the high halves of inputs of 16 bits, then the low ones
+    end = WIDE_LIMIT if wide else 127
+    for k in range(count):
         limit = constants[1, k]
         centred = min(max(values[places[k]] - constants[0, k], -limit), limit)
-        x[k] = min(max((centred * constants[2, k] + half) >> shift, -127), 127)
+        value = min(max((centred * constants[2, k] + half) >> shift, -end), end)
+        if wide:
+            x[k] = (value + 64) >> 7
+            x[count + k] = value - (((value + 64) >> 7) << 7)
+        else:
+            x[k] = value
 
 
 def whole(raw, starts, x, to, blocks, decimation, program, numbers, places, constants, shift, half, sums, values, memory):
@@ -141,7 +149,7 @@ class ProgramTables:
 
     @cached_property
     def kernels(self) -> Kernels:
-        return kernels(_SOURCE, _SIGNATURES)
+        return kernels(_SOURCE.replace("WIDE_LIMIT", str(WIDE_LIMIT)), _SIGNATURES)
 
     @property
     def size(self) -> int:
@@ -215,7 +223,7 @@ class FeatureStreams:
 
     def add(self, raw: npt.NDArray[np.int16], which: Int64Array) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_]]:
         """One sample of counts [streams, channels], checked; inputs int8 [due, outputs] of the complete blocks, and whose they are."""
-        x, due = np.empty((len(which), self._tables.front.outputs), np.int8), np.empty(len(which), np.bool_)
+        x, due = np.empty((len(which), self._tables.front.width), np.int8), np.empty(len(which), np.bool_)
         state = self._sums, self._values, self._memory, self._counters
         made = self._tables.kernels["push"](np.ascontiguousarray(raw), which, x, due, *self._tables.constants, *state)
         return x[:made], due

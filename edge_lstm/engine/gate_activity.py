@@ -29,6 +29,7 @@ from edge_lstm.fixed_point.integer_network import (
     IntegerReadOut,
     IntegerRecurrent,
     IntOp,
+    input_width,
 )
 
 Float64Array = npt.NDArray[np.float64]
@@ -126,7 +127,7 @@ def _layer_course(layer: IntegerRecurrent, x: npt.NDArray[np.int64]) -> GateCour
 
 def _width(layer: IntegerRecurrent, row: IntOp) -> int:
     """Number of products of one unit of a row."""
-    return (layer.inputs if layer.rows[row.name].W is not None else 0) + layer.units * len(row.args)
+    return (input_width(layer) if layer.rows[row.name].W is not None else 0) + layer.units * len(row.args)
 
 
 def _products_left(layer: IntegerRecurrent, x: npt.NDArray[np.int64], values: list[npt.NDArray[np.int64]]) -> int:

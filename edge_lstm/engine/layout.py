@@ -19,14 +19,15 @@ LINE = 64  # bytes of a cache line, and of sixteen int32
 LANES = 16
 PERMUTED_SEGMENTS = 64  # curves of so many segments fit four AVX-512 registers
 
-# "initial": a record after a reset; "inputs": place of x in a record; "sum", "gain" (-1: none): of a mean;
+# "channels": of the counts; "width": int8 values of x, two for each channel where x has 16 bits; "initial": a record after a reset;
+# "inputs": place of x in a record; "sum", "gain" (-1: none): of a mean;
 # "values": two buffers of the layers behind;
 # "normalize": int32 offset, limit, multiplier of each channel, then shift and rounding term; "dense": table of DENSE_SLOTS.
 NETWORK_SLOTS = (
-    "channels", "record", "window", "decimation", "normalize", "initial", "inputs", "sum", "values", "values_bytes", "outputs",
+    "channels", "width", "record", "window", "decimation", "normalize", "initial", "inputs", "sum", "values", "values_bytes", "outputs",
     "dense_layers", "dense", "units", "groups", "gain",
 )  # fmt: skip
-LAYER_SLOTS = ("groups", "input_tiles", "unit_tiles", "segment_bytes", "half_bytes", "segments", "units", "constants")
+LAYER_SLOTS = ("groups", "input_tiles", "input_bytes", "unit_tiles", "segment_bytes", "half_bytes", "segments", "units", "constants")
 DENSE_SLOTS = (
     "inputs", "groups", "weights", "bias", "limit", "multiplier", "shift", "half", "low", "high",
     "knots", "reach", "segment_shift", "curve_shift", "curve_half",

@@ -25,7 +25,7 @@ from edge_lstm.engine.layout import (
 )
 from edge_lstm.engine.narrow import narrow_forms
 from edge_lstm.engine.plan import Phase, plan
-from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerReadOut, IntegerRecurrent, Normalize
+from edge_lstm.fixed_point.integer_network import HALF_BITS, IntegerDense, IntegerReadOut, IntegerRecurrent, Normalize, input_width
 from edge_lstm.fixed_point.operators import VALUE, half
 
 Bytes = npt.NDArray[np.uint8]
@@ -47,7 +47,8 @@ class Stack:
 
     @property
     def inputs(self) -> int:
-        return self.recurrent[0].inputs
+        """Number of int8 values that it reads in a step."""
+        return input_width(self.recurrent[0])
 
     @property
     def outputs(self) -> int:
@@ -117,7 +118,7 @@ def pack(stack: Stack, structure: Structure, target: Target) -> Packed:
     buffer = _Buffer(structure.head_bytes)
     inputs, gain = stack.inputs, -1 if stack.read_out.gain is None else stack.read_out.gain
     record = padded(STREAM_SUMS + 4 * inputs, LINE)
-    slots = {"channels": inputs, "inputs": record, "window": stack.read_out.window, "gain": gain}
+    slots = {"channels": stack.recurrent[0].inputs, "width": inputs, "inputs": record, "window": stack.read_out.window, "gain": gain}
     slots |= _pack_normalize(buffer, stack.normalize)
     record += padded(padded(inputs, 4) * target.source_bytes, LINE)
     numbers: dict[str, int] = {}
@@ -125,7 +126,7 @@ def pack(stack: Stack, structure: Structure, target: Target) -> Packed:
     states: list[StatePlace] = []
     for k, (layer, one) in enumerate(zip(stack.recurrent, structure.layers, strict=True)):
         packer = _LayerPacker(layer, one, target)
-        slots |= {f"{k}.{name}": value for name, value in packer.pack(buffer, inputs, record).items()}
+        slots |= {f"{k}.{name}": value for name, value in packer.pack(buffer, layer.inputs, record).items()}
         numbers |= {f"{k}.{name}": value for name, value in packer.numbers().items()}
         initial += packer.initial(record)
         states += [StatePlace(k, name, layer.units, packer.padded) for name in one.plan.updates]
@@ -181,6 +182,7 @@ class _LayerPacker:
         slots = {
             "groups": self.groups,
             "input_tiles": -(-inputs // self.target.tile_sources),
+            "input_bytes": inputs * self.target.source_bytes,
             "unit_tiles": -(-self.layer.units // self.target.tile_sources),
             "segment_bytes": self.segment_bytes,
             "half_bytes": self.half_bytes,
@@ -225,7 +227,8 @@ class _LayerPacker:
             bias = row.bias.astype(np.int64)
             added = self.target.instructions.offset  # to every source
             if row.W is not None:
-                bias = bias - (added * row.W.astype(np.int64).sum(1) << row.input_shift)
+                twice = (1 << HALF_BITS) + 1 if self.layer.wide else 1  # both halves have it
+                bias = bias - (twice * added * row.W.astype(np.int64).sum(1) << row.input_shift)
             for matrix in row.R:
                 bias = bias - added * matrix.astype(np.int64).sum(1)
             biases[index] = bias

@@ -59,7 +59,7 @@ class LayerPlan:
     ops: the layer's operators, followed by those that prepare carried segments for the next step;
     updates: state -> operator that renews it;
     stored: states kept as int32 per unit; in_segment: states that need no such store -> the segment that holds them as int8;
-    output: the segment that the next layer and the read-out read.
+    output: the segment that the next layer and the read-out read; wide: whether x has 16 bits, in two halves.
     """
 
     ops: tuple[IntOp, ...]
@@ -70,6 +70,7 @@ class LayerPlan:
     in_segment: dict[str, int]
     spilled: tuple[int, ...]
     output: int
+    wide: bool = False
 
     @property
     def vectors(self) -> tuple[str, ...]:
@@ -180,7 +181,7 @@ def _assemble(
         values = tuple(sorted(leaves[k] | {index for index in needed[k] if ops[index].code != "row"}))
         spills = tuple(index for index in spilled if phase_of[index] == k)
         phases.append(Phase(rows, _passes(layer, ops, rows, segments), values, tuple(sorted(imported[k])), spills, computed))
-    return LayerPlan(ops, segments, tuple(phases), updates, stored, in_segment, spilled, output)
+    return LayerPlan(ops, segments, tuple(phases), updates, stored, in_segment, spilled, output, layer.wide)
 
 
 def _is_leaf(op: IntOp) -> bool:

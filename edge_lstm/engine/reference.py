@@ -25,13 +25,13 @@ from edge_lstm.fixed_point.integer_network import (
     IntOp,
     Normalize,
 )
-from edge_lstm.fixed_point.operators import VALUE, average, requantize, rescale, round_shift
+from edge_lstm.fixed_point.operators import VALUE, average, join, requantize, rescale, round_shift, split
 
 Int64Array = npt.NDArray[np.int64]
 
 
 def normalize(front: Normalize, raw: npt.NDArray[np.integer], memory: Memory | None = None) -> npt.NDArray[np.int8]:
-    """x: int8 [..., blocks, outputs] from counts raw: [..., samples, channels]; an unfinished last block is dropped.
+    """x: int8 [..., blocks, width] from counts raw: [..., samples, channels]; an unfinished last block is dropped.
 
     memory: of the features before the first sample (see `features.run_features`), None after a reset.
     """
@@ -42,8 +42,10 @@ def normalize(front: Normalize, raw: npt.NDArray[np.integer], memory: Memory | N
 
 
 def scaled(front: Normalize, values: Int64Array) -> npt.NDArray[np.int8]:
-    """x: int8 [..., outputs] from the features, or from the sums of whole blocks where there are none."""
-    return np.clip(rescale(values - front.offset, front.limit, front.multiplier, front.shift), -127, 127).astype(np.int8)
+    """x: int8 [..., width] from the features, or from the sums of whole blocks where there are none."""
+    limit = front.limit_of_x
+    x = np.clip(rescale(values - front.offset, front.limit, front.multiplier, front.shift), -limit, limit)
+    return (split(x) if front.wide else x).astype(np.int8)
 
 
 def initial_state(layer: IntegerRecurrent, batch: int) -> dict[str, Int64Array]:
@@ -54,8 +56,12 @@ def initial_state(layer: IntegerRecurrent, batch: int) -> dict[str, Int64Array]:
 def step(
     layer: IntegerRecurrent, x: Int64Array, state: dict[str, Int64Array]
 ) -> tuple[dict[str, Int64Array], Int64Array, list[Int64Array]]:
-    """One step. x: [batch, inputs]. Returns the new state, the output [batch, units], and the value of every operator."""
+    """One step. x: [batch, inputs], of both halves where it has 16 bits.
+
+    Returns the new state, the output [batch, units], and the value of every operator.
+    """
     values: list[Int64Array] = []
+    x = join(x) if layer.wide else x
     for op in layer.ops:
         value = _value(layer, op, [values[a] for a in op.args], x, state)
         assert np.abs(value).max(initial=0) < 2**31, f"{op.code} {op.name} left 32 bits"
@@ -81,6 +87,7 @@ def _value(layer: IntegerRecurrent, op: IntOp, arguments: list[Int64Array], x: I
 
 def dense(layer: IntegerDense, v: Int64Array, steps: int) -> Int64Array:
     """W v + bias * steps over the last axis of v, requantized to int8 where the layer says so."""
+    v = join(v) if layer.wide else v
     return requantize(layer, np.asarray(v @ layer.W.astype(np.int64).T + layer.bias.astype(np.int64) * steps))
 
 
@@ -112,7 +119,7 @@ def recurrent(layer: IntegerRecurrent, v: Int64Array, gates: bool) -> Course:
 
 def convolve(layer: IntegerConv1d, v: Int64Array) -> Int64Array:
     """Convolution over time of v: [batch, time, inputs]."""
-    v = np.pad(v, ((0, 0), layer.padding, (0, 0)))
+    v = np.pad(join(v) if layer.wide else v, ((0, 0), layer.padding, (0, 0)))
     steps = (v.shape[1] - layer.reach) // layer.stride + 1
     accumulator = np.tile(layer.bias.astype(np.int64), (len(v), steps, 1))
     for k in range(layer.W.shape[2]):

@@ -100,7 +100,7 @@ def _on_first_use(stream: Stream, entry: str, dtype: type[np.signedinteger[Any]]
 
     def first(values: npt.NDArray[Any]) -> bool:
         front = stream.network.normalize
-        channels = front.inputs if entry == "push" else front.outputs
+        channels = front.inputs if entry == "push" else front.width
         if stream._record is None:
             direct = _through_layers(stream._streams, channels, entry, dtype)
         else:
@@ -154,7 +154,7 @@ def _sequence(values: npt.NDArray[Any], channels: int) -> npt.NDArray[Any]:
 
 
 def _all_through_layers(stream: Stream) -> Calls:
-    return lambda values: sum(map(stream.step, _sequence(values, stream.network.normalize.outputs)))
+    return lambda values: sum(map(stream.step, _sequence(values, stream.network.normalize.width)))
 
 
 def _all_direct(record: Records) -> Calls:

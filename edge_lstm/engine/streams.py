@@ -247,7 +247,7 @@ class Streams:
 
     def _checked(self, values: object, dtype: type[np.signedinteger[Any]], count: int) -> npt.NDArray[np.integer]:
         front = self.network.normalize
-        wanted = (count, front.inputs if dtype is np.int16 else front.outputs)
+        wanted = (count, front.inputs if dtype is np.int16 else front.width)
         if not (isinstance(values, np.ndarray) and values.dtype.newbyteorder("=") == dtype and values.shape == wanted):
             came = f"{values.dtype} {list(values.shape)}" if isinstance(values, np.ndarray) else type(values).__name__
             raise EdgeLstmError(f"expected {np.dtype(dtype)} {list(wanted)}, one row for each stream, got {came}")

@@ -52,6 +52,7 @@ class _Stack:
                 code.plus(self.model, self.slot(f"{layer}.constants")), code.plus(records, self.slot(f"{layer}.units")),
                 current, current, following, inputs, stride, input_stride,
                 self.slot(f"{layer}.segment_bytes"), self.slot(f"{layer}.input_tiles"), self.slot(f"{layer}.unit_tiles"),
+                self.slot(f"{layer}.input_bytes"),
             )  # fmt: skip
             tile = Tile(code, self.structure, layer, phase, self.target)
             self._groups(tile, whole, groups, self.slot(f"{layer}.group_weights{p}"), parity, count if block else None)

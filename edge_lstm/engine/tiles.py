@@ -13,7 +13,7 @@ from edge_lstm.engine.code import Code, Value
 from edge_lstm.engine.layout import LANES, LINE, PERMUTED_SEGMENTS, LayerStructure, Structure, Target
 from edge_lstm.engine.narrow_tiles import Narrow, Values
 from edge_lstm.engine.plan import Phase
-from edge_lstm.fixed_point.integer_network import IntOp
+from edge_lstm.fixed_point.integer_network import HALF_BITS, IntOp
 
 # From so many units on, skipping tiles of zeros pays for one sequence: the weights then come from the second-level cache, and leaving
 # out their loads saves more than mispredicted branches cost (measured: 128 units take 18 % less, 256 units 30 %, 64 units 20 % more).
@@ -47,7 +47,8 @@ class Places:
     """Addresses for one group. constants, units: of the group; current, following: the group's place in the segments; in the first record.
 
     model: start of the model; weights: first tile; segments: start of the current segments; inputs: of the layer.
-    stride, input_stride: from one sequence to the next; segment_bytes: from one segment to the next; tiles: of x and of a segment.
+    stride, input_stride: from one sequence to the next; segment_bytes: from one segment to the next; tiles: of x and of a segment;
+    input_bytes: of x, or of each half of it.
     """
 
     model: Value
@@ -63,6 +64,7 @@ class Places:
     segment_bytes: Value
     input_tiles: Value
     unit_tiles: Value
+    input_bytes: Value
 
 
 class Tile:
@@ -89,7 +91,13 @@ class Tile:
         fed = {row for one in self.phase.passes if one.segment is None for row, _ in one.rows}
         passes = sorted(self.phase.passes, key=lambda one: one.segment is not None)
         for one in [p for p in passes if p.segment is None]:
-            weights = self._pass(one.rows, accumulators, weights, places.inputs, places.input_stride, places.input_tiles)
+            inputs = places.inputs
+            if self.plan.wide:  # the high halves, then the low ones by the same weights
+                self._pass(one.rows, accumulators, weights, inputs, places.input_stride, places.input_tiles)
+                for row, _ in one.rows:
+                    accumulators[row] = [code.shift_left(value, code.constant(HALF_BITS)) for value in accumulators[row]]
+                inputs = code.plus(inputs, places.input_bytes)
+            weights = self._pass(one.rows, accumulators, weights, inputs, places.input_stride, places.input_tiles)
         for row, name in enumerate(names):
             bias = code.constant(0) if self.phase.rows[row] in self.layer.bare else self.constant(places, f"bias {name}")
             for s in range(sequences):
@@ -285,4 +293,5 @@ def group_places(code: Code, whole: Places, layer: LayerStructure, target: Targe
         whole.segment_bytes,
         whole.input_tiles,
         whole.unit_tiles,
+        whole.input_bytes,
     )

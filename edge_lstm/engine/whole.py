@@ -61,7 +61,7 @@ def run_normalized(
     states: bool = False, gates: bool = False, kernel: str | None = None, threads: int | None = None,
 ) -> Run:  # fmt: skip
     """The same for int8 x: [batch, time, inputs], or packed [sum of lengths, inputs], that is normalized already."""
-    batch = checked(x, lengths, network.normalize.outputs, np.int8, "inputs", "time")
+    batch = checked(x, lengths, network.normalize.width, np.int8, "inputs", "time")
     return _run(network, batch, False, states, gates, kernel, threads)
 
 

@@ -25,13 +25,21 @@ from edge_lstm.fixed_point.integer_network import (
     Normalize,
 )
 from edge_lstm.fixed_point.operators import INTERVAL, Interval, half, interpolate_interval
+from edge_lstm.fixed_point.weights import WIDEST
 
 INT32 = 2**31 - 1
 Int64Array = npt.NDArray[np.int64]
 
 
-def row_interval(row: IntegerRow, sources: list[Interval]) -> tuple[Interval, Interval]:
-    """Interval of the accumulator for x in [-127, 127] and sources in their own intervals, per unit; and of its widest partial sum.
+def x_reach(wide: bool) -> int:
+    """Largest magnitude of an input, for any int8 halves where it has 16 bits; of W high and W low, added, none is ever larger."""
+    return WIDEST if wide else 127
+
+
+def row_interval(row: IntegerRow, sources: list[Interval], wide: bool = False) -> tuple[Interval, Interval]:
+    """Interval of the accumulator, per unit, and of its widest partial sum.
+
+    x may be anything (within 127, or of 16 bits), and sources anything in their own intervals.
 
     A partial sum in any order lies within bias +- (sum of the magnitudes), which is what the second interval states.
     """
@@ -40,7 +48,7 @@ def row_interval(row: IntegerRow, sources: list[Interval]) -> tuple[Interval, In
     low: Int64Array = bias.copy()
     high: Int64Array = bias.copy()
     if row.W is not None:
-        part = (127 * np.abs(row.W.astype(np.int64)).sum(1)) << row.input_shift
+        part = (x_reach(wide) * np.abs(row.W.astype(np.int64)).sum(1)) << row.input_shift
         low, high, reach = np.asarray(low - part), np.asarray(high + part), np.asarray(reach + part)
     for weights, (source_low, source_high) in zip(row.R, sources, strict=True):
         wide = weights.astype(np.int64)
@@ -55,7 +63,7 @@ def op_interval(op: IntOp, layer: IntegerRecurrent, arguments: list[Interval]) -
     """(interval of the result, interval of the widest intermediate value) of one operator, per unit."""
     units = layer.units
     if op.code == "row":
-        return row_interval(layer.rows[op.name], arguments)
+        return row_interval(layer.rows[op.name], arguments, layer.wide)
     if op.code == "state":
         limit = np.full(units, layer.state(op.name).limit, np.int64)
         return (-limit, limit), (-limit, limit)
@@ -165,7 +173,7 @@ def prove_dense(layer: IntegerDense, input_limit: int, steps: int = 1) -> Bound:
 
 def prove_convolution(layer: IntegerConv1d) -> Bound:
     """The bound of a convolution's accumulator."""
-    reach = np.abs(layer.W.astype(np.int64)).sum((1, 2)) * 127 + np.abs(layer.bias.astype(np.int64))
+    reach = np.abs(layer.W.astype(np.int64)).sum((1, 2)) * x_reach(layer.wide) + np.abs(layer.bias.astype(np.int64))
     return _bound("convolution accumulator", (-reach, reach), (-reach, reach))
 
 
@@ -189,7 +197,7 @@ def prove_network(network: IntegerNetwork) -> list[list[Bound]]:
         elif isinstance(layer, IntegerPool):
             proofs.append([_prove_pool(layer)])
         elif isinstance(layer, IntegerDense):
-            proofs.append([prove_dense(layer, limit, steps), *_prove_requantizing("dense", layer)])
+            proofs.append([prove_dense(layer, x_reach(True) if layer.wide else limit, steps), *_prove_requantizing("dense", layer)])
             limit, steps = 127, 1
         elif layer.kind == "mean":
             if layer.window < 1:

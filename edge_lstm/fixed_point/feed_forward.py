@@ -10,9 +10,9 @@ import numpy.typing as npt
 from edge_lstm.cells import Activation
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.formats import INT8, PREACTIVATION, sampled
-from edge_lstm.fixed_point.integer_network import Curve, IntegerConv1d, IntegerDense, IntegerPool
+from edge_lstm.fixed_point.integer_network import HALF_BITS, Curve, IntegerConv1d, IntegerDense, IntegerPool
 from edge_lstm.fixed_point.rescaling import Rescaling, rescaling
-from edge_lstm.fixed_point.weights import LARGEST, SMALLEST_SCALE, round_rows
+from edge_lstm.fixed_point.weights import LARGEST, SMALLEST_SCALE, WIDEST, round_rows
 from edge_lstm.network import Conv1d, Dense, Pool
 
 Float64Array = npt.NDArray[np.float64]
@@ -20,8 +20,9 @@ LINES = ("identity", "relu", "clamp", "hard_tanh", "hard_sigmoid")  # activation
 CURVES = ("sigmoid", "tanh", "softsign", "scaled_sigmoid")
 
 
-def integer_dense(layer: Dense, input_scale: Float64Array, seen: float, *, last: bool, bits: str = "8") -> IntegerDense:
-    """input_scale: [inputs] real value of one unit of each input; seen: largest |output| of calibration; bits: of a weight, "8" or "4".
+def integer_dense(layer: Dense, input_scale: Float64Array, seen: float, *, last: bool, bits: str = "8", wide: bool = False) -> IntegerDense:
+    """input_scale: [inputs] real value of one unit of each input; seen: largest |output| of calibration; bits: of a weight, "8" or "4";
+    wide: the inputs have 16 bits.
 
     The last layer has one scale for all outputs, so that its accumulators can be compared as they are. Raises EdgeLstmError for an
     activation without integer form.
@@ -31,10 +32,9 @@ def integer_dense(layer: Dense, input_scale: Float64Array, seen: float, *, last:
     if gives_scores(layer, last):
         scale = np.full(layer.outputs, max(float(largest.max()) / levels, float(np.abs(b).max()) / 2**22, SMALLEST_SCALE))
         return IntegerDense(round_rows(W, scale, levels), np.floor(b / scale + 0.5).astype(np.int32), scale)
-    form = _squashed(layer.activation, b, largest / levels, seen)
-    return IntegerDense(
-        round_rows(W, form.scale, levels), form.bias, form.scale, *form.rescaling, form.low, form.high, form.output, form.curve
-    )
+    form = _squashed(layer.activation, b, _unit(W, levels, wide), seen)
+    rounded = round_rows(W, form.scale, levels)
+    return IntegerDense(rounded, form.bias, form.scale, *form.rescaling, form.low, form.high, form.output, form.curve, wide)
 
 
 def gives_scores(layer: Dense, last: bool) -> bool:
@@ -42,13 +42,13 @@ def gives_scores(layer: Dense, last: bool) -> bool:
     return last and layer.activation.kind == "identity"
 
 
-def integer_convolution(layer: Conv1d, input_scale: Float64Array, seen: float) -> IntegerConv1d:
+def integer_convolution(layer: Conv1d, input_scale: Float64Array, seen: float, wide: bool = False) -> IntegerConv1d:
     """The same for a convolution over time, with one scale per output channel."""
     W, b = np.asarray(layer.W, np.float64) * input_scale[:, None], np.asarray(layer.b, np.float64)
-    form = _squashed(layer.activation, b, np.abs(W).max((1, 2)) / INT8, seen)
+    form = _squashed(layer.activation, b, _unit(W.reshape(layer.outputs, -1), INT8, wide), seen)
     return IntegerConv1d(
         round_rows(W.reshape(layer.outputs, -1), form.scale, INT8).reshape(W.shape), form.bias, form.scale, *form.rescaling,
-        form.low, form.high, form.output, layer.stride, layer.padding, layer.dilation, form.curve,
+        form.low, form.high, form.output, layer.stride, layer.padding, layer.dilation, form.curve, wide,
     )  # fmt: skip
 
 
@@ -108,7 +108,16 @@ def _line(activation: Activation) -> tuple[float, float, float, float] | None:
     return slope, offset, *activation.bounds
 
 
+def _unit(W: Float64Array, levels: int, wide: bool) -> Float64Array:
+    """[outputs] smallest real value of one unit of each accumulator at which the weights W [outputs, n], in units of the input, fit.
+
+    An input of 16 bits has finer units, of which the sum may have too many for 32 bits.
+    """
+    unit = np.maximum(np.abs(W).max(1) / levels, SMALLEST_SCALE / (2**HALF_BITS if wide else 1))
+    return np.maximum(unit, np.abs(W).sum(1) * WIDEST / 2**30) if wide else unit
+
+
 def _row_scale(unit: Float64Array, b: Float64Array) -> Float64Array:
-    return np.maximum.reduce([unit, np.abs(b) / 2**22, np.full(len(b), SMALLEST_SCALE)])
+    return np.maximum(unit, np.abs(b) / 2**22)
 
 

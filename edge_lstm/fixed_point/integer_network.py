@@ -23,6 +23,9 @@ Float64Array = npt.NDArray[np.float64]
 HOST_ACTIVATION = "host_activation"  # metadata: "kind alpha beta" of a function that the host applies to the real value of the scores
 MOST_GAIN = 6  # of a mean: a power of two, beyond which its steps would be finer than those of what it is the mean of allow
 OUTPUTS = "outputs"  # metadata: JSON list of the names of the numbers that the network gives
+# An input of 16 bits is two int8 halves, x = (high << 7) + low with low in [-64, 63], so that every engine goes on multiplying bytes.
+HALF_BITS = 7
+WIDE_LIMIT = (127 << HALF_BITS) + (1 << HALF_BITS >> 1) - 1  # 16319: the largest x whose high half is within 127
 CODES = (
     "row", "state", "vector", "positive", "select", "add", "subtract", "complement", "offset", "clip", "rescale", "multiply", "shift",
     "raise", "interpolate",
@@ -97,6 +100,7 @@ class IntegerRecurrent:
     cell: name of the float cell it came from; activations: role -> text, for banners; equations: textbook form.
     ops: the dataflow of one unit; output: operator whose value, in [-127, 127], is what the next layer and the read-out see,
     with real value = integer * output_scale. input_scale: [inputs] real value of one unit of x. reverse: reads the sequence from its end.
+    wide: x has 16 bits and comes as two int8 vectors, the high halves before the low ones: W x = ((W high) << 7) + W low.
     """
 
     cell: str
@@ -111,6 +115,7 @@ class IntegerRecurrent:
     output_scale: float
     input_scale: Float64Array
     reverse: bool = False
+    wide: bool = False
 
     @property
     def units(self) -> int:
@@ -170,6 +175,7 @@ class IntegerConv1d:
 
     accumulator[t, o] = bias[o] + sum_{k, c} W[o, c, k] x[t * stride + k * dilation - padding[0], c], with x = 0 outside the sequence;
     result = clip(curve((clip(accumulator, -limit, limit) * multiplier + half) >> shift), low, high). W: int8 [outputs, inputs, kernel].
+    wide: x has 16 bits, in two halves (see `IntegerRecurrent`).
     With padding[1] = 0 it streams: output t is due as soon as its last input step is there.
     """
 
@@ -186,6 +192,7 @@ class IntegerConv1d:
     padding: tuple[int, int] = (0, 0)
     dilation: int = 1
     curve: Curve | None = None
+    wide: bool = False
 
     @property
     def inputs(self) -> int:
@@ -252,7 +259,7 @@ class IntegerDense:
     that sums: of the accumulator divided by the number of steps).
     Hidden dense layers requantize to int8: clip(curve((clip(accumulator, -limit, limit) * multiplier + half) >> shift), low, high) with
     vectors of [outputs]; without a `curve` the activation is a straight line between low and high. The last layer leaves `limit` None,
-    has one scale for all outputs, and gives its accumulators as scores.
+    has one scale for all outputs, and gives its accumulators as scores. wide: v has 16 bits, in two halves (see `IntegerRecurrent`).
     """
 
     W: Int8Array
@@ -265,6 +272,7 @@ class IntegerDense:
     high: int = 127
     output_scale: float = 0.0
     curve: Curve | None = None
+    wide: bool = False
 
     @property
     def inputs(self) -> int:
@@ -273,6 +281,12 @@ class IntegerDense:
     @property
     def outputs(self) -> int:
         return int(self.W.shape[0])
+
+
+def input_width(layer: IntegerRecurrent | IntegerBidirectional | IntegerConv1d | IntegerPool | IntegerDense) -> int:
+    """Number of int8 values that the layer reads in a step: two for each input of 16 bits."""
+    first = layer.forward if isinstance(layer, IntegerBidirectional) else layer
+    return layer.inputs * (2 if not isinstance(first, IntegerPool) and first.wide else 1)
 
 
 IntegerLayer = IntegerRecurrent | IntegerBidirectional | IntegerConv1d | IntegerPool | IntegerReadOut | IntegerDense
@@ -286,6 +300,7 @@ class Normalize:
     offset, limit, multiplier: int32 [outputs], one each for every value of x; outputs = channels without `features`.
     scale: [outputs] float64, the real value (in the float network's input unit) of one unit of x.
     units_per_count: [channels] float64: physical units of one count, used on the host only, to turn floats into counts.
+    wide: x lies within +-WIDE_LIMIT instead, and is handed on as two int8 vectors: high = (x + 64) >> 7, then low = x - (high << 7).
     """
 
     decimation: int
@@ -296,6 +311,17 @@ class Normalize:
     scale: Float64Array
     units_per_count: Float64Array
     features: Features | None = None
+    wide: bool = False
+
+    @property
+    def limit_of_x(self) -> int:
+        """Largest magnitude of x."""
+        return WIDE_LIMIT if self.wide else 127
+
+    @property
+    def width(self) -> int:
+        """Number of int8 values that x is handed on as."""
+        return self.outputs * (2 if self.wide else 1)
 
     @property
     def inputs(self) -> int:

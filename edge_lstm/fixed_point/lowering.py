@@ -18,14 +18,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edge_lstm.cells.dataflow import Row
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.bounds import op_interval
 from edge_lstm.fixed_point.formats import INT8, INT16, PREACTIVATION, Format, sampled
-from edge_lstm.fixed_point.integer_network import IntegerRecurrent, IntegerRow, IntOp, StateFormat
+from edge_lstm.fixed_point.integer_network import HALF_BITS, IntegerRecurrent, IntegerRow, IntOp, StateFormat
 from edge_lstm.fixed_point.liveness import without_dead_operators
 from edge_lstm.fixed_point.operators import Interval
 from edge_lstm.fixed_point.rescaling import rescaling
+from edge_lstm.fixed_point.separate_rows import RECURRENT, behind_a_threshold
 from edge_lstm.fixed_point.weights import WeightBits, quantize_row, row_formats
+from edge_lstm.fixed_point.wide_rows import common_unit, quantize_wide_row
 from edge_lstm.network import Recurrent
 
 Float64Array = npt.NDArray[np.float64]
@@ -50,30 +53,33 @@ class LoweredLayer:
 
 
 def lower(
-    layer: Recurrent, input_scale: Float64Array, formats: Mapping[str, Format], weight_bits: WeightBits | None = None
+    layer: Recurrent, input_scale: Float64Array, formats: Mapping[str, Format], weight_bits: WeightBits | None = None, wide: bool = False
 ) -> LoweredLayer:
     """Lowers one recurrent layer.
 
-    input_scale: [inputs] real value of one unit of the int8 input; formats: state -> Format;
-    weight_bits: matrix -> format, as in `weights.row_formats`.
+    input_scale: [inputs] real value of one unit of the input; formats: state -> Format;
+    weight_bits: matrix -> format, as in `weights.row_formats`; wide: the input has 16 bits, and all rows that read it read nothing else
+    (`separate_rows.separated`).
     """
-    return _Lowering(layer, np.asarray(input_scale, np.float64), formats, weight_bits or {}).run()
+    return _Lowering(layer, np.asarray(input_scale, np.float64), formats, weight_bits or {}, wide).run()
 
 
 class _Lowering:
-    def __init__(self, layer: Recurrent, input_scale: Float64Array, formats: Mapping[str, Format], weight_bits: WeightBits):
+    def __init__(self, layer: Recurrent, input_scale: Float64Array, formats: Mapping[str, Format], weight_bits: WeightBits, wide: bool):
         self.layer, self.cell, self.input_scale = layer, layer.cell, input_scale
         self.formats, self.row_formats = formats, row_formats(layer.cell, weight_bits)
         self.ops: list[IntOp] = []
         self.intervals: list[Interval] = []
+        self.wide = wide
         self.rows: dict[str, IntegerRow] = {}
+        self.row_values: dict[str, Lowered] = {}
         self.vectors: dict[str, npt.NDArray[np.int32]] = {}
         self.tables: dict[str, npt.NDArray[np.int16]] = {}
         self.done: dict[tuple[int, bytes | None], Lowered] = {}
         self.values: dict[int, Lowered] = {}
         self.state_of = {op: state for state, op in self.cell.updates if self.cell.ops[op].code != "activate"}
         self.draft = IntegerRecurrent(
-            self.cell.name, {}, (), (), self.rows, self.vectors, self.tables, self._states({}), 0, 0.0, self.input_scale
+            self.cell.name, {}, (), (), self.rows, self.vectors, self.tables, self._states({}), 0, 0.0, self.input_scale, wide=wide
         )  # what op_interval needs to know
 
     def _states(self, updates: Mapping[str, int]) -> tuple[StateFormat, ...]:
@@ -95,7 +101,7 @@ class _Lowering:
         activations = {role: str(self.layer.activations[role]) for role in self.layer.activations}
         lowered = IntegerRecurrent(
             self.cell.name, activations, self.cell.equations, tuple(self.ops), self.rows, self.vectors, self.tables,
-            self._states(updates), output.op, float(np.asarray(output.scale)), self.input_scale,
+            self._states(updates), output.op, float(np.asarray(output.scale)), self.input_scale, wide=self.wide,
         )  # fmt: skip
         pruned, place = without_dead_operators(lowered)
         values: dict[int, Lowered] = {}
@@ -143,8 +149,8 @@ class _Lowering:
         ratio = np.asarray(value.scale / np.asarray(want), np.float64)
         if np.all(ratio == 1.0):
             return value
-        if ratio.ndim == 0 and math.frexp(float(ratio))[0] == 0.5:
-            power = round(math.log2(float(ratio)))
+        if math.frexp(float(ratio.flat[0]))[0] == 0.5 and np.all(ratio == ratio.flat[0]):
+            power = round(math.log2(float(ratio.flat[0])))
             return Lowered(
                 self.emit("raise", value.op, numbers=(power,)) if power > 0 else self.emit("shift", value.op, numbers=(-power,)), want
             )
@@ -179,9 +185,18 @@ class _Lowering:
 
     def _row(self, op: int, want: Scale | None, reach: int) -> Lowered:
         spec = self.cell.row(self.cell.ops[op].name)
-        if spec.name in self.rows:
-            at = next(k for k, o in enumerate(self.ops) if o.code == "row" and o.name == spec.name)
-            return self._or_convert(Lowered(at, self.rows[spec.name].scale), want, reach)
+        if spec.name not in self.rows:
+            sources = self._sources(spec)
+            row = self.rows[spec.name] = self._quantized(spec, sources, op)
+            value = Lowered(self.emit("row", *(s.op for s in sources), name=spec.name), row.scale)
+            if self.wide and row.W is not None and not behind_a_threshold(self.layer, spec.name):
+                fewer = self.emit("shift", value.op, numbers=(HALF_BITS,))  # a rescaling of its 32 bits would have few bits for its factor
+                value = Lowered(fewer, row.scale * 2**HALF_BITS)
+            self.values[op] = self.row_values[spec.name] = value
+        return self._or_convert(self.row_values[spec.name], want, reach)
+
+    def _sources(self, spec: Row) -> list[Lowered]:
+        """What a row reads beside x, as int8."""
         sources = []
         for source in spec.sources:
             value = self.lower(source)
@@ -192,21 +207,42 @@ class _Lowering:
             elif self.formats[state].limit > INT8:
                 value = self._narrow(value)
             sources.append(value)
+        return sources
+
+    def _quantized(self, spec: Row, sources: list[Lowered], op: int) -> IntegerRow:
+        weights, floor = self.layer.rows[spec.name], self._peephole_floor(op)
         scales = [float(np.asarray(s.scale)) for s in sources]
-        weights = self.layer.rows[spec.name]
-        self.rows[spec.name] = quantize_row(
-            spec.name, weights, self.input_scale, scales, self.row_formats[spec.name], self._peephole_floor(op)
-        )
-        value = Lowered(self.emit("row", *(s.op for s in sources), name=spec.name), self.rows[spec.name].scale)
-        self.values[op] = value
-        return self._or_convert(value, want, reach)
+        bits = self.row_formats[spec.name]
+        if not self.wide:
+            return quantize_row(spec.name, weights, self.input_scale, scales, bits, floor)
+        if behind_a_threshold(self.layer, spec.name):
+            floor = np.maximum(floor, self._common_unit(spec.name))
+        if weights.W is None:
+            return quantize_row(spec.name, weights, self.input_scale, scales, bits, floor)
+        return quantize_wide_row(spec.name, weights, self.input_scale, bits, floor)
+
+    def _common_unit(self, name: str) -> Float64Array:
+        """Unit of a row of a threshold gate at which W x + b and R s, in two rows, are added without rounding; 0 for a row of its own."""
+        first = name.removesuffix(RECURRENT)
+        if not any(row.name == first + RECURRENT for row in self.cell.rows):
+            return np.zeros(self.layer.units)
+        second = self.cell.row(first + RECURRENT)
+        at, zero = next(k for k, op in enumerate(self.cell.ops) if op.code == "row" and op.name == first), np.zeros(self.layer.units)
+        of_input = quantize_wide_row(first, self.layer.rows[first], self.input_scale, self.row_formats[first], self._peephole_floor(at))
+        scales, formats = [float(np.asarray(s.scale)) for s in self._sources(second)], self.row_formats[second.name]
+        of_states = quantize_row(second.name, self.layer.rows[second.name], self.input_scale, scales, formats, zero)
+        unit, shift = common_unit(of_input, of_states)
+        return unit if name == first else unit * 2.0**shift
 
     def _peephole_floor(self, row: int) -> Float64Array:
         """Smallest accumulator unit, per unit, at which the peephole products that are added to the row still fit 32 bits."""
         floor = np.zeros(self.layer.units)
-        for node in self.cell.ops:
-            if node.code != "add" or row not in node.args:
+        sums = {row}
+        for index, node in enumerate(self.cell.ops):
+            if node.code != "add" or not sums & set(node.args):
                 continue
+            if self.wide:  # W x and R s are added first
+                sums.add(index)
             for product in (self.cell.ops[a] for a in node.args if self.cell.ops[a].code == "multiply"):
                 names = [self.cell.ops[a].name for a in product.args if self.cell.ops[a].code == "parameter"]
                 for name in names:

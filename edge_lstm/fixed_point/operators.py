@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from edge_lstm.fixed_point.integer_network import IntegerConv1d, IntegerDense, IntegerRecurrent, IntOp
+from edge_lstm.fixed_point.integer_network import HALF_BITS, IntegerConv1d, IntegerDense, IntegerRecurrent, IntOp
 
 Int64Array = npt.NDArray[np.int64]
 Interval = tuple[Int64Array, Int64Array]
@@ -48,6 +48,18 @@ def interpolate(v: Int64Array, knots: npt.NDArray[np.int16], segment_shift: int,
     u = np.clip(v, -reach, reach - 1) + reach
     k, r = u >> segment_shift, u & ((1 << segment_shift) - 1)
     return round_shift((table[k] << segment_shift) + (table[k + 1] - table[k]) * r, segment_shift + out_shift)
+
+
+def split(x: Int64Array) -> Int64Array:
+    """The halves [..., 2 n] of inputs of 16 bits [..., n] within +-WIDE_LIMIT: high = (x + 64) >> 7 and low = x - (high << 7)."""
+    high = round_shift(x, HALF_BITS)
+    return np.concatenate([high, x - (high << HALF_BITS)], -1)
+
+
+def join(halves: npt.NDArray[np.integer]) -> Int64Array:
+    """The reverse of `split`: (high << 7) + low."""
+    high, low = np.split(halves.astype(np.int64), 2, -1)
+    return np.asarray((high << HALF_BITS) + low)
 
 
 def average(total: Int64Array, steps: int | Int64Array, gain: int) -> Int64Array:

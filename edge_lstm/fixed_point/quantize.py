@@ -11,13 +11,14 @@ import numpy.typing as npt
 
 from edge_lstm import float_inference
 from edge_lstm.cells import Activation
-from edge_lstm.errors import EdgeLstmError
+from edge_lstm.errors import EdgeLstmError, UsageError
 from edge_lstm.fixed_point.bounds import prove_network
 from edge_lstm.fixed_point.feed_forward import gives_scores, integer_convolution, integer_dense, pooling
 from edge_lstm.fixed_point.formats import INT8, state_formats
 from edge_lstm.fixed_point.integer_network import (
     HOST_ACTIVATION,
     MOST_GAIN,
+    WIDE_LIMIT,
     IntegerBidirectional,
     IntegerLayer,
     IntegerNetwork,
@@ -57,11 +58,17 @@ class Options:
 
     weight_bits: matrix -> format, as in `weights.row_formats`, 8 bits where missing; cell_bits: 16 or 32.
     separate_rows: weights of the input and of the states have scales of their own in soft gates and candidates (`separate_rows`).
+    input_bits: 8, or 16 for inputs whose magnitudes span more than 8 bits resolve; those of the first layer are then separate.
     """
 
     weight_bits: WeightBits = field(default_factory=dict)
     cell_bits: int = 16
     separate_rows: bool = False
+    input_bits: int = 8
+
+    def __post_init__(self) -> None:
+        if self.input_bits not in (8, 16):
+            raise UsageError(f"inputs of {self.input_bits} bits: choose 8 or 16")
 
 
 @dataclass(frozen=True)
@@ -143,7 +150,7 @@ def quantize(network: Network, calibration: npt.NDArray[np.generic], options: Op
 
 def quantize_with_ranges(network: Network, ranges: Ranges, options: Options) -> IntegerNetwork:
     """`quantize` for ranges that are known already (the trainer keeps them fixed while the integers are in the loop)."""
-    normalize = normalization(network, ranges.input)
+    normalize = normalization(network, ranges.input, options.input_bits == 16)
     network = left_to_the_host(network)
     integer = IntegerNetwork(
         normalize, _layers(network, normalize, ranges, options), network.softmax, network.classes, network.name, dict(network.metadata)
@@ -174,12 +181,13 @@ def _layers(network: Network, normalize: Normalize, ranges: Ranges, options: Opt
     def recurrent(layer: Recurrent) -> IntegerRecurrent:
         formats = state_formats(layer, next(states), options.cell_bits)
         bits = options.weight_bits
-        if options.separate_rows:
-            layer = separated(layer)
+        if options.separate_rows or wide:
+            layer = separated(layer, thresholds=wide)
             bits = formats_of_parts(layer.cell, bits)
-        return replace(lower(layer, scale, formats, bits).layer, reverse=layer.reverse)
+        return replace(lower(layer, scale, formats, bits, wide).layer, reverse=layer.reverse)
 
     for index, layer in enumerate(network.layers):
+        wide = normalize.wide and not index
         if isinstance(layer, Recurrent):
             one = recurrent(layer)
             layers.append(one)
@@ -193,15 +201,17 @@ def _layers(network: Network, normalize: Normalize, ranges: Ranges, options: Opt
             layers.append(read)
             scale = scale / 2 ** (read.gain or 0)
         elif isinstance(layer, Pool):
+            if wide:
+                raise EdgeLstmError("pooling as the first layer takes inputs of 8 bits, not of 16")
             layers.append(pooling(layer))
         elif isinstance(layer, Conv1d):
-            convolution = integer_convolution(layer, scale, next(outputs))
+            convolution = integer_convolution(layer, scale, next(outputs), wide)
             layers.append(convolution)
             scale = np.full(layer.outputs, convolution.output_scale)
         else:
             last = index == len(network.layers) - 1
             bits = options.weight_bits.get(DENSE, "8")
-            dense = integer_dense(layer, scale, next(outputs), last=last, bits=bits)
+            dense = integer_dense(layer, scale, next(outputs), last=last, bits=bits, wide=wide)
             layers.append(dense)
             scale = np.full(layer.outputs, dense.output_scale)
     return tuple(layers)
@@ -227,28 +237,29 @@ def read_out(network: Network, ranges: Ranges, unit: float) -> IntegerReadOut:
     return IntegerReadOut(kind, window, max(0, min(MOST_GAIN, math.floor(math.log2(INT8 * unit / seen)), room.bit_length() - 1)))
 
 
-def normalization(network: Network, seen: Float64Array) -> Normalize:
-    """The integer front end: x = (block sum - decimation * offset) * gain, or (feature - offset) * gain, as int8.
+def normalization(network: Network, seen: Float64Array, wide: bool = False) -> Normalize:
+    """The integer front end: x = (block sum - decimation * offset) * gain, or (feature - offset) * gain, as int8, or 16 bits if `wide`.
 
     With a `Preprocess` the input is standardized and clipped at +-INPUT_RANGE. Without one, the network's inputs are floats of its own:
     x spans the largest value that calibration saw, and one unit of x is COUNTS_PER_UNIT counts.
     """
-    channels = network.step_inputs
+    channels, largest = network.step_inputs, WIDE_LIMIT if wide else INT8
     if network.preprocess is not None:
         front = network.preprocess
-        scale = np.full(channels, INPUT_RANGE / INT8)
+        scale = np.full(channels, INPUT_RANGE / largest)
         units = np.ones(network.inputs) if front.units_per_count is None else np.asarray(front.units_per_count, np.float64)
     else:
-        scale = np.maximum(seen, 2.0**-20) / INT8
-        units = scale / COUNTS_PER_UNIT
+        scale = np.maximum(seen, 2.0**-20) / largest
+        units = scale / (1 if wide else COUNTS_PER_UNIT)
         front = Preprocess(1, np.zeros(channels), units)
     summed = 1 if front.features is not None else front.decimation  # features are in units of the block sum, other offsets of its mean
     gain = np.asarray(front.scale, np.float64) / scale / summed  # units of x per unit of the block sum or feature
     if not (np.isfinite(gain).all() and (gain > 0).all()):
         raise EdgeLstmError("the preprocessing scale must be positive and finite for every channel")
     # features stay within 18 bits, so with a multiplier of 14 their product mostly needs no clamp (see `bounds.needs_clamp`)
-    limit, multiplier, shift = rescaling(gain, INT8) if front.features is None else rescaling(gain, INT8, 2**14)
+    most = 2**30 if front.features is None else 2**21 if wide else 2**14
+    limit, multiplier, shift = rescaling(gain, largest, most)
     offset = np.floor(np.asarray(front.offset, np.float64) * summed + 0.5)
     if np.abs(offset).max() + 32768 * front.decimation >= 2**31:
         raise EdgeLstmError("decimation and offset are too large: the block sum would leave 32 bits")
-    return Normalize(front.decimation, offset.astype(np.int32), limit, multiplier, shift, scale, units, front.features)
+    return Normalize(front.decimation, offset.astype(np.int32), limit, multiplier, shift, scale, units, front.features, wide)

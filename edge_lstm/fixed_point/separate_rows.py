@@ -18,16 +18,16 @@ from edge_lstm.network import Recurrent, RowWeights
 RECURRENT = "_recurrent"  # ends the name of the row that reads the states
 
 
-def separated(layer: Recurrent) -> Recurrent:
+def separated(layer: Recurrent, thresholds: bool = False) -> Recurrent:
     """The same layer with W x + b and R s of each row in rows of their own.
 
-    A threshold gate keeps its row: it is compared with zero in the row's own unit, without rounding. So does a row without input or
-    without sources, as the candidate of a GRU has.
+    A threshold gate keeps its row, unless `thresholds` says otherwise: it is compared with zero in the row's own unit, without rounding.
+    So does a row without input or without sources, as the candidate of a GRU has.
     """
     cell = layer.cell
     rows: list[Row] = []
     weights = dict(layer.rows)
-    divided = {row.name for row in cell.rows if row.input and row.sources and not _behind_a_threshold(layer, row.name)}
+    divided = {row.name for row in cell.rows if row.input and row.sources and (thresholds or not behind_a_threshold(layer, row.name))}
     for row in cell.rows:
         if row.name not in divided:
             rows.append(row)
@@ -57,7 +57,7 @@ def formats_of_parts(cell: Cell, bits: WeightBits) -> WeightBits:
     return {**bits, **{part: one for part, one in parts.items() if any(row.name == part for row in cell.rows)}}
 
 
-def _behind_a_threshold(layer: Recurrent, row: str) -> bool:
+def behind_a_threshold(layer: Recurrent, row: str) -> bool:
     """Whether a gate with a sign in place of a curve reads the row, alone or in a sum."""
     reached: set[int] = set()
     for index, op in enumerate(layer.cell.ops):

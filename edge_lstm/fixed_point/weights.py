@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from edge_lstm.cells import Cell
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.fixed_point.integer_network import IntegerRow
+from edge_lstm.fixed_point.integer_network import HALF_BITS, IntegerRow
 from edge_lstm.network import FloatArray, RowWeights
 
 Float64Array = npt.NDArray[np.float64]
@@ -20,6 +20,7 @@ FORMATS = (*LARGEST, "ternary", "binary")
 GATES, CANDIDATES, DENSE = "gates", "candidates", "dense"  # names for several matrices at once
 SMALLEST_SCALE = 2.0**-22  # below, a requantizing multiplier would have too few bits
 MOST_INPUT_SHIFT = 6
+WIDEST = 127 * ((1 << HALF_BITS) + 1)  # magnitude of an input of 16 bits, for any halves
 _TERNARY_THRESHOLD = 0.7  # of the mean magnitude (Li, Zhang & Liu 2016, ternary weight networks)
 
 

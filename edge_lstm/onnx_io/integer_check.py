@@ -18,6 +18,7 @@ from edge_lstm.fixed_point.integer_network import (
     IntegerRecurrent,
     IntOp,
     Normalize,
+    input_width,
 )
 from edge_lstm.network import POOLS, READ_OUTS
 
@@ -36,7 +37,7 @@ def check(network: IntegerNetwork) -> None:
     read_outs = [layer for layer in network.layers if isinstance(layer, IntegerReadOut)]
     _need(len(read_outs) == 1, f"the model has {len(read_outs)} read-outs, expected one")
     _need(bool(network.recurrent), "the model has no recurrent layer")
-    width = network.normalize.outputs
+    width = network.normalize.width
     seen_read_out = False
     for index, layer in enumerate(network.layers):
         where = f"layer {index}"
@@ -46,13 +47,18 @@ def check(network: IntegerNetwork) -> None:
             _need(gains, f"{where}: a gain of {layer.gain} for read-out {layer.kind!r}")
             seen_read_out = True
             continue
-        _need(layer.inputs == width, f"{where} expects {layer.inputs} inputs but the layer before gives {width}")
+        directions = (layer.forward, layer.backward) if isinstance(layer, IntegerBidirectional) else (layer,)
+        wide = [getattr(one, "wide", False) for one in directions]
+        given = network.normalize.wide and not index
+        _need(not any(one != given for one in wide), f"{where} reads {8 if given else 16} bits of an input that has {16 if given else 8}")
+        found = input_width(layer)
+        _need(found == width, f"{where} expects {found} inputs but the layer before gives {width}")
         _need(not seen_read_out or isinstance(layer, IntegerDense), f"{where}: a {type(layer).__name__} behind the read-out")
         if isinstance(layer, IntegerRecurrent):
             _check_recurrent(layer, where)
         elif isinstance(layer, IntegerBidirectional):
             _need(not layer.forward.reverse and layer.backward.reverse, f"{where}: its directions are not forward and backward")
-            _need(layer.backward.inputs == width, f"{where}: its two directions have different inputs")
+            _need(input_width(layer.backward) == width, f"{where}: its two directions have different inputs")
             _check_recurrent(layer.forward, where)
             _check_recurrent(layer.backward, where)
         elif isinstance(layer, IntegerConv1d):

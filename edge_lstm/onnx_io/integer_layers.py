@@ -15,7 +15,7 @@ from edge_lstm.fixed_point.operators import half
 from edge_lstm.onnx_io import integer_arrays, integer_forms, integer_streams
 from edge_lstm.onnx_io.body import END, Body
 from edge_lstm.onnx_io.features import FeatureMemory, write_features
-from edge_lstm.onnx_io.integer_operators import clamp_to, dot, integer, interpolate, shift_right, unsigned, unsigned_weights
+from edge_lstm.onnx_io.integer_operators import clamp_to, dot_of_input, integer, interpolate, shift_right, split, unsigned_weights
 
 READ_OUT_FUNCTIONS = {"last": "LastStep", "mean": "RunningSum", "every": "EveryStep", "final": "FinalStates"}
 AVERAGE = "Average"
@@ -39,7 +39,7 @@ def average(layer: IntegerReadOut, form: str = "sequences") -> onnx.FunctionProt
 
 
 def normalize(front: Normalize, name: str, memory: FeatureMemory | None = None) -> onnx.FunctionProto:
-    """int16 counts [batch, samples, channels] -> int8 x [batch, samples // decimation, outputs]; left-over samples are dropped.
+    """int16 counts [batch, samples, channels] -> int8 x [batch, samples // decimation, width]; left-over samples are dropped.
 
     memory: of a feature program that goes on where it was, with its further inputs and outputs.
     """
@@ -52,6 +52,10 @@ def normalize(front: Normalize, name: str, memory: FeatureMemory | None = None) 
         wide = write_features(body, front.features, wide, front.decimation, memory)
         doc = doc.replace("sum of decimation counts", "features of the sums of decimation counts")
     scaled = _rescaled(body, body.emit("Sub", wide, "offset"), front.limit, front.multiplier, front.shift)
+    if front.wide:
+        limit = integer(body, front.limit_of_x)
+        scaled = split(body, body.emit("Clip", scaled, integer(body, -front.limit_of_x), limit))
+        doc = doc.replace("-127, 127)", f"-{front.limit_of_x}, {front.limit_of_x}), as high = (x + 64) >> 7 and low = x - (high << 7)")
     body.rename(_narrow(body, scaled, -127, 127), "x")
     before, after = (memory.inputs, memory.outputs) if memory is not None else ([], [])
     inputs, outputs = ["raw", *before, *integer_arrays.inputs(front)], ["x", *after]
@@ -64,9 +68,12 @@ def convolution(layer: IntegerConv1d, name: str) -> onnx.FunctionProto:
     outputs, inputs, kernel = layer.W.shape
     padded = body.padded("X", layer.padding, np.int8)
     parts = body.taps(padded, kernel, layer.stride, layer.dilation)
-    under_kernel = parts[0] if kernel == 1 else body.emit("Concat", *parts, axis=-1)
+    if layer.wide:  # the high halves of all taps, then the low ones
+        parts = [body.columns(part, *ends) for ends in ((0, inputs), (inputs, END)) for part in parts]
+    under_kernel = parts[0] if len(parts) == 1 else body.emit("Concat", *parts, axis=-1)
     matrix = body.emit("Reshape", body.emit("Transpose", "W", perm=[0, 2, 1]), body.constant([outputs, kernel * inputs], np.int64))
-    accumulator = body.emit("Add", dot(body, unsigned(body, under_kernel), unsigned_weights(body, [matrix])), "bias")
+    product = dot_of_input(body, under_kernel, unsigned_weights(body, [matrix]), kernel * inputs, layer.wide)
+    accumulator = body.emit("Add", product, "bias")
     body.rename(_requantized(body, accumulator, layer), "Y")
     doc = "convolution over time, requantized to 8 bits"
     return body.function(name, ["X", *integer_arrays.inputs(layer)], ["Y"], integer_arrays.ATTRIBUTES["Conv1d"], doc)
@@ -148,7 +155,7 @@ def dense(layer: IntegerDense, name: str, *, of_sum: bool, counted: bool) -> onn
         weights = body.emit("Transpose", body.emit("Cast", "W", to=TensorProto.INT32), perm=[1, 0])
         product = body.emit("MatMul", "X", weights)
     else:
-        product = dot(body, unsigned(body, "X"), unsigned_weights(body, ["W"]))
+        product = dot_of_input(body, "X", unsigned_weights(body, ["W"]), layer.inputs, layer.wide)
     value = body.emit("Add", product, body.emit("Mul", "bias", "steps") if counted else "bias")
     body.rename(_requantized(body, value, layer), "Y")
     inputs = ["X", *(["steps"] if counted else []), *integer_arrays.inputs(layer)]

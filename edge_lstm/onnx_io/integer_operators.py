@@ -18,9 +18,9 @@ import numpy.typing as npt
 from onnx import TensorProto
 
 from edge_lstm.fixed_point.bounds import INT32
-from edge_lstm.fixed_point.integer_network import IntegerRecurrent, IntOp
+from edge_lstm.fixed_point.integer_network import HALF_BITS, WIDE_LIMIT, IntegerRecurrent, IntOp
 from edge_lstm.fixed_point.operators import Interval, half
-from edge_lstm.onnx_io.body import Body
+from edge_lstm.onnx_io.body import END, Body
 
 ZERO_POINT = 128
 
@@ -60,6 +60,22 @@ def dot(body: Body, value: str, weights: str) -> str:
     """int32 value @ weights of two `unsigned` tensors."""
     zero = body.constant(ZERO_POINT, np.uint8)
     return body.emit("MatMulInteger", value, weights, zero, zero)
+
+
+def split(body: Body, value: str) -> str:
+    """The int32 halves [..., 2 n] of inputs of 16 bits [..., n], as `operators.split`."""
+    high = shift_right(body, value, HALF_BITS, -WIDE_LIMIT, WIDE_LIMIT + half(HALF_BITS))
+    low = body.emit("Sub", value, body.emit("Mul", high, integer(body, 1 << HALF_BITS)))
+    return body.emit("Concat", high, low, axis=-1)
+
+
+def dot_of_input(body: Body, value: str, weights: str, inputs: int, wide: bool) -> str:
+    """int32 value @ weights of an int8 input [..., inputs], or of the two halves [..., 2 inputs] of one of 16 bits; weights: `unsigned`."""
+    if not wide:
+        return dot(body, unsigned(body, value), weights)
+    parts = body.columns(value, 0, inputs), body.columns(value, inputs, END)
+    high, low = (dot(body, unsigned(body, part), weights) for part in parts)
+    return body.emit("Add", body.emit("Mul", high, integer(body, 1 << HALF_BITS)), low)
 
 
 def clamp_to(body: Body, value: str, limit: str, negative_limit: str) -> str:

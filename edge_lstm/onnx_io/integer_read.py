@@ -99,7 +99,12 @@ def _normalize(node: _Node) -> Normalize:
     fields = node.fields
     offset, limit, multiplier = (node.array(name, np.int32, 1) for name in ("offset", "limit", "multiplier"))
     scale, units = node.tensor("scale", 1), node.tensor("units_per_count", 1)
-    return Normalize(fields.integer("decimation"), offset, limit, multiplier, fields.integer("shift"), scale, units, read_features(fields))
+    features, shift = read_features(fields), fields.integer("shift")
+    return Normalize(fields.integer("decimation"), offset, limit, multiplier, shift, scale, units, features, _wide(fields))
+
+
+def _wide(fields: Fields) -> bool:
+    return fields.has("wide") and fields.flag("wide")
 
 
 def _layers(nodes: list[_Node]) -> tuple[IntegerLayer, ...]:
@@ -154,6 +159,7 @@ def _convolution(node: _Node) -> IntegerConv1d:
         (padding[0], padding[1]),
         fields.integer("dilation"),
         _curve(node),
+        _wide(fields),
     )
 
 
@@ -180,6 +186,7 @@ def _dense(node: _Node) -> IntegerDense:
         fields.integer("high"),
         fields.number("output_scale"),
         _curve(node),
+        _wide(fields),
     )
 
 
@@ -214,4 +221,5 @@ def _recurrent(node: _Node) -> IntegerRecurrent:
         fields.number("output_scale"),
         node.tensor("input_scale", 1),
         fields.flag("reverse"),
+        _wide(fields),
     )

@@ -10,7 +10,7 @@ from edge_lstm.fixed_point import bounds
 from edge_lstm.fixed_point.integer_network import IntegerRecurrent, IntOp
 from edge_lstm.onnx_io import integer_arrays
 from edge_lstm.onnx_io.body import Body
-from edge_lstm.onnx_io.integer_operators import Step, dot, unsigned, unsigned_weights
+from edge_lstm.onnx_io.integer_operators import Step, dot, dot_of_input, unsigned, unsigned_weights
 
 
 def recurrent(layer: IntegerRecurrent, name: str, states: bool, streamed: bool = False) -> onnx.FunctionProto:
@@ -22,12 +22,11 @@ def recurrent(layer: IntegerRecurrent, name: str, states: bool, streamed: bool =
     function = Body()
     step = Body(function)
     groups = _row_groups(layer)
-    x = unsigned(function, "X")
     sequences: list[tuple[str, str]] = []
     constants: dict[tuple[int, ...], str] = {}
     recurrent_weights: dict[tuple[int, ...], list[str]] = {}
     for key, rows in groups.items():
-        constants[key], sequence = _constant_part(function, layer, rows, x)
+        constants[key], sequence = _constant_part(function, layer, rows)
         if sequence:
             sequences.append((constants[key], step.fresh("x")))
             constants[key] = sequences[-1][1]
@@ -88,13 +87,14 @@ def _row_groups(layer: IntegerRecurrent) -> dict[tuple[int, ...], list[IntOp]]:
     return groups
 
 
-def _constant_part(function: Body, layer: IntegerRecurrent, rows: list[IntOp], x: str) -> tuple[str, bool]:
+def _constant_part(function: Body, layer: IntegerRecurrent, rows: list[IntOp]) -> tuple[str, bool]:
     """((W x) << input_shift) + bias of the rows side by side, and whether it is a sequence [batch, time, n] or a constant [n]."""
     names = [integer_arrays.bias(row.name) for row in rows]
     bias = names[0] if len(names) == 1 else function.emit("Concat", *names, axis=0)
     if layer.rows[rows[0].name].W is None:
         return bias, False
-    product = dot(function, x, unsigned_weights(function, [integer_arrays.input_weights(row.name) for row in rows]))
+    weights = unsigned_weights(function, [integer_arrays.input_weights(row.name) for row in rows])
+    product = dot_of_input(function, "X", weights, layer.inputs, layer.wide)
     factors = np.repeat([1 << layer.rows[row.name].input_shift for row in rows], layer.units)
     if factors.max() > 1:
         product = function.emit("Mul", product, function.constant(factors, np.int32))

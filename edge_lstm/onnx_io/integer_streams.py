@@ -2,7 +2,7 @@
 
 memory                         what it holds                                                           there for
 state.<k>.<state>              int32 [batch, units]                                                    each state of recurrent layer k
-state.layer<n>.x               int8 [batch, span - 1, inputs], the steps that its next output may need a convolution, pooling
+state.layer<n>.x               int8 [batch, span - 1, bytes of an input], the steps that its next output may need a convolution, pooling
 state.layer<n>.last            int8 [batch, units], the step read out last                             where a call may make no step
 state.layer<n>.sum             int32 [batch, units]                                                    a mean
 state.steps                    int64 [1], steps of the network since the reset                         a mean, strides, late first outputs
@@ -23,7 +23,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.fixed_point.integer_network import IntegerConv1d, IntegerLayer, IntegerNetwork, IntegerPool, IntegerReadOut, Normalize
+from edge_lstm.fixed_point.integer_network import IntegerConv1d, IntegerLayer, IntegerNetwork, IntegerPool, IntegerReadOut, Normalize, input_width
 from edge_lstm.onnx_io.body import END, Body
 from edge_lstm.onnx_io.own_format import tensor
 
@@ -135,7 +135,7 @@ def due(body: Body, memories: Memories, value: str, seen: str, layer: IntegerCon
     seen: steps that came before `value`, int64 [1]. Also returns how many steps the layer has made of them.
     """
     one = timing(layer)
-    joined = memories.behind(body, value, f"{label}.x", one.span - 1, layer.inputs, np.int8)
+    joined = memories.behind(body, value, f"{label}.x", one.span - 1, input_width(layer), np.int8)
     if not one.waits:
         return joined, seen
     first, stride = (body.constant([n], np.int64) for n in (one.first, one.stride))
