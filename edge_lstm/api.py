@@ -58,6 +58,7 @@ def quantize(
     gates: str = "keep",
     untrained: bool = False,
     separate_rows: bool = False,
+    input_bits: int = 8,
 ) -> IntegerNetwork:
     """The integer network of a float network, its number formats chosen from the calibration input, proved not to overflow.
 
@@ -66,6 +67,7 @@ def quantize(
         they are refused unless `untrained` is set. To train for them use LSTMClassifier, or `edge-lstm convert --finetune`.
     separate_rows: the weights of input and states have scales of their own (not those of threshold gates): for networks that were
         trained elsewhere on inputs of very different magnitudes. One rescaling more for each gate and unit.
+    input_bits: 8, or 16 for inputs whose magnitudes span more than 8 bits resolve, such as spectra: twice the work for the input.
 
     Raises EdgeLstmError where the input does not fit the network or holds NaN; UsageError for gates as above.
     """
@@ -75,7 +77,7 @@ def quantize(
 
     changed = with_gates(network, gates)
     refuse_untrained_gates(network, changed, untrained, "use LSTMClassifier or `edge-lstm convert --finetune`, or set untrained=True")
-    return quantized(changed, calibration, Options(separate_rows=separate_rows))
+    return quantized(changed, calibration, Options(separate_rows=separate_rows, input_bits=input_bits))
 
 
 def export_c(

@@ -121,11 +121,12 @@ def random_integer(
     cell_bits: int = 16,
     bits: Mapping[str, str] | None = None,
     separate_rows: bool = False,
+    input_bits: int = 8,
     **options: object,
 ) -> IntegerNetwork:
     """A quantized random network; arguments of `random_network`. bits: of the weights, as in `weights.row_formats`."""
     network = random_network(rng, name, *args, **options)  # type: ignore[arg-type]
-    return quantize(network, random_input(rng, network, 6), Options(bits or {}, cell_bits, separate_rows))
+    return quantize(network, random_input(rng, network, 6), Options(bits or {}, cell_bits, separate_rows, input_bits))
 
 
 def random_counts(
@@ -137,7 +138,8 @@ def random_counts(
     if extremes:
         return rng.choice(np.array([-32768, 32767, 0, 1, -1, -32767], np.int16), shape)
     gain = front.multiplier / 2.0**front.shift * front.decimation
-    return np.clip(np.round(rng.normal(0, 50, shape) / gain + front.offset / front.decimation), -32768, 32767).astype(np.int16)
+    counts = rng.normal(0, 50 / 127 * front.limit_of_x, shape) / gain + front.offset / front.decimation
+    return np.clip(np.round(counts), -32768, 32767).astype(np.int16)
 
 
 def every_member() -> list[tuple[str, str]]:

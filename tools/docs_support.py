@@ -77,6 +77,7 @@ def layer_cases() -> dict[str, tuple[Network, Options]]:
         "initial states": _network(replace(lstm, initial=initial)),
         "`clip`": _network(replace(lstm, clip=1.5)),
         "cell state in 32 bits": _network(lstm),
+        "inputs of 16 bits": _network(lstm),
         "weights in 4 bits": _network(lstm),
         "gate rows of -1, 0, 1": _network(replace(lstm, activations=cell("lstm").default_activations(activation("threshold")))),
         "gate rows of -1, 1": _network(replace(lstm, activations=cell("lstm").default_activations(activation("threshold")))),
@@ -92,6 +93,7 @@ def layer_cases() -> dict[str, tuple[Network, Options]]:
     }
     options = {
         "cell state in 32 bits": Options(cell_bits=32),
+        "inputs of 16 bits": Options(input_bits=16),
         "weights in 4 bits": Options({"gates": "4", "candidates": "4", "dense": "4"}),
         "gate rows of -1, 0, 1": Options({"gates": "ternary"}),
         "gate rows of -1, 1": Options({"gates": "binary"}),

@@ -70,6 +70,9 @@ def command(
         bool,
         typer.Option("--separate-rows", help="Scales of their own for the weights of input and states: for networks trained elsewhere."),
     ] = False,
+    input_bits: Annotated[
+        int, typer.Option(help="8, or 16 for inputs that span many powers of ten (spectra, powers): twice the work for the input.")
+    ] = 8,
     form: Annotated[
         Form,
         typer.Option(help="What the ONNX file is fed: whole sequences; also their `lengths`; or a `stream`, states as inputs and outputs."),
@@ -111,6 +114,7 @@ def command(
             stride=stride,
             seed=seed,
             separate_rows=separate_rows,
+            input_bits=input_bits,
             tries=tries,
             prune=prune,
             checkpoint=checkpoint,

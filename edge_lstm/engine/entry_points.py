@@ -1,8 +1,8 @@
 '''The functions of a generated module: input, read-out, dense layers, and the entry points that Python calls.
 
-It is text, since each structure compiles it anew around its own `advance`, with the constants AT_..., SIGNS, BYTES, MEAN, EVERY and
-WIDE that `edge_lstm.engine.emit` puts before it. `SIGNATURES` lists the entry points. All addresses are made by Python code of this package; the
-arrays that users give are typed by Numba, and their length is checked in the function.
+It is text, since each structure compiles it anew around its own `advance`, with the constants AT_..., SIGNS, BYTES, MEAN, EVERY and WIDE
+that `edge_lstm.engine.emit` puts before it. `SIGNATURES` lists the entry points. All addresses are made by Python code of this package;
+the arrays that users give are typed by Numba, and their length is checked in the function.
 '''
 
 from __future__ import annotations

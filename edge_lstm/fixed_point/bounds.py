@@ -51,11 +51,11 @@ def row_interval(row: IntegerRow, sources: list[Interval], wide: bool = False) -
         part = (x_reach(wide) * np.abs(row.W.astype(np.int64)).sum(1)) << row.input_shift
         low, high, reach = np.asarray(low - part), np.asarray(high + part), np.asarray(reach + part)
     for weights, (source_low, source_high) in zip(row.R, sources, strict=True):
-        wide = weights.astype(np.int64)
-        positive, negative = np.maximum(wide, 0), np.minimum(wide, 0)
+        long = weights.astype(np.int64)
+        positive, negative = np.maximum(long, 0), np.minimum(long, 0)
         low = np.asarray(low + positive @ source_low + negative @ source_high)
         high = np.asarray(high + positive @ source_high + negative @ source_low)
-        reach = np.asarray(reach + np.abs(wide) @ np.maximum(np.abs(source_low), np.abs(source_high)))
+        reach = np.asarray(reach + np.abs(long) @ np.maximum(np.abs(source_low), np.abs(source_high)))
     return (low, high), (np.minimum(bias, 0) - reach, np.maximum(bias, 0) + reach)
 
 

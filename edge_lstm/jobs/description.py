@@ -7,7 +7,16 @@ from typing import Any
 
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.bounds import prove_network
-from edge_lstm.fixed_point.integer_network import IntegerBidirectional, IntegerLayer, IntegerNetwork, IntegerReadOut, IntegerRecurrent
+from edge_lstm.fixed_point.integer_network import (
+    IntegerBidirectional,
+    IntegerConv1d,
+    IntegerDense,
+    IntegerLayer,
+    IntegerNetwork,
+    IntegerPool,
+    IntegerReadOut,
+    IntegerRecurrent,
+)
 from edge_lstm.jobs.inputs import AnyNetwork, decimation
 from edge_lstm.jobs.networks import parameters
 from edge_lstm.network import Bidirectional, Layer, ReadOut, Recurrent
@@ -60,17 +69,21 @@ def _kernel() -> str:
 
 def _integer_layer(layer: IntegerLayer) -> dict[str, Any]:
     if isinstance(layer, IntegerReadOut):
-        return {"what": _read_out(layer.kind)}
+        return {"what": _read_out(layer.kind) + ("" if layer.gain is None else f", times 2^{layer.gain} in 8 bits")}
     if isinstance(layer, IntegerBidirectional):
         both = [_integer_layer(layer.forward), _integer_layer(layer.backward)]
         return {"what": f"both directions: {both[0]['what']}", "lines": both[0]["lines"]}
     if not isinstance(layer, IntegerRecurrent):
-        return {"what": f"{type(layer).__name__.removeprefix('Integer').lower()}, {layer.inputs} -> {layer.outputs}"}
+        return {"what": f"{type(layer).__name__.removeprefix('Integer').lower()}, {_inputs(layer)} -> {layer.outputs}"}
     states = [f"state {s.name}: int{s.bits}, one unit = {s.scale:.6g}, within ±{s.limit}" for s in layer.states]
     return {
-        "what": f"{layer.cell}, {layer.inputs} -> {layer.units} units",
+        "what": f"{layer.cell}, {_inputs(layer)} -> {layer.units} units",
         "lines": [*layer.equations, _activations(layer.activations), *states],
     }
+
+
+def _inputs(layer: IntegerRecurrent | IntegerConv1d | IntegerPool | IntegerDense) -> str:
+    return f"{layer.inputs} of 16 bits" if not isinstance(layer, IntegerPool) and layer.wide else str(layer.inputs)
 
 
 def _float_layer(layer: Layer) -> dict[str, Any]:

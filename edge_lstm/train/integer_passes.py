@@ -47,6 +47,8 @@ class IntegerPasses:
     """`Passes` with the integer network in the forward pass. Scores are those of `engine.reference`, in every bit."""
 
     def __init__(self, passes: Passes, network: Network, ranges: Ranges, options: Options) -> None:
+        if options.input_bits != 8:
+            raise EdgeLstmError(f"training with the integers in the loop takes inputs of 8 bits, not of {options.input_bits}")
         if left_to_the_host(network) is not network:
             raise EdgeLstmError(
                 "with the integers in the loop the function behind the last dense layer is left to the host and cannot be trained through;"

@@ -38,7 +38,7 @@ def networks() -> list[tuple[str, IntegerNetwork, np.ndarray]]:
     soft = random_integer(rng, "lstm", 5, 7, "sigmoid", read_out="every", layers=2, decimation=3, bits=bits)
     made = [
         ("lstm, soft, every step, two layers", soft),
-        ("gru, hard, a hidden layer", random_integer(rng, "gru_reset_before", 3, 9, "threshold", read_out="last", hidden=5, initial=True)),
+        ("gru, hard, a hidden layer", random_integer(rng, "gru_reset_before", 3, 9, "threshold", hidden=5, initial=True, input_bits=16)),
         ("lstm with peepholes, mixed gates", random_integer(rng, "lstm_peephole", 4, 8, "mixed", read_out="mean", cell_bits=32, **hidden)),
     ]
     deep = random_deep(rng, "lstm", "threshold", "last")

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from edge_lstm import engine
 from edge_lstm.engine import reference
+from edge_lstm.fixed_point.operators import join
 from edge_lstm.fixed_point.quantize import Options, quantize
 from edge_lstm.network import Network
 
 ROWS: list[tuple[str, ...]] = []
-HEADER = ("model", "float: largest error", "integers: RMS error", "largest error", "float on 8-bit input: RMS error", "streamed samples")
+HEADER = ("model", "float: largest error", "integers: RMS error", "largest error", "float on rounded input: RMS error", "streamed samples")
 
 Array = NDArray[np.floating]
 
@@ -36,7 +37,8 @@ def measure(
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
     integer = quantize(network, calibration, options)
     raw = engine.counts(integer.normalize, x)
-    rounded = np.stack([reference.normalize(integer.normalize, one) for one in raw]) * integer.normalize.scale
+    halves = np.stack([reference.normalize(integer.normalize, one) for one in raw])
+    rounded = (join(halves) if integer.normalize.wide else halves) * integer.normalize.scale
     error, of_input = (last(y) - expected for y in (engine.outputs(integer, x), network(rounded.astype(np.float32))))
     span = float(np.ptp(expected))
     rms, rms_of_input = (float(np.sqrt(np.mean(e**2))) / span for e in (error, of_input))

