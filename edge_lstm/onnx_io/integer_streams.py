@@ -23,7 +23,15 @@ import onnx
 from onnx import TensorProto, helper
 
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.fixed_point.integer_network import IntegerConv1d, IntegerLayer, IntegerNetwork, IntegerPool, IntegerReadOut, Normalize, input_width
+from edge_lstm.fixed_point.integer_network import (
+    IntegerConv1d,
+    IntegerLayer,
+    IntegerNetwork,
+    IntegerPool,
+    IntegerReadOut,
+    Normalize,
+    input_width,
+)
 from edge_lstm.onnx_io.body import END, Body
 from edge_lstm.onnx_io.own_format import tensor
 
