@@ -104,4 +104,4 @@ def of_few(front: Normalize, raw: npt.NDArray[np.integer]) -> npt.NDArray[np.int
     sums >>= front.shift
     np.maximum(sums, -front.limit_of_x, out=sums)
     np.minimum(sums, front.limit_of_x, out=sums)
-    return (split(sums) if front.wide else sums).astype(np.int8)
+    return (split(sums.astype(np.int64)) if front.wide else sums).astype(np.int8)

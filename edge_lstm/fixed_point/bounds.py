@@ -136,13 +136,13 @@ def prove_normalize(front: Normalize) -> list[Bound]:
 
 def needs_clamp(front: Normalize) -> bool:
     """Whether the front end's clamp before the multiplication changes anything: without it some product of a feature would leave 32 bits,
-    or some result beyond the limit would not be clipped at 127 anyway. True for raw counts, whose range is not known from a program."""
+    or some result beyond the limit would not be clipped anyway. True for raw counts, whose range is not known from a program."""
     if front.features is None:
         return True
     _, (low, high) = prove_features(front.features, front.decimation)
     offset, multiplier = front.offset.astype(np.int64), front.multiplier.astype(np.int64)
     widest = np.maximum(np.abs(low - offset), np.abs(high - offset)) * multiplier + half(front.shift)
-    clipped = front.limit.astype(np.int64) * multiplier - half(front.shift) >= 127 << front.shift
+    clipped = front.limit.astype(np.int64) * multiplier - half(front.shift) >= front.limit_of_x << front.shift
     return bool(widest.max() >= 2**31 or not (clipped | (front.limit >= np.maximum(np.abs(low - offset), np.abs(high - offset)))).all())
 
 
