@@ -9,8 +9,9 @@ import numpy.typing as npt
 
 from edge_lstm.cells import Activation
 from edge_lstm.errors import EdgeLstmError
+from edge_lstm.fixed_point.curve import Curve
 from edge_lstm.fixed_point.formats import INT8, PREACTIVATION, sampled
-from edge_lstm.fixed_point.integer_network import HALF_BITS, Curve, IntegerConv1d, IntegerDense, IntegerPool
+from edge_lstm.fixed_point.integer_network import HALF_BITS, IntegerConv1d, IntegerDense, IntegerPool
 from edge_lstm.fixed_point.rescaling import Rescaling, rescaling
 from edge_lstm.fixed_point.weights import LARGEST, SMALLEST_SCALE, WIDEST, round_rows
 from edge_lstm.network import Conv1d, Dense, Pool

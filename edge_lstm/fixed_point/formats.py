@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from edge_lstm.cells import Activation, Cell
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.fixed_point.integer_network import Curve
+from edge_lstm.fixed_point.curve import Curve
 from edge_lstm.network import Recurrent
 
 INT8, INT16 = 127, 32767

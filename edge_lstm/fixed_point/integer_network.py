@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.features import Features
+from edge_lstm.fixed_point.curve import Curve
 
 Int8Array = npt.NDArray[np.int8]
 Int16Array = npt.NDArray[np.int16]
@@ -157,16 +158,6 @@ class IntegerBidirectional:
     @property
     def outputs(self) -> int:
         return self.forward.units + self.backward.units
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A smooth activation behind a rescaling: `operators.interpolate` with knots int16 [segments + 1]. kind: its text, for people."""
-
-    kind: str
-    knots: Int16Array
-    segment_shift: int
-    out_shift: int
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from edge_lstm.fixed_point.formats import INT8, INT16, PREACTIVATION, Format, sa
 from edge_lstm.fixed_point.integer_network import HALF_BITS, IntegerRecurrent, IntegerRow, IntOp, StateFormat
 from edge_lstm.fixed_point.liveness import without_dead_operators
 from edge_lstm.fixed_point.operators import Interval
+from edge_lstm.fixed_point.peephole_units import peephole_floor
 from edge_lstm.fixed_point.rescaling import rescaling
 from edge_lstm.fixed_point.separate_rows import RECURRENT, behind_a_threshold
 from edge_lstm.fixed_point.weights import WeightBits, quantize_row, row_formats
@@ -210,45 +211,25 @@ class _Lowering:
         return sources
 
     def _quantized(self, spec: Row, sources: list[Lowered], op: int) -> IntegerRow:
-        weights, floor = self.layer.rows[spec.name], self._peephole_floor(op)
-        scales = [float(np.asarray(s.scale)) for s in sources]
-        bits = self.row_formats[spec.name]
-        if not self.wide:
-            return quantize_row(spec.name, weights, self.input_scale, scales, bits, floor)
-        if behind_a_threshold(self.layer, spec.name):
+        weights, bits, floor = self.layer.rows[spec.name], self.row_formats[spec.name], peephole_floor(self.layer, self.formats, op, self.wide)
+        if self.wide and behind_a_threshold(self.layer, spec.name):
             floor = np.maximum(floor, self._common_unit(spec.name))
-        if weights.W is None:
-            return quantize_row(spec.name, weights, self.input_scale, scales, bits, floor)
-        return quantize_wide_row(spec.name, weights, self.input_scale, bits, floor)
+        if self.wide and weights.W is not None:
+            return quantize_wide_row(spec.name, weights, self.input_scale, bits, floor)
+        return quantize_row(spec.name, weights, self.input_scale, [float(np.asarray(s.scale)) for s in sources], bits, floor)
 
     def _common_unit(self, name: str) -> Float64Array:
         """Unit of a row of a threshold gate at which W x + b and R s, in two rows, are added without rounding; 0 for a row of its own."""
-        first = name.removesuffix(RECURRENT)
-        if not any(row.name == first + RECURRENT for row in self.cell.rows):
+        first, second = name.removesuffix(RECURRENT), name.removesuffix(RECURRENT) + RECURRENT
+        if second not in self.layer.rows:
             return np.zeros(self.layer.units)
-        second = self.cell.row(first + RECURRENT)
-        at, zero = next(k for k, op in enumerate(self.cell.ops) if op.code == "row" and op.name == first), np.zeros(self.layer.units)
-        of_input = quantize_wide_row(first, self.layer.rows[first], self.input_scale, self.row_formats[first], self._peephole_floor(at))
-        scales, formats = [float(np.asarray(s.scale)) for s in self._sources(second)], self.row_formats[second.name]
-        of_states = quantize_row(second.name, self.layer.rows[second.name], self.input_scale, scales, formats, zero)
+        at = next(k for k, op in enumerate(self.cell.ops) if op.code == "row" and op.name == first)
+        floor = peephole_floor(self.layer, self.formats, at, self.wide)
+        of_input = quantize_wide_row(first, self.layer.rows[first], self.input_scale, self.row_formats[first], floor)
+        scales = [float(np.asarray(s.scale)) for s in self._sources(self.cell.row(second))]
+        of_states = quantize_row(second, self.layer.rows[second], self.input_scale, scales, self.row_formats[second], np.zeros_like(floor))
         unit, shift = common_unit(of_input, of_states)
         return unit if name == first else unit * 2.0**shift
-
-    def _peephole_floor(self, row: int) -> Float64Array:
-        """Smallest accumulator unit, per unit, at which the peephole products that are added to the row still fit 32 bits."""
-        floor = np.zeros(self.layer.units)
-        sums = {row}
-        for index, node in enumerate(self.cell.ops):
-            if node.code != "add" or not sums & set(node.args):
-                continue
-            if self.wide:  # W x and R s are added first
-                sums.add(index)
-            for product in (self.cell.ops[a] for a in node.args if self.cell.ops[a].code == "multiply"):
-                names = [self.cell.ops[a].name for a in product.args if self.cell.ops[a].code == "parameter"]
-                for name in names:
-                    widest = max(f.limit * f.scale for f in self.formats.values())
-                    floor = np.maximum(floor, np.abs(np.asarray(self.layer.parameters[name], np.float64)) * widest / 2**29)
-        return floor
 
     def _state(self, op: int, want: Scale | None, reach: int) -> Lowered:
         name = self.cell.ops[op].name

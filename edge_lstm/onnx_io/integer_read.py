@@ -11,8 +11,8 @@ import onnx
 
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.bounds import prove_network
+from edge_lstm.fixed_point.curve import Curve
 from edge_lstm.fixed_point.integer_network import (
-    Curve,
     IntegerBidirectional,
     IntegerConv1d,
     IntegerDense,
