@@ -211,7 +211,8 @@ class _Lowering:
         return sources
 
     def _quantized(self, spec: Row, sources: list[Lowered], op: int) -> IntegerRow:
-        weights, bits, floor = self.layer.rows[spec.name], self.row_formats[spec.name], peephole_floor(self.layer, self.formats, op, self.wide)
+        weights, bits = self.layer.rows[spec.name], self.row_formats[spec.name]
+        floor = peephole_floor(self.layer, self.formats, op, self.wide)
         if self.wide and behind_a_threshold(self.layer, spec.name):
             floor = np.maximum(floor, self._common_unit(spec.name))
         if self.wide and weights.W is not None:
@@ -220,7 +221,7 @@ class _Lowering:
 
     def _common_unit(self, name: str) -> Float64Array:
         """Unit of a row of a threshold gate at which W x + b and R s, in two rows, are added without rounding; 0 for a row of its own."""
-        first, second = name.removesuffix(RECURRENT), name.removesuffix(RECURRENT) + RECURRENT
+        second = (first := name.removesuffix(RECURRENT)) + RECURRENT
         if second not in self.layer.rows:
             return np.zeros(self.layer.units)
         at = next(k for k, op in enumerate(self.cell.ops) if op.code == "row" and op.name == first)
