@@ -200,12 +200,11 @@ class _Lowering:
         """What a row reads beside x, as int8."""
         sources = []
         for source in spec.sources:
-            value = self.lower(source)
-            state = self.cell.ops[source].name if self.cell.ops[source].code == "state" else None
-            if state is None:  # a vector made in this step, e.g. r * h: seen by the row like the state h itself
+            value, node = self.lower(source), self.cell.ops[source]
+            if node.code != "state":  # a vector made in this step, e.g. r * h: seen by the row like the state h itself
                 output = self.formats[self.cell.output]
                 value = self._saturated(self.lower(source, output.scale * (256 if output.limit > INT8 else 1), INT8), INT8)
-            elif self.formats[state].limit > INT8:
+            elif self.formats[node.name].limit > INT8:
                 value = self._narrow(value)
             sources.append(value)
         return sources
