@@ -260,5 +260,6 @@ def _few_sums(flow: Dataflow, layer: IntegerRecurrent, group: Group, strategy: s
         keeps, length = kept and (part.source is not None or group.lists_x), part.last - part.first
         vector = activity.x if part.source is None else activity.vectors.get(part.source)
         active = length * ((vector.changed if keeps else vector.nonzero) if vector else 1.0)
-        total += rows * (of.segment + active * of.few[group.bits]) + length * (of.compare if keeps else of.list)
+        around = 0.0 if part.joined else of.segment
+        total += rows * (around + active * of.few[group.bits]) + length * (of.compare if keeps else of.list)
     return total

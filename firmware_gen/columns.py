@@ -48,7 +48,8 @@ class Group:
     sources: operators that hold the vectors, in this order; reads_x, shift: whether x stands behind them, and its factor 2^shift;
     lists_sources, lists_x: whether their columns are listed where they count, or added always, in pairs; lists_lazy: whether the rows
     behind a gate read a list of what is not zero; bits: of a weight; less than 8: all columns are listed (see `few_columns`), but
-    for those of x where tables is not 0: the elements of x that share one.
+    for those of x where tables is not 0: the elements of x that share one; joins: whether x is listed as the sources are, elements or
+    changes.
     """
 
     pass_: int
@@ -62,6 +63,7 @@ class Group:
     lists_lazy: bool
     bits: int = 8
     tables: int = 0
+    joins: bool = False
 
     def listed(self, inputs: int, units: int) -> int:
         """Number of columns that are listed."""
@@ -119,7 +121,8 @@ def plan_columns(
         (p, sources, reads_x, shift, shares), behind = key, tuple(lazy[key])
         how = lists and bool(sources), lists and lists_x and reads_x, lists and lists_lazy and bool(behind)
         bits = max(row_bits(flow, index) for index in indices) if shares else 8
-        groups.append(Group(p, tuple(indices), behind, sources, reads_x, shift, *how, bits, tables if bits == 1 and reads_x else 0))
+        tabled = tables if bits == 1 and reads_x else 0
+        groups.append(Group(p, tuple(indices), behind, sources, reads_x, shift, *how, bits, tabled, strategy == "event" or how[1]))
     for index in rows:
         if schedule.lazy[index] and index not in claimed and flow.ops[index].name not in dense:
             dense[flow.ops[index].name] = "it is needed only where its gate is open, and no other row reads the same vectors"

@@ -11,7 +11,7 @@ a step, and a row adds one entry of each table.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ WORD = {4: "uint32_t", 2: "uint32_t", 1: "uint16_t"}  # bits -> what a column of
 class Segment:
     """Columns first to last - 1 of a group, whose sums stand alone. source: the operator they are elements of, None for x; from_: the first
     element; largest: what no sum exceeds, for any input; elements: that share a table of their sums with all signs, 0 where they are
-    listed."""
+    listed; joined: whether it is part of the sums of the segment before, its elements shifted as all rows do it."""
 
     first: int
     last: int
@@ -36,6 +36,7 @@ class Segment:
     from_: int
     largest: int
     elements: int = 0
+    joined: bool = False
 
     @property
     def tables(self) -> int:
@@ -44,7 +45,7 @@ class Segment:
 
 
 def segments(flow: Dataflow, group: Group) -> tuple[Segment, ...]:
-    """The columns of a group in as few segments as the proof allows, x in segments of its own: rows shift it differently."""
+    """The columns of a group in as few segments as the proof allows; x in segments of its own, unless all rows shift it alike."""
     weights = np.concatenate([np.abs(group_weights(flow, index, group)) for index in group.rows])
     units, inputs, found, place = flow.layer.units, flow.layer.inputs, [], 0
     vectors: list[tuple[int | None, int]] = [(source, units) for source in group.sources]
@@ -57,7 +58,21 @@ def segments(flow: Dataflow, group: Group) -> tuple[Segment, ...]:
             found.append(Segment(*ends, source, first, int(reach[many - 1]), elements))
             first += many
         place += length
-    return tuple(found)
+    joined = _joined(flow, group, weights, found)
+    return tuple(found if joined is None else [*found[:-1], joined])
+
+
+def _joined(flow: Dataflow, group: Group, weights: npt.NDArray[np.int64], found: list[Segment]) -> Segment | None:
+    """The segment of x as part of the one before it, None where that cannot be. weights: [rows and units, columns] magnitudes."""
+    shifts = {flow.layer.rows[flow.ops[index].name].input_shift for index in group.rows}
+    if len(found) < 2 or found[-1].source is not None or found[-1].elements or found[-2].source is None or not group.joins:
+        return None
+    (before, x), (shift, *others) = found[-2:], shifts
+    if others or (group.bits == 4 and shift):  # an AVR multiplies 4 bits by 9
+        return None
+    reach = weights[:, before.first : before.last].sum(1) + (weights[:, x.first : x.last].sum(1) << shift)
+    largest = 127 * int(reach.max())
+    return replace(x, largest=largest, joined=True) if largest <= LARGEST_LANE else None
 
 
 def group_weights(flow: Dataflow, index: int, group: Group) -> npt.NDArray[np.int64]:

@@ -42,13 +42,16 @@ def _list_all(writer: Writer, group: Group, which: str, parts: list[Segment]) ->
     writer.locals.narrow = False
     states = [part for part in parts if part.source is not None]
     second = writer.second_list(group, which) if group.lists_lazy and states else "0"
-    for number, part in enumerate(parts):
-        if number > 0:
+    number = -1
+    for part, after in zip(parts, [*parts[1:], None], strict=True):
+        number += not part.joined
+        if number > 0 and not part.joined:
             lines.append(f"const {entry} *const part{which}_{number} = end{which};")
         _list(writer, group, which, number, part, second if part.source is not None else "0")
         if group.lists_lazy and states and part is states[-1] and second == "0":
             lines.append(f"const {entry} *const {writer.nonzero(which)[1]} = end{which};")
-        lines.append(f"end{which} = {writer.p}_end_part(end{which});")
+        if after is None or not after.joined:
+            lines.append(f"end{which} = {writer.p}_end_part(end{which});")
 
 
 def _table(writer: Writer, name: str, part: Segment) -> None:
@@ -66,7 +69,8 @@ def _list(writer: Writer, group: Group, which: str, number: int, part: Segment, 
     vector, at = ("x" if part.source is None else writer.vector(part.source)), part.from_
     units = writer.inputs if part.source is None else writer.units
     length = str(part.last - part.first) if part.last - part.first < units else f"{writer.P}{'INPUTS' if vector == 'x' else 'UNITS'}"
-    where = f"{length}, {8 * part.first}, 0"
+    shift = writer.flow.layer.rows[writer.flow.ops[group.rows[0]].name].input_shift if part.joined else 0
+    where = f"{length}, {8 * part.first}, {shift}"
     writer.list_vector(which, vector, where, f"totals{which}[{number}]", second, kept=_is_kept(writer, group, part), at=at)
 
 
@@ -88,7 +92,7 @@ def _sums(writer: Writer, group: Group, which: str, parts: tuple[Segment, ...]) 
         )  # fmt: skip
     lines, biased = writer.before[group.pass_], dict.fromkeys(group.rows, 0)
     terms: dict[int, list[str]] = {index: [] for index in group.rows}
-    for number, part in enumerate(parts):
+    for number, part in enumerate(part for part in parts if not part.joined):
         sums = f"sums{which}_{number + 1}"
         writer.locals.lines.append(f"uint16_t {sums}[{len(rows)}][{BLOCK}] {writer.p.upper()}_ALIGNED;")
         writer.locals.sums += BLOCK // 2 * len(rows)

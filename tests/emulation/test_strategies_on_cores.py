@@ -9,6 +9,7 @@ import pytest
 from random_networks import random_counts, random_integer
 
 from firmware_gen import choice, emulation
+from firmware_gen.few_columns import segments
 from firmware_gen.model import build
 
 WAYS = {
@@ -55,11 +56,16 @@ def test_weights_that_share_words_give_the_bits_of_the_reference(core, strategy)
     formats = [("lstm", first), ("gru", second), ("gru", third)]
     made = [random_integer(rng, cell, 13, 13, "threshold", read_out="last", layers=3, initial=True, bits=bits) for cell, bits in formats]
     layers = [network.layers[k] for k, network in enumerate(made)]
+    # Where all rows shift x alike, its columns stand in one list with those of states.
+    layers[2] = replace(layers[2], rows={name: replace(row, input_shift=1) for name, row in layers[2].rows.items()})
     network = replace(made[0], layers=(*layers, *made[0].layers[3:]))
     groups = [group for text in build(network, "m", strategy).layers for group in text.column_plan.groups]
     assert [group.bits for group in groups] == [4, 2, 1, 8, 2]
     tabled = strategy == "event-tables"
     assert [group.tables > 0 for group in groups] == [False, False, tabled, False, False]
+    text = build(network, "m", strategy).layers[2]
+    joined = [part.joined for group in text.column_plan.groups if group.bits < 8 for part in segments(text.flow, group)]
+    assert joined == [False, tabled or text.choice.lists_x]
     held = np.repeat(random_counts(rng, network, 1, 3), 3, axis=1)[:, :8]
     raw = np.concatenate([held, random_counts(rng, network, 1, 8, extremes=True)])
     found = emulation.profile(network, raw, core, strategy=strategy)

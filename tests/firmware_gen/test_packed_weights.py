@@ -57,7 +57,14 @@ def networks() -> list[IntegerNetwork]:
     deep = random_deep(rng, "lstm", "threshold", "mean")
     made.append(quantize(deep, random_input(rng, deep, 8, 24), Options(FOUR)))
     made.append(at_the_ends(random_integer(rng, "lstm", 3, 41, "threshold", "last", bits=FOUR), 7))  # its sums of columns leave 16 bits
-    return [*made, at_the_ends(made[0], 7), at_the_ends(made[1], 1)]
+    return [*made, at_the_ends(made[0], 7), at_the_ends(made[1], 1), alike(made[1], 2), alike(made[4], 1)]
+
+
+def alike(network: IntegerNetwork, shift: int) -> IntegerNetwork:
+    """The same with one shift of x for all rows: columns of x and of states then share a list, if their sums fit 16 bits."""
+    layer = network.recurrent[0]
+    rows = {name: replace(row, input_shift=shift) for name, row in layer.rows.items()}
+    return replace(network, layers=(replace(layer, rows=rows), *network.layers[1:]))
 
 
 def bits_by_columns(network: IntegerNetwork, strategy: str) -> set[int]:
@@ -89,6 +96,8 @@ def test_packed_weights_give_the_bits_of_the_reference(any_compiler, by):
                     assert all(np.array_equal(a[name], b[name]) for name in a)
     by_rows, listed = {("dot", 2), ("dot", 4), ("dot_sum", 4)}, {("dot_listed", 2), ("dot_listed", 4)}
     assert sums == by_rows if by == "rows" else sums >= listed
+    parts = [segments(text.flow, group) for text in build(made[-2], "m", "event-packed").layers for group in text.column_plan.groups]
+    assert [[part.joined for part in group] for group in parts] == [[False, True]]
     assert set().union(*(bits_by_columns(network, "event-packed") for network in made)) == {1, 2, 4}
 
 
