@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -67,15 +68,18 @@ def _unit_bounded(layer: Recurrent) -> bool:
     return all(max(map(abs, layer.activations[role.name].bounds)) <= 1 for role in layer.cell.roles)
 
 
+@lru_cache(maxsize=256)  # training asks for the same few curves in every iteration
 def knots(activation: Activation, segments: int, width: float, unit: float) -> npt.NDArray[np.int16]:
     """Values of `activation` at the segments + 1 ends of segments of `width`, centred on 0, in multiples of `unit`, as int16.
 
-    The two ends take the function's limits, so that a saturated gate is as open as its format allows.
+    The two ends take the function's limits, so that a saturated gate is as open as its format allows. The array cannot be written to.
     """
     x = (np.arange(segments + 1) - segments / 2) * width
     y = np.asarray(activation(x), np.float64)
     y[0], y[-1] = activation.bounds
-    return np.clip(np.floor(y / unit + 0.5), -INT16, INT16).astype(np.int16)
+    values = np.clip(np.floor(y / unit + 0.5), -INT16, INT16).astype(np.int16)
+    values.flags.writeable = False
+    return values
 
 
 def sampled(activation: Activation, unit: float, grid: float = PREACTIVATION) -> Curve:

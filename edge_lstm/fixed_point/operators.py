@@ -128,11 +128,13 @@ def interpolate_interval(v: Interval, table: npt.NDArray[np.int16], segment_shif
     reach = (len(knots) - 1) << segment_shift >> 1
     first, last = ((np.clip(edge, -reach, reach - 1) + reach) >> segment_shift for edge in v)
     pairs = list(zip(first.tolist(), last.tolist(), strict=True))
-    low = np.array([knots[f : e + 2].min() for f, e in pairs], np.int64)
-    high = np.array([knots[f : e + 2].max() for f, e in pairs], np.int64)
+    extremes = {(f, e): (knots[f : e + 2].min(), knots[f : e + 2].max()) for f, e in set(pairs)}  # most units reach alike
+    low, high = np.array([extremes[pair] for pair in pairs], np.int64).T
     result, widest = _shifted((low << segment_shift, high << segment_shift), segment_shift + out_shift)
-    point, value = v[0] == v[1], interpolate(v[0], table, segment_shift, out_shift)
-    result = np.where(point, value, result[0]), np.where(point, value, result[1])
+    point = v[0] == v[1]
+    if point.any():
+        value = interpolate(v[0], table, segment_shift, out_shift)
+        result = np.where(point, value, result[0]), np.where(point, value, result[1])
     slope = int(np.abs(np.diff(knots)).max()) << segment_shift  # the product of a knot's difference and the place within the segment
     return result, (np.minimum(widest[0], -slope), np.maximum(widest[1], slope))
 

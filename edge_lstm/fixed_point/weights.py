@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -102,7 +103,9 @@ def _input_shift(inputs: Float64Array, recurrent: Float64Array) -> int:
     both = (inputs > 0) & (recurrent > 0)
     if not both.any():
         return 0
-    return int(np.clip(np.floor(np.median(np.log2(inputs[both] / recurrent[both])) + 0.5), 0, MOST_INPUT_SHIFT))
+    ratios = np.sort(np.log2(inputs[both] / recurrent[both]))
+    median = (ratios[(len(ratios) - 1) // 2] + ratios[len(ratios) // 2]) / 2  # np.median takes four times as long for so few
+    return int(min(max(math.floor(median + 0.5), 0), MOST_INPUT_SHIFT))
 
 
 def _few_values(
