@@ -160,7 +160,8 @@ def late(read_out: str) -> IntegerNetwork:
     convolution = Conv1d(rng.normal(0, 0.4, (5, 3, 3)), rng.normal(0, 0.2, 5), 2, (1, 0), 1)
     layers = (convolution, Pool("average", 2, 3, 5), random_recurrent(rng, "lstm", 5, 6, "threshold"), ReadOut(read_out))
     front = Preprocess(3, np.zeros(3), np.full(3, 1 / 500))
-    network = Network((*layers, Dense(rng.normal(0, 0.5, (3, 6)), rng.normal(0, 0.1, 3))), front, window=4)
+    window = 22  # steps, of which the read-out sees 4
+    network = Network((*layers, Dense(rng.normal(0, 0.5, (3, 6)), rng.normal(0, 0.1, 3))), front, window=window)
     return quantize(network, random_input(rng, network, 8, 48))
 
 
