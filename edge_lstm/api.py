@@ -59,6 +59,7 @@ def quantize(
     untrained: bool = False,
     separate_rows: bool = False,
     input_bits: int = 8,
+    cell_bits: int = 16,
 ) -> IntegerNetwork:
     """The integer network of a float network, its number formats chosen from the calibration input, proved not to overflow.
 
@@ -68,6 +69,7 @@ def quantize(
     separate_rows: the weights of input and states have scales of their own (not those of threshold gates): for networks that were
         trained elsewhere on inputs of very different magnitudes. One rescaling more for each gate and unit.
     input_bits: 8, or 16 for inputs whose magnitudes span more than 8 bits resolve, such as spectra: twice the work for the input.
+    cell_bits: 16, or 32 for cells that count, whose states grow far beyond 16.
 
     Raises EdgeLstmError where the input does not fit the network or holds NaN; UsageError for gates as above.
     """
@@ -77,7 +79,7 @@ def quantize(
 
     changed = with_gates(network, gates)
     refuse_untrained_gates(network, changed, untrained, "use LSTMClassifier or `edge-lstm convert --finetune`, or set untrained=True")
-    return quantized(changed, calibration, Options(separate_rows=separate_rows, input_bits=input_bits))
+    return quantized(changed, calibration, Options(separate_rows=separate_rows, input_bits=input_bits, cell_bits=cell_bits))
 
 
 def export_c(

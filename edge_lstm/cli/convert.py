@@ -73,6 +73,7 @@ def command(
     input_bits: Annotated[
         int, typer.Option(help="8, or 16 for inputs that span many powers of ten (spectra, powers): twice the work for the input.")
     ] = 8,
+    cell_bits: Annotated[int, typer.Option(help="16, or 32 for cells that count, whose states grow far beyond 16.")] = 16,
     form: Annotated[
         Form,
         typer.Option(help="What the ONNX file is fed: whole sequences; also their `lengths`; or a `stream`, states as inputs and outputs."),
@@ -115,6 +116,7 @@ def command(
             seed=seed,
             separate_rows=separate_rows,
             input_bits=input_bits,
+            cell_bits=cell_bits,
             tries=tries,
             prune=prune,
             checkpoint=checkpoint,

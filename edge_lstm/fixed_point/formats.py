@@ -42,7 +42,9 @@ def state_formats(layer: Recurrent, ranges: Mapping[str, float], cell_bits: int 
     """Format of each state. ranges: state -> largest magnitude that calibration saw.
 
     - A state that only rows read (h of an LSTM) is int8, one unit = bound / 127.
-    - A state that only arithmetic reads (c) is int16 (or int32) with a power-of-two scale: Q4.11, wider when calibration asks for it.
+    - A state that only arithmetic reads (c) is int16 with a power-of-two scale: Q4.11, coarser when calibration asks for it. With 32 bits
+      it keeps its 11 fraction bits, within +-2^24 units behind threshold gates. A soft gate has the fewer bits, the more the state has, for
+      their product fits 32: there the state has as many as calibration asks for, at most 19 beside the sign, which leaves a gate 10.
     - A state that both read (h of a GRU) keeps 8 more bits than the int8 that its rows see, so that it can move by less than 1 / 127.
     """
     cell, rows, arithmetic = layer.cell, _read_by_rows(layer.cell), _read_by_arithmetic(layer.cell)
@@ -50,8 +52,13 @@ def state_formats(layer: Recurrent, ranges: Mapping[str, float], cell_bits: int 
     for state, update in cell.updates:
         seen = max(float(ranges[state]), float(np.abs(layer.initial[state]).max()) if state in layer.initial else 0.0)
         if state not in rows and state in arithmetic:
-            fraction = min(CELL_FRACTION, 14 - math.ceil(math.log2(max(seen * 1.25, 1.0))))
-            formats[state] = Format(16, INT16, 2.0**-fraction) if cell_bits == 16 else Format(32, 2**24, 2.0**-fraction)
+            whole = math.ceil(math.log2(max(seen * 1.25, 1.0)))  # bits before the point
+            if cell_bits == 16:
+                formats[state] = Format(16, INT16, 2.0 ** -min(CELL_FRACTION, 14 - whole))
+                continue
+            soft = any(layer.activations[gate].kind not in ("threshold", "three_level") for gate in cell.gates)
+            bits = min(19, max(15, CELL_FRACTION + whole)) if soft else 24
+            formats[state] = Format(32, 2**bits, 2.0 ** -min(CELL_FRACTION, bits - whole))
             continue
         op = cell.ops[update]
         if op.code == "activate" and layer.activations[op.name].is_threshold:

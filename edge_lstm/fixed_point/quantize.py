@@ -56,7 +56,8 @@ MEAN_WINDOW = 4096  # steps that a mean read-out may sum when the network names 
 class Options:
     """How to quantize.
 
-    weight_bits: matrix -> format, as in `weights.row_formats`, 8 bits where missing; cell_bits: 16 or 32.
+    weight_bits: matrix -> format, as in `weights.row_formats`, 8 bits where missing; cell_bits: 16, or 32 for
+    cells that count, whose states grow far beyond 16.
     separate_rows: weights of the input and of the states have scales of their own in soft gates and candidates (`separate_rows`).
     input_bits: 8, or 16 for inputs whose magnitudes span more than 8 bits resolve; those of the first layer are then separate.
     """
@@ -69,6 +70,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.input_bits not in (8, 16):
             raise UsageError(f"inputs of {self.input_bits} bits: choose 8 or 16")
+        if self.cell_bits not in (16, 32):
+            raise UsageError(f"cell states of {self.cell_bits} bits: choose 16 or 32")
 
 
 @dataclass(frozen=True)

