@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from edge_lstm import __version__
 from edge_lstm.fixed_point.bounds import Bound, prove_network, prove_normalize
-from edge_lstm.fixed_point.integer_network import IntegerRecurrent, output_names
+from edge_lstm.fixed_point.decisions import output_names
+from edge_lstm.fixed_point.integer_network import IntegerRecurrent
 from firmware_gen.columns import TABLES
 from firmware_gen.digest import sha256
 from firmware_gen.features import title
@@ -60,11 +61,12 @@ def _wrapped(items: list[str]) -> list[str]:
 
 def _usage(model: Model) -> list[str]:
     p, P = model.prefix, model.prefix.upper()
+    decide = f"{p}_scores(&state, numbers);" if model.network.gives_numbers else f"decide({p}_class(&state));"
     return [
         f"  static {p}_state state;                 one per sequence, {model.state_bytes} bytes",
         f"  {p}_reset(&state);",
         f"  int16_t raw[{P}_INPUTS];                filled with sensor counts, {model.network.inputs} channels",
-        f"  if ({p}_push(&state, raw) && {p}_ready(&state)) decide({p}_class(&state));",
+        f"  if ({p}_push(&state, raw) && {p}_ready(&state)) {decide}",
         "  Include it in one source file: the tables are static.",
     ]
 
@@ -85,7 +87,10 @@ def _equations(model: Model) -> list[str]:
     kind = model.network.read_out.kind
     mean = f"averaged over the steps, at most {model.due}, times 2^{model.network.read_out.gain}" if model.averages else ""
     read = {"mean": mean or f"summed over the steps, at most {model.due}", "every": "of every step"}.get(kind, "of the last step")
-    lines += [f"Read-out: the output {read}, then {_dense_sizes(model)}", ""]
+    lines += [f"Read-out: the output {read}, then {_dense_sizes(model)}"]
+    if function := model.network.host_function:
+        lines.append(f"Left to the host, on the real values of the scores: {function}, which changes no order")
+    lines.append("")
     return lines
 
 

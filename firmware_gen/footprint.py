@@ -52,7 +52,8 @@ def footprint(
         folder = Path(name)
         (folder / "model.h").write_text(render_header(model), encoding="utf-8")
         source, compiled = folder / "footprint.c", folder / "footprint.o"
-        source.write_text(TEMPLATES.get_template("footprint.c.j2").render(p=model.prefix, section=STATE_SECTION), encoding="utf-8")
+        text = TEMPLATES.get_template("footprint.c.j2").render(p=model.prefix, section=STATE_SECTION, network=model.network)
+        source.write_text(text, encoding="utf-8")
         # Other systems have other object formats; zig compiles for Linux anywhere.
         elsewhere = ("-target", "x86_64-linux-musl") if chosen.name == "zig cc" and sys.platform != "linux" else ()
         chosen.run([source], compiled, *FLAGS, *elsewhere)

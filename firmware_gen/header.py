@@ -44,7 +44,7 @@ def render_header(model: Model) -> str:
     column_kinds = {kind for text in model.layers if text.column_plan.groups for kind in text.columns.kinds}
     seldom = any(f"{model.prefix}_seldom(u)" in line for text in model.layers for part in text.passes for line in part.body)
     return TEMPLATES.get_template("header.h.j2").render(
-        model=model, network=network, p=model.prefix, P=model.prefix.upper(), banner=banner(model),
+        model=model, network=network, host_function=network.host_function, p=model.prefix, P=model.prefix.upper(), banner=banner(model),
         sum_type=signed_type(-127 * max(network.read_out.window, 1), 127 * max(network.read_out.window, 1)),
         has_curves=model.has_curves, half_bits=HALF_BITS,
         packed=sorted(one for one in model.tables.packed if one[0] in ("dot", "dot_sum")),

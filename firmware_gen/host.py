@@ -109,7 +109,7 @@ class HostStream:
         return bool(self._host._push(_pointer(self.state), _pointer(counts)))
 
     def decide(self) -> tuple[int, npt.NDArray[np.int32]]:
-        """(class, scores int32 [outputs]) as of now."""
+        """(class, scores int32 [outputs]) as of now; -1 is the class of numbers, which have none."""
         scores = np.empty(self._host.network.outputs, np.int32)
         return int(self._host._class(_pointer(self.state), _pointer(scores))), scores
 

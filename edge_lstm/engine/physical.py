@@ -11,7 +11,8 @@ from edge_lstm.cells import activation
 from edge_lstm.engine.reference import check_steps
 from edge_lstm.engine.whole import run
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.fixed_point.integer_network import HOST_ACTIVATION, IntegerNetwork, Normalize
+from edge_lstm.fixed_point.decisions import HOST_ACTIVATION
+from edge_lstm.fixed_point.integer_network import IntegerNetwork, Normalize
 from edge_lstm.float_inference import check_input, softmax
 
 INT16 = np.iinfo(np.int16)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from edge_lstm.engine.gates import Gates, gate_operators, openings
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.features import Memory, block_sums, run_features
+from edge_lstm.fixed_point.decisions import decisions
 from edge_lstm.fixed_point.integer_network import (
     IntegerBidirectional,
     IntegerConv1d,
@@ -173,8 +174,8 @@ class Run:
 
     @property
     def labels(self) -> Int64Array:
-        """The class with the highest score, the first one on a tie: [batch], or one a step when every step is read out."""
-        return np.asarray(self.scores.argmax(-1), np.int64)
+        """The class of each sequence, as `decisions`: [batch], or one a step when every step is read out. Of numbers it says nothing."""
+        return decisions(self.scores)
 
 
 def run(

@@ -75,8 +75,8 @@ class Stream:
 
     @property
     def label(self) -> int:
-        """The class with the highest score, the first one on a tie."""
-        return int(self.scores.argmax())
+        """The class: the highest score, the first one on a tie; of one score, 1 above 0. Raises EdgeLstmError where these are numbers."""
+        return int(self._streams.labels()[0])
 
     @property
     def states(self) -> tuple[dict[str, npt.NDArray[np.int32]], ...]:

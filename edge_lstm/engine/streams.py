@@ -23,6 +23,7 @@ from edge_lstm.engine.prepared import Prepared
 from edge_lstm.engine.stages import JoinedStage, StackStage, prepare
 from edge_lstm.engine.whole import ENOUGH_FOR_A_THREAD, available_threads
 from edge_lstm.errors import EdgeLstmError, UsageError
+from edge_lstm.fixed_point.decisions import decisions
 from edge_lstm.fixed_point.integer_network import IntegerNetwork, IntegerReadOut, Normalize
 
 Which = npt.NDArray[np.int64]
@@ -218,8 +219,10 @@ class Streams:
         return self.last.scores(chosen)
 
     def labels(self, which: npt.ArrayLike | None = None) -> npt.NDArray[np.int64]:
-        """int64 [streams]: the class with the highest score, the first one on a tie."""
-        return np.asarray(self.scores(which).argmax(1), np.int64)
+        """int64 [streams]: the class of each, as `decisions`. Raises EdgeLstmError for a network that gives numbers."""
+        if self.network.gives_numbers:
+            raise EdgeLstmError("this network gives numbers and names no class: read its scores")
+        return decisions(self.scores(which))
 
     def states(self, which: npt.ArrayLike | None = None) -> tuple[dict[str, npt.NDArray[np.int32]], ...]:
         """For each recurrent layer state -> int32 [streams, units], as they are now."""

@@ -5,25 +5,22 @@ All values of a step are 32-bit signed integers. The operators of `IntOp.code` a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from edge_lstm.errors import EdgeLstmError
 from edge_lstm.features import Features
 from edge_lstm.fixed_point.curve import Curve
+from edge_lstm.fixed_point.decisions import gives_numbers, left_to_host
 
 Int8Array = npt.NDArray[np.int8]
 Int16Array = npt.NDArray[np.int16]
 Int32Array = npt.NDArray[np.int32]
 Float64Array = npt.NDArray[np.float64]
 
-HOST_ACTIVATION = "host_activation"  # metadata: "kind alpha beta" of a function that the host applies to the real value of the scores
 MOST_GAIN = 6  # of a mean: a power of two, beyond which its steps would be finer than those of what it is the mean of allow
-OUTPUTS = "outputs"  # metadata: JSON list of the names of the numbers that the network gives
 # An input of 16 bits is two int8 halves, x = (high << 7) + low with low in [-64, 63], so that every engine goes on multiplying bytes.
 HALF_BITS = 7
 WIDE_LIMIT = (127 << HALF_BITS) + (1 << HALF_BITS >> 1) - 1  # 16319: the largest x whose high half is within 127
@@ -31,22 +28,6 @@ CODES = (
     "row", "state", "vector", "positive", "select", "add", "subtract", "complement", "offset", "clip", "rescale", "multiply", "shift",
     "raise", "interpolate",
 )  # fmt: skip
-
-
-def output_names(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """Names of the numbers that a network was trained to give; () for classes, and where its file does not say.
-
-    Raises EdgeLstmError for an entry that is no list of names.
-    """
-    if OUTPUTS not in metadata:
-        return ()
-    try:
-        found = json.loads(metadata[OUTPUTS])
-    except ValueError as error:
-        raise EdgeLstmError(f"metadata {OUTPUTS} = {metadata[OUTPUTS]!r} is no list of names") from error
-    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
-        raise EdgeLstmError(f"metadata {OUTPUTS} = {metadata[OUTPUTS]!r} is no list of names")
-    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -383,6 +364,19 @@ class IntegerNetwork:
     @property
     def outputs(self) -> int:
         return next(layer.outputs for layer in reversed(self.layers) if not isinstance(layer, IntegerReadOut))
+
+    @property
+    def gives_numbers(self) -> bool:
+        """Whether the scores are numbers and name no class: those of a network that was trained on numbers, or one score without a sigmoid.
+
+        Of a single sigmoid output, which the host applies or leaves out, a score above 0 (a value above 0.5) is class 1, else 0.
+        """
+        return gives_numbers(self.outputs, self.classes, self.metadata)
+
+    @property
+    def host_function(self) -> str:
+        """What the network ended in and is left to the host, on the real values of the scores: softmax, sigmoid ...; "" where nothing."""
+        return "softmax" if self.softmax else left_to_host(self.metadata)
 
     @property
     def score_scale(self) -> float:

@@ -13,10 +13,10 @@ from edge_lstm import float_inference
 from edge_lstm.cells import Activation
 from edge_lstm.errors import EdgeLstmError, UsageError
 from edge_lstm.fixed_point.bounds import prove_network
+from edge_lstm.fixed_point.decisions import HOST_ACTIVATION
 from edge_lstm.fixed_point.feed_forward import gives_scores, integer_convolution, integer_dense, pooling
 from edge_lstm.fixed_point.formats import INT8, state_formats
 from edge_lstm.fixed_point.integer_network import (
-    HOST_ACTIVATION,
     MOST_GAIN,
     WIDE_LIMIT,
     IntegerBidirectional,

@@ -54,7 +54,8 @@ def compare(
     predicted = {}
     for done, (name, network) in enumerate(models.items()):
         progress("comparing", done, len(models) + 1, name)
-        predicted[name] = inputs.labels(network, x[name])
+        if not inputs.gives_numbers(network):
+            predicted[name] = inputs.labels(network, x[name])
     integer = {name: network for name, network in models.items() if isinstance(network, IntegerNetwork)}
     floats = {name: network for name, network in models.items() if isinstance(network, Network)}
     progress("comparing", len(models), len(models) + 1, "latency")
@@ -67,7 +68,7 @@ def compare(
     first = next(iter(models))
     labelled = cuts[first].y >= 0
     accuracies, confusions = None, []
-    if labelled.any():
+    if labelled.any() and len(predicted) == len(models):
         accuracies = _accuracies(models, cuts[first], fitted, cuts, predicted)
         confusions = [_confusion(name, network, cuts[name], predicted[name]) for name, network in models.items()]
     agreement = _agreement(predicted)

@@ -153,11 +153,11 @@ def convert(
         for name, one in names.items():
             given = inputs.outputs(one, inputs.model_input(one, dataset, windows.x))
             wrong[name] = errors([(y[where], given[where])])
-    elif len(labelled):
+    elif len(labelled) and not inputs.gives_numbers(network):
         for name, one in names.items():
             predicted = inputs.labels(one, inputs.model_input(one, dataset, labelled.x))
             accuracies[name] = accuracy([(labelled.y, predicted)])
-    else:
+    elif not inputs.gives_numbers(network):
         same = {name: inputs.labels(one, inputs.model_input(one, dataset, windows.x)) for name, one in names.items()}
         learned += tuple(
             f"{name}: the class of the float network in {(same[name] == same['float']).mean():.1%} of {len(windows):,} windows"

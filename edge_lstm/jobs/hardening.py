@@ -81,6 +81,8 @@ def finetune(
     if numbers is not None:
         labelled = windows.take(np.zeros(0, np.int64))
     elif len(labelled):
+        if network.outputs == 1:
+            raise EdgeLstmError("fine-tuning on classes needs an output for each; name the numbers of this network with --target")
         windows = labelled
         data.require_every_class(windows.y, network.classes or dataset.classes)
     else:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_lstm import data
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.fixed_point import integer_network
-from edge_lstm.fixed_point.integer_network import OUTPUTS, IntegerConv1d, IntegerNetwork, IntegerPool
-from edge_lstm.network import Network, front_layers, steps_through
+from edge_lstm.fixed_point import decisions
+from edge_lstm.fixed_point.decisions import OUTPUTS
+from edge_lstm.fixed_point.integer_network import IntegerConv1d, IntegerNetwork, IntegerPool
+from edge_lstm.network import Dense, Network, front_layers, steps_through
 
 if TYPE_CHECKING:
     from edge_lstm.train import Result
@@ -75,8 +76,9 @@ def fitting(network: AnyNetwork, dataset: data.Dataset | data.Source) -> data.Da
         if isinstance(dataset, data.Source):
             return data.with_source_classes(dataset, network.classes)
         return data.with_classes(dataset, network.classes)
-    if len(dataset.classes) > network.outputs:
-        raise EdgeLstmError(f"{dataset.name}: {len(dataset.classes)} classes, but the model has only {network.outputs} outputs")
+    known = max(network.outputs, 2)  # of one score, above 0 is a class and the rest is the other
+    if len(dataset.classes) > known and not gives_numbers(network):
+        raise EdgeLstmError(f"{dataset.name}: {len(dataset.classes)} classes, but the model tells only {known} apart")
     return dataset
 
 
@@ -154,7 +156,25 @@ def _same_counts(dataset: data.Dataset | data.Source, units_per_count: npt.NDArr
 
 def labels(network: AnyNetwork, x: Array) -> npt.NDArray[np.int64]:
     """Class index [windows] for input as `model_input` gives it; of the last step, for a model that reads out every step."""
-    return np.asarray(scores(network, x).argmax(-1), np.int64)
+    return decided(network, scores(network, x))
+
+
+def decided(network: AnyNetwork, scores: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Class index [windows] for scores [windows, outputs]: the highest; of one, 1 above 0, or above 0.5 behind the sigmoid of a float."""
+    if isinstance(network, Network) and network.outputs == 1:
+        return np.asarray(scores[:, 0] > 0.5, np.int64)
+    return decisions.decisions(scores)
+
+
+def gives_numbers(network: AnyNetwork) -> bool:
+    """Whether the outputs are numbers and name no class (`IntegerNetwork.gives_numbers`)."""
+    if isinstance(network, IntegerNetwork):
+        return network.gives_numbers
+    if len(network.classes) > 1 or decisions.output_names(network.metadata):
+        return len(network.classes) < 2
+    last = network.layers[-1]
+    halves = isinstance(last, Dense) and last.activation.kind in ("sigmoid", "hard_sigmoid") and last.activation(np.zeros(1))[0] == 0.5
+    return network.outputs == 1 and not halves
 
 
 def scores(network: AnyNetwork, x: Array, threads: int | None = None) -> Array:
@@ -172,14 +192,14 @@ def scores(network: AnyNetwork, x: Array, threads: int | None = None) -> Array:
 
 
 def output_names(network: AnyNetwork) -> tuple[str, ...]:
-    """Names of the numbers that a network was trained to give; () for classes, and where its file does not say.
+    """Names of the numbers that a network gives: those it was trained on, or "output"; () for classes.
 
     Raises EdgeLstmError where they are not as many as its outputs.
     """
-    names = integer_network.output_names(network.metadata)
+    names = decisions.output_names(network.metadata)
     if names and len(names) != network.outputs:
         raise EdgeLstmError(f"the model names {len(names)} outputs ({', '.join(names)}) but has {network.outputs}")
-    return names
+    return names or (("output",) if gives_numbers(network) else ())
 
 
 def with_output_names(made: Result, names: Sequence[str]) -> Result:

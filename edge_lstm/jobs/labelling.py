@@ -30,15 +30,12 @@ class Labelled:
     """A batch of windows and what the model makes of them.
 
     windows: as `data.windows` gives them, samples included; scores: [windows, outputs], those of the last step where every step is read
-    out; labels: int64 [windows], the class with the highest score.
+    out; labels: int64 [windows], the class that they name (without a meaning where they are numbers).
     """
 
     windows: data.Windows
     scores: npt.NDArray[np.generic]
-
-    @property
-    def labels(self) -> npt.NDArray[np.int64]:
-        return np.asarray(self.scores.argmax(1), np.int64)
+    labels: npt.NDArray[np.int64]
 
 
 def label(
@@ -55,7 +52,8 @@ def label(
     before = np.concatenate([[0], np.cumsum(source.lengths)])
     for batch in data.window_batches(source, length, stride or length):
         progress("labelling", int(before[batch.recording[0]] + batch.start[0]), source.samples)
-        yield Labelled(batch, inputs.scores(network, inputs.model_input(network, source, batch.x), threads))
+        scores = inputs.scores(network, inputs.model_input(network, source, batch.x), threads)
+        yield Labelled(batch, scores, inputs.decided(network, scores))
     progress("labelling", source.samples, source.samples)
 
 
@@ -83,8 +81,8 @@ def rows(network: inputs.AnyNetwork, source: data.Source, batch: Labelled, *, sc
 
 
 def class_names(network: inputs.AnyNetwork) -> tuple[str, ...]:
-    """Names of the outputs; their numbers where the model has none."""
-    return network.classes or tuple(map(str, range(network.outputs)))
+    """Names of the classes; their numbers where the model has none, of which a single score has two: 1 above 0."""
+    return network.classes or tuple(map(str, range(max(network.outputs, 2))))
 
 
 @contextmanager
@@ -108,6 +106,6 @@ def writer(path: str | os.PathLike[str], network: inputs.AnyNetwork, *, scores: 
             file.write(json.dumps(values, ensure_ascii=False) + "\n")
 
         if suffix == ".csv":
-            names = class_names(network) if scores else ()
+            names = class_names(network)[-network.outputs :] if scores else ()
             lines.writerow([*columns, *(f"score {name}" for name in names)])
         yield as_csv if suffix == ".csv" else as_json

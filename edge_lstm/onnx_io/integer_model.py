@@ -34,7 +34,8 @@ def integer_model(network: IntegerNetwork, *, states: bool = False, form: str = 
     Input  raw: int16 [batch, samples, channels], sensor counts; left-over samples of an unfinished block are dropped.
     Output scores: int32 [batch, outputs], or [batch, time, outputs] when every step is read out; behind a mean, of the sum over the steps
            (at most `window` of them: later steps are left out, as on the device).
-           label: int64 [batch] or [batch, time], the first class with the highest score.
+           label: int64 [batch] or [batch, time], the first class with the highest score; of one score, 1 above 0. A network that gives
+           numbers (`IntegerNetwork.gives_numbers`) has no label.
            With `states`, also states.<layer>.<state>: int32 [batch, time, units], the state after each step.
     form   one of `integer_forms.FORMS`. "lengths" has a further input lengths: int64 [batch], samples of each sequence, at least one block
            and at most all; what lies behind does not count, and results of steps that are none are 0. "stream" takes the next samples, one
@@ -99,8 +100,20 @@ class _Writer:
             dtype = np.int32 if flow.wide else np.int8
             flow = replace(flow, value=self._between(masked(self.plain, flow.value, flow.lengths, dtype)))
         self.nodes.append(helper.make_node("Cast", [flow.value], ["scores"], name="scores", to=TensorProto.INT32))
-        self.nodes.append(helper.make_node("ArgMax", ["scores"], ["label"], name="label", axis=-1, keepdims=0, select_last_index=0))
+        self._label()
         return self._finish(["batch", "time"] if flow.sequence else ["batch"])
+
+    def _label(self) -> None:
+        """From scores to classes, if they name any."""
+        if self.network.gives_numbers:
+            return
+        if self.network.outputs > 1:
+            self.nodes.append(helper.make_node("ArgMax", ["scores"], ["label"], name="label", axis=-1, keepdims=0, select_last_index=0))
+            return
+        above = self.plain.emit("Greater", "scores", self.plain.constant(0, np.int32))
+        one = self.plain.emit("Squeeze", above, self.plain.constant([-1], np.int64))
+        self.plain.rename(self.plain.emit("Cast", one, to=TensorProto.INT64), "label")
+        self._between("")
 
     def _front(self) -> _Flow:
         """From counts to the input of the first layer."""
@@ -246,7 +259,7 @@ class _Writer:
             ],
             [
                 helper.make_tensor_value_info("scores", TensorProto.INT32, [*shape, network.outputs]),
-                helper.make_tensor_value_info("label", TensorProto.INT64, shape),
+                *([] if network.gives_numbers else [helper.make_tensor_value_info("label", TensorProto.INT64, shape)]),
                 *([helper.make_tensor_value_info("steps", TensorProto.INT64, [1])] if self.form == "stream" else []),
                 *self.outputs,
                 *self.memories.outputs,

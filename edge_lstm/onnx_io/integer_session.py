@@ -15,11 +15,12 @@ from edge_lstm.onnx_io.integer_model import integer_model
 
 @dataclass(frozen=True)
 class OnnxRun:
-    """scores: int32 [batch, outputs] or [batch, time, outputs]; label: int64, its shape without the last axis;
+    """scores: int32 [batch, outputs] or [batch, time, outputs]; label: int64, its shape without the last axis,
+    None where the scores are numbers;
     states: one dict per recurrent layer, state -> int32 [batch, time, units], filled on request."""
 
     scores: npt.NDArray[np.int32]
-    label: npt.NDArray[np.int64]
+    label: npt.NDArray[np.int64] | None
     states: tuple[dict[str, npt.NDArray[np.int32]], ...] = ()
 
 
@@ -35,13 +36,15 @@ class IntegerSession:
         model = integer_model(network, states=states, form="lengths" if lengths else "sequences").SerializeToString(deterministic=True)
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self._states = [[state.name for state in layer.states] for layer in network.recurrent] if states else []
+        self._numbers = network.gives_numbers
 
     def run(self, raw: npt.NDArray[np.int16], lengths: npt.ArrayLike | None = None) -> OnnxRun:
         """Runs whole sequences of counts raw: int16 [batch, samples, channels] from reset states. lengths: [batch] samples of each."""
         feeds: dict[str, npt.NDArray[np.generic]] = {"raw": np.ascontiguousarray(raw)}
         if lengths is not None:
             feeds["lengths"] = np.asarray(lengths, np.int64)
-        scores, label, *traces = self._session.run(None, feeds)
+        scores, *traces = self._session.run(None, feeds)
+        label = None if self._numbers else traces.pop(0)
         remaining = iter(traces)
         return OnnxRun(scores, label, tuple({name: next(remaining) for name in names} for names in self._states))
 
@@ -64,14 +67,14 @@ class StreamSession:
         self._every_state = every_state
         self.memories: dict[str, npt.NDArray[Any]] = {}
         self.scores = np.zeros((0, network.outputs), np.int32)
-        self.label = np.zeros(0, np.int64)
+        self.label: npt.NDArray[np.int64] | None = None
         self.traces: tuple[dict[str, npt.NDArray[np.int32]], ...] = ()
 
     def push(self, raw: npt.NDArray[np.int16]) -> int:
         """The next samples raw: int16 [batch, samples, channels], one or more; returns how many steps reached the read-out."""
         found = dict(zip(self._names, self._session.run(None, {"raw": np.ascontiguousarray(raw), **self.memories}), strict=True))
         self.memories = {f"state.{name.removeprefix('next.')}": found[name] for name in self._names if name.startswith("next.")}
-        self.scores, self.label = found["scores"], found["label"]
+        self.scores, self.label = found["scores"], found.get("label")
         if self._every_state:
             self.traces = tuple({name: found[f"states.{k}.{name}"] for name in names} for k, names in enumerate(self._states))
         return int(found["steps"][0])

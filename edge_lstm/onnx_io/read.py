@@ -69,7 +69,8 @@ def _prepared(model: onnx.ModelProto, base_dir: Path | None) -> onnx.ModelProto:
             raise EdgeLstmError(f"cannot read the model's external weights: {_first_line(error)}") from error
     opset = next((o.version for o in copy.opset_import if o.domain in ("", "ai.onnx")), None)
     if opset is None or opset < OLDEST_OPSET:
-        raise UnsupportedModel((f"the model uses opset {opset}; export it again with opset {OLDEST_OPSET} or later (17 is a good choice)",))
+        found = f"opset {opset}" if opset else "no opset"
+        raise UnsupportedModel((f"the model uses {found}; export it again with opset {OLDEST_OPSET} or later (17 is a good choice)",))
     shapeless = [i.name for i in copy.graph.input if i.type.HasField("tensor_type") and not i.type.tensor_type.HasField("shape")]
     if shapeless:
         raise UnsupportedModel(tuple(f"input {name} has no shape: export the model with its number of channels" for name in shapeless))

@@ -11,7 +11,19 @@ import onnx
 if TYPE_CHECKING:
     from edge_lstm.onnx_io.read_unrolled import Unrolled
 from edge_lstm.onnx_io.read_refusals import Refusal
-from edge_lstm.onnx_io.read_values import Axis, Condition, IntegerInput, Labels, Readable, Refused, Signal, StepNumber, Value, describe
+from edge_lstm.onnx_io.read_values import (
+    Axis,
+    Condition,
+    IntegerInput,
+    Joined,
+    Labels,
+    Readable,
+    Refused,
+    Signal,
+    StepNumber,
+    Value,
+    describe,
+)
 
 
 @dataclass
@@ -99,7 +111,8 @@ class Node:
         """Value of an input that must be the network's signal."""
         value = self.value(index)
         if not isinstance(value, Signal):
-            raise Refusal(f"input number {index} is {describe(value)}, not the signal")
+            todo = "; only a chain of layers is read: give everything as channels of one input" if isinstance(value, Joined) else ""
+            raise Refusal(f"input number {index} is {describe(value)}, not the signal{todo}")
         return value
 
     def attribute(self, name: str, default: Any = None) -> Any:

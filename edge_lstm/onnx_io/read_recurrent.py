@@ -131,9 +131,11 @@ def read_recurrent(node: Node) -> tuple[Value, ...]:
     states = checked(lambda: _states(node, kind, signal, count, batch_first))
     axes = checked(lambda: _time_and_batch(node, signal, batch_first))
     lengths = checked(lambda: _lengths(node, signal, batch_first))
+    clip = node.attribute("clip")
+    if clip is not None and not 0 < float(clip) < np.inf:
+        reasons.append(f"attribute clip = {clip:g}; expected a positive number")
     if reasons or activations is None or weights is None or states is None or axes is None or lengths is None:
         raise Refusal("; ".join(dict.fromkeys(reasons)))
-    clip = node.attribute("clip")
     layers = [
         replace(kind.build(node, weights[k], activations[k], states[k], None if clip is None else float(clip)), reverse=way == "reverse")
         for k, way in enumerate(directions)

@@ -38,7 +38,8 @@ class Ram:
 
 def firmware(model: Model) -> dict[str, str]:
     """Sources of the program that is measured."""
-    return {f"{model.prefix}.h": render_header(model), "firmware.c": TEMPLATES.get_template("firmware.c.j2").render(p=model.prefix)}
+    text = TEMPLATES.get_template("firmware.c.j2").render(p=model.prefix, network=model.network)
+    return {f"{model.prefix}.h": render_header(model), "firmware.c": text}
 
 
 def memory(model: Model, image: Image, stack: int) -> tuple[Flash, Ram]:

@@ -56,7 +56,7 @@ def entries(model: Model) -> dict[str, str]:
     states = [(text.fields[state.name][1], text.layer.units) for text in model.layers for state in text.layer.states]
     text = TEMPLATES.get_template("entries.c.j2").render(
         p=p, P=p.upper(), decimation=model.network.normalize.decimation, features=model.features is not None, states=states,
-        width=model.network.normalize.width, traced=sum(units for _, units in states),
+        width=model.network.normalize.width, traced=sum(units for _, units in states), network=model.network,
     )  # fmt: skip
     return {f"{p}.h": render_header(model), "entries.c": text}
 

@@ -13,7 +13,8 @@ from edge_lstm import engine, onnx_io
 from edge_lstm.cells import activation
 from edge_lstm.engine import reference
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.fixed_point.integer_network import HOST_ACTIVATION, IntegerNetwork
+from edge_lstm.fixed_point.decisions import HOST_ACTIVATION
+from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.fixed_point.quantize import RISING, quantize
 from edge_lstm.network import Dense
 

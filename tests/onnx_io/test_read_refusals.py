@@ -69,12 +69,15 @@ CASES: dict[str, tuple[Callable[[Graph], str], str]] = {
     "largest step": (on_sequence("ReduceMax", axes=[0], keepdims=0), r"operator ReduceMax is not supported"),
     "mean over units": (on_last("ReduceMean", axes=[1]), r"averages over axis 1"),
     "softmax over time": (on_sequence("Softmax", axis=0), r"reads axis x\[1\] as the features axis"),
+    "another input": (
+        lambda g: g.node("MatMul", g.node("Concat", value := last(g, sequence(g)), value, axis=1), g.random(2 * UNITS, CLASSES)),
+        r"several signals side by side.*only a chain of layers is read"),
     "skip connection": (lambda g: g.node("Add", value := last(g, sequence(g)), value), r"combines two signals"),
     "flatten": (lambda g: g.node("Gemm", g.node("Flatten", g.node("Transpose", sequence(g), perm=[1, 0, 2])), g.random(9 * UNITS, CLASSES)),
                 r"merges several axes.*Flatten.*last step"),
     "heads": (on_last("Reshape", [0, 2, UNITS // 2]), r"cuts an axis into pieces"),
     "bias per step": (lambda g: g.node("Add", sequence(g), g.random(9, 1, UNITS)), r"constant of shape \[9, 1, 6\]"),
-    "clip": (on_last("Clip", -2.0, 2.0), r"clips to -2 \.\.\. 2"),
+    "clip": (on_last("Clip", 1.0, 2.0), r"clips to 1 \.\.\. 2"),
     "wrong weights": (lambda g: g.node("MatMul", last(g, sequence(g)), g.random(UNITS, CLASSES, 1)), r"multiplies by weights"),
     "behind softmax": (lambda g: g.node("Relu", g.node("Softmax", last(g, sequence(g)), axis=1)), r"Relu_\d+: computes on behind a Soft"),
     "training": (lambda g: g.node("Dropout", last(g, sequence(g)), "", g.constant(True, bool)), r"training mode.*model.eval"),
@@ -89,6 +92,8 @@ CASES: dict[str, tuple[Callable[[Graph], str], str]] = {
     "initial state of a wrong shape": (
         lambda g: last(g, sequence(g, states=[g.random(1, 3, 2)])), r"state h is a constant of shape \[1, 3, 2\], expected \[1, 3, 6\]"),
     "lengths": (lambda g: last(g, sequence(g, lengths=g.constant([9, 4, 2], np.int32))), r"sequence_lens holds fixed lengths"),
+    "negative clip": (recurrent(clip=-1.0), r"attribute clip = -1; expected a positive number"),
+    "clip of NaN": (recurrent("GRU", clip=float("nan")), r"attribute clip = nan; expected a positive number"),
     "weights of NaN": (recurrent(scale=float("nan")), r"weights that are NaN"),
     "no recurrent layer": (lambda g: linear(g, g.node("Transpose", "x", perm=[0, 1, 2])), r"expected rank 2"),
 }  # fmt: skip
