@@ -10,7 +10,7 @@ import numpy as np
 from edge_lstm.cells import Activation, Cell, activation, cell, family
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.fixed_point.quantize import Options, quantize
-from edge_lstm.network import Bidirectional, Conv1d, Dense, Layer, Network, Pool, Preprocess, ReadOut, Recurrent, RowWeights
+from edge_lstm.network import Bidirectional, Conv1d, Dense, Layer, Network, Pool, Preprocess, ReadOut, Recurrent, RowWeights, steps_before
 
 GATES = ("sigmoid", "threshold", "hard_sigmoid", "three_level", "mixed")
 _GATE_KINDS = ("sigmoid", "threshold", "hard_sigmoid", "three_level")
@@ -102,7 +102,8 @@ def random_deep(
     else:
         layers.append(Bidirectional(forward, replace(random_recurrent(rng, name, 5, units + 1, gates), reverse=True)))
     below = units if streams else 2 * units + 1
-    return Network((*layers, ReadOut(read_out), Dense(rng.normal(0, 0.5, (3, below)), rng.normal(0, 0.1, 3))), window=24)
+    window = steps_before(layers, 24)  # of which the read-out sees 24
+    return Network((*layers, ReadOut(read_out), Dense(rng.normal(0, 0.5, (3, below)), rng.normal(0, 0.1, 3))), window=window)
 
 
 def random_input(rng: np.random.Generator, network: Network, batch: int = 4, steps: int = 20) -> np.ndarray:
