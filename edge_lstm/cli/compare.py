@@ -37,7 +37,7 @@ def command(
     from edge_lstm.report import page
 
     networks = dict(zip(distinct_names(models), map(onnx_io.load, models), strict=True))
-    dataset = options.read_data(data, label_column, labels, person_column, recording_column, channels, units_per_count)
+    dataset = options.read_data(data, options.Reading(label_column, labels, person_column, recording_column, channels, units_per_count))
     with progress() as report:
         compared = compare(networks, dataset, window=window, stride=stride, progress=report)
     page.write(compared, output)

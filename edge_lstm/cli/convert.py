@@ -103,7 +103,8 @@ def command(
     network = load_float(model, start=start, end=end)
     dataset = None
     if calibration is not None:
-        dataset = options.read_data(calibration, label_column, labels, person_column, recording_column, channels, units_per_count, target)
+        reading = options.Reading(label_column, labels, person_column, recording_column, channels, units_per_count)
+        dataset = options.read_data(calibration, reading, target)
     with progress() as report:
         made = convert(
             network,

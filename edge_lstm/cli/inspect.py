@@ -76,7 +76,7 @@ def command(
     if picture is not None:
         require_suffix(picture)
     if data is not None:
-        dataset = options.read_data(data, label_column, labels, person_column, recording_column, channels, units_per_count)
+        dataset = options.read_data(data, options.Reading(label_column, labels, person_column, recording_column, channels, units_per_count))
         if picture is not None:
             held = _draw_picture(network, dataset, recording, picture, part, continuous, layer)
             facts = {**facts, "picture": str(picture), "memory": held}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -42,65 +43,43 @@ Target = Annotated[
 ]
 
 
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",")]
+@dataclass(frozen=True)
+class Reading:
+    """What the options above say of how a file is read."""
+
+    label_column: str | None = None
+    labels: Path | None = None
+    person_column: str | None = None
+    recording_column: str | None = None
+    channels: str | None = None
+    units_per_count: float | None = None
 
 
-def read_data(
-    path: Path,
-    label_column: str | None = None,
-    labels: Path | None = None,
-    person_column: str | None = None,
-    recording_column: str | None = None,
-    channels: str | None = None,
-    units_per_count: float | None = None,
-    target: str | None = None,
-) -> Dataset:
+def read_data(path: Path, reading: Reading = Reading(), target: str | None = None) -> Dataset:
     """The recordings that the options name. Raises EdgeLstmError or UsageError as `edge_lstm.data.load` does."""
     from edge_lstm import data
 
-    names = _names(channels)
-    if str(path) == BUNDLED and not path.exists():
-        if label_column or labels or person_column or recording_column or units_per_count:
-            raise UsageError("the bundled recordings know their labels and people; leave out the options for .csv files")
-        dataset = data.watch()
-        dataset = dataset if target is None else data.with_targets(dataset, _names(target) or ())
-        return dataset if names is None else data.select_channels(dataset, names)
-    return data.load(
-        path,
-        label_column=label_column,
-        labels=labels,
-        person_column=person_column,
-        recording_column=recording_column,
-        channels=names,
-        units_per_count=units_per_count,
-        targets=_names(target),
-    )
+    return data.load(**_arguments(path, reading), targets=_names(target))
 
 
-def open_data(
-    path: Path,
-    label_column: str | None = None,
-    labels: Path | None = None,
-    person_column: str | None = None,
-    recording_column: str | None = None,
-    channels: str | None = None,
-    units_per_count: float | None = None,
-) -> Source:
+def open_data(path: Path, reading: Reading) -> Source:
     """The same recordings, to be read piece by piece: they may be larger than the memory."""
     from edge_lstm import data
 
-    names = _names(channels)
+    return data.open_recordings(**_arguments(path, reading))
+
+
+def _arguments(path: Path, reading: Reading) -> dict[str, Any]:
+    """For `edge_lstm.data`: the bundled recordings for their word, the names of channels one by one."""
+    from edge_lstm import data
+
+    channels = _names(reading.channels)
     if str(path) == BUNDLED and not path.exists():
-        if label_column or labels or person_column or recording_column or units_per_count:
+        if reading != Reading(channels=reading.channels):
             raise UsageError("the bundled recordings know their labels and people; leave out the options for .csv files")
-        return data.open_recordings(data.BUNDLED, channels=names)
-    return data.open_recordings(
-        path,
-        label_column=label_column,
-        labels=labels,
-        person_column=person_column,
-        recording_column=recording_column,
-        channels=names,
-        units_per_count=units_per_count,
-    )
+        return {"path": data.BUNDLED, "channels": channels}
+    return {"path": path, **vars(reading), "channels": channels}
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",")]

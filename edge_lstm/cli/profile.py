@@ -69,7 +69,7 @@ def command(
     if data is None:
         raw = random_counts(network, max(sequences, 2), sequence_steps(network), seed)[:sequences]
     else:
-        dataset = options.read_data(data, label_column, labels, person_column, recording_column, channels, units_per_count)
+        dataset = options.read_data(data, options.Reading(label_column, labels, person_column, recording_column, channels, units_per_count))
         dataset = inputs.fitting(network, dataset)
         windows = inputs.cut(network, dataset).x
         chosen = np.unique(np.linspace(0, len(windows) - 1, sequences).round().astype(int))  # spread over all recordings

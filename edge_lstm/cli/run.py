@@ -51,7 +51,7 @@ def command(
 
     network = onnx_io.load(model)
     source = inputs.fitting(
-        network, options.open_data(data, label_column, labels, person_column, recording_column, channels, units_per_count)
+        network, options.open_data(data, options.Reading(label_column, labels, person_column, recording_column, channels, units_per_count))
     )
     if scores and inputs.output_names(network):
         raise UsageError("--scores are those of classes; this model gives numbers, which are written anyway")

@@ -126,7 +126,8 @@ def command(
     from edge_lstm.jobs.networks import integer_path
     from edge_lstm.jobs.training import Plan, cross_validate, of_fold, prepare, train_on_all
 
-    dataset = options.read_data(data, label_column, labels, person_column, recording_column, channels, units_per_count, target)
+    reading = options.Reading(label_column, labels, person_column, recording_column, channels, units_per_count)
+    dataset = options.read_data(data, reading, target)
     if output.suffix != ".onnx":
         raise UsageError(f"{output}: a model file ends in .onnx")
     dataset = with_rate(dataset, rate)

@@ -42,7 +42,7 @@ def command(
     network = load_integer(model)
     recorded = None
     if data is not None:
-        dataset = options.read_data(data, label_column, labels, person_column, recording_column, channels, units_per_count)
+        dataset = options.read_data(data, options.Reading(label_column, labels, person_column, recording_column, channels, units_per_count))
         dataset = inputs.fitting(network, dataset)
         recorded = inputs.counts(network, dataset, inputs.cut(network, dataset).x)
     with progress() as report:
