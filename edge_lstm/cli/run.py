@@ -133,12 +133,14 @@ def _stream(network: IntegerNetwork, source: Source, json: bool) -> None:
                 continue
             step += 1
             ready = made.ready
-            decision = names[made.label] if ready else None
-            found: dict[str, object] = {"label": decision, "scores": made.scores if ready else None}
+            decision, found = None, dict[str, object]()
             if numbers:
                 real = real_values(network, made.scores, network.read_out.window or 1) if ready else None
-                found = dict.fromkeys(numbers) if real is None else dict(zip(numbers, real.tolist(), strict=True))
+                found |= dict.fromkeys(numbers) if real is None else dict(zip(numbers, real.tolist(), strict=True))
                 decision = None if real is None else "\t".join(f"{number:.6g}" for number in real)
+            else:
+                decision = names[made.label] if ready else None
+                found |= {"label": decision, "scores": made.scores if ready else None}
             if json:
                 as_json({"recording": recording, "step": step, "sample": at, **found})
             else:
