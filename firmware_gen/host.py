@@ -54,7 +54,7 @@ class HostModel:
         return hosts
 
     def _attach(self, model: Model, library: _Library) -> None:
-        self.network, self._model, self._library = model.network, model, library
+        self.network, self._library = model.network, library
         p = model.prefix
         self.state_bytes = int(library.function(f"{p}_host_state_bytes", ctypes.c_int32)())
         self._run = library.function(f"{p}_host_run", ctypes.c_int32)

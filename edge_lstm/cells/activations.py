@@ -121,4 +121,4 @@ def activation(kind: str, alpha: float | None = None, beta: float | None = None)
     return Activation(kind, default.alpha if alpha is None else float(alpha), default.beta if beta is None else float(beta))
 
 
-SIGMOID, TANH, THRESHOLD, IDENTITY = Activation("sigmoid"), Activation("tanh"), Activation("threshold"), Activation("identity")
+SIGMOID, TANH, IDENTITY = Activation("sigmoid"), Activation("tanh"), Activation("identity")

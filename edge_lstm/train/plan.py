@@ -20,7 +20,6 @@ from edge_lstm.network import Recurrent
 
 # Activations whose derivative cannot be told from their value.
 _NEEDS_ARGUMENT = ("threshold", "three_level")
-THRESHOLDS = ("hard", "noisy", "soft")
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Plan:
     """The structure of a layer: all that its generated kernels depend on, apart from sizes and weights.
 
     activations: (role, Activation) pairs; clip: bound of the preactivations, None for none;
-    thresholds: how the forward pass computes threshold gates of preactivation z, one of THRESHOLDS:
+    thresholds: how the forward pass computes threshold gates of preactivation z:
         "hard" [z > 0], "noisy" [z + noise > 0], "soft" sigmoid(k (z + noise)) with the true derivative.
     truncated: whether the gradient is cut where rows read the layer's own states or values, so that errors flow back in time along the
         states' own path only: an LSTM's c (the truncated gradient of Hochreiter & Schmidhuber 1997).
