@@ -11,10 +11,8 @@ import numpy.typing as npt
 from edge_lstm.engine import reference
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.integer_network import (
-    IntegerConv1d,
-    IntegerDense,
+    IntegerBidirectional,
     IntegerNetwork,
-    IntegerPool,
     IntegerReadOut,
     IntegerRecurrent,
 )
@@ -66,12 +64,8 @@ def measure(network: IntegerNetwork, raw: npt.NDArray[np.int16]) -> tuple[LayerA
         if isinstance(layer, IntegerRecurrent):
             activity, v = _measure_layer(layer, v)
             found.append(activity)
-        elif isinstance(layer, IntegerConv1d):
-            v = reference.convolve(layer, v)
-        elif isinstance(layer, IntegerPool):
-            v = reference.pool(layer, v)
-        elif isinstance(layer, IntegerDense):
-            v = reference.dense(layer, v, 1)
+        elif not isinstance(layer, IntegerBidirectional):  # which does not stream
+            v = reference.feed_forward(layer, v)
     return tuple(found)
 
 

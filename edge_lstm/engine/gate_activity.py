@@ -23,9 +23,7 @@ from edge_lstm.engine import reference
 from edge_lstm.engine.gates import gate_operators
 from edge_lstm.fixed_point.integer_network import (
     IntegerBidirectional,
-    IntegerConv1d,
     IntegerNetwork,
-    IntegerPool,
     IntegerReadOut,
     IntegerRecurrent,
     IntOp,
@@ -89,12 +87,8 @@ def course_and_features(network: IntegerNetwork, raw: npt.NDArray[np.integer]) -
             both = [_layer_course(layer.forward, v), _layer_course(layer.backward, v)]
             found += both
             v = np.concatenate([one.output for one in both], axis=2)
-        elif isinstance(layer, IntegerConv1d):
-            v = reference.convolve(layer, v)
-        elif isinstance(layer, IntegerPool):
-            v = reference.pool(layer, v)
         else:
-            v = reference.dense(layer, v, 1)
+            v = reference.feed_forward(layer, v)
     return found, v
 
 

@@ -136,6 +136,13 @@ def pool(layer: IntegerPool, v: Int64Array) -> Int64Array:
     return parts.max(0) if layer.kind == "max" else round_shift(parts.sum(0) * layer.multiplier, layer.shift)
 
 
+def feed_forward(layer: IntegerConv1d | IntegerPool | IntegerDense, v: Int64Array) -> Int64Array:
+    """What a layer without a state makes of v: [batch, time, inputs]; [batch, its own time, outputs]."""
+    if isinstance(layer, IntegerConv1d):
+        return convolve(layer, v)
+    return pool(layer, v) if isinstance(layer, IntegerPool) else dense(layer, v, 1)
+
+
 def backward_units(network: IntegerNetwork) -> int:
     """How many of the last units that the read-out sees were read in reverse."""
     layers = network.layers
@@ -230,15 +237,14 @@ def run_normalized(network: IntegerNetwork, x: npt.NDArray[np.int8], *, states: 
         elif isinstance(layer, IntegerBidirectional):
             courses += [recurrent(layer.forward, v, gates), recurrent(layer.backward, v, gates)]
             v = np.concatenate([course.output for course in courses[-2:]], 2)
-        elif isinstance(layer, IntegerConv1d):
-            v = convolve(layer, v)
-        elif isinstance(layer, IntegerPool):
-            v = pool(layer, v)
         elif isinstance(layer, IntegerReadOut):
             times = v.shape[1] if layer.sums else 1
             v = read_out(layer, v, backward_units(network))
-        else:
+        elif times > 1:
+            assert isinstance(layer, IntegerDense)  # what sums reach
             v, times = dense(layer, v, times), 1
+        else:
+            v = feed_forward(layer, v)
     return Run(
         v.astype(np.int32),
         tuple(course.states for course in courses) if states else (),

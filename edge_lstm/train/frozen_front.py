@@ -57,13 +57,8 @@ class FrozenFront:
         for first in range(0, len(raw), 256):
             v = np.asarray(reference.normalize(self.integer.normalize, raw[first : first + 256]), np.int64)
             for layer in self.integer.layers[: self.count]:
-                if isinstance(layer, IntegerConv1d):
-                    v = reference.convolve(layer, v)
-                elif isinstance(layer, IntegerPool):
-                    v = reference.pool(layer, v)
-                else:
-                    assert isinstance(layer, IntegerDense)
-                    v = reference.dense(layer, v, 1)
+                assert isinstance(layer, IntegerConv1d | IntegerPool | IntegerDense)
+                v = reference.feed_forward(layer, v)
             parts.append(v.astype(np.int16))
         return np.concatenate(parts)
 
