@@ -78,6 +78,22 @@ class Choice:
     tables: int = 0
 
 
+class _Columns:
+    """A layer and its plans by columns, each made once: the costs on all targets come from the same ones."""
+
+    def __init__(self, layer: IntegerRecurrent):
+        self.layer, self.flow = layer, simplify(layer)
+        self.order = schedule(self.flow)
+        self._groups: dict[tuple[str, Lists], tuple[Group, ...]] = {}
+
+    def groups(self, strategy: str, lists: Lists) -> tuple[Group, ...]:
+        """The groups of rows under a strategy, with or without an ending."""
+        key = _plain(strategy), lists
+        if key not in self._groups:
+            self._groups[key] = plan_columns(self.flow, self.order, key[0], *lists).groups
+        return self._groups[key]
+
+
 def choose(layer: IntegerRecurrent, strategy: str | None, target: str | None = None, activity: LayerActivity | None = None) -> Choice:
     """The strategy of a layer: `strategy`, or the best one for `target` (all targets alike when None) when that is None.
 
@@ -88,44 +104,44 @@ def choose(layer: IntegerRecurrent, strategy: str | None, target: str | None = N
     if target is not None and target not in TARGETS:
         raise UsageError(f"no cost model for the target {target!r}; choose one of {', '.join(TARGETS)}")
     on = (target,) if target is not None else tuple(TARGETS)
-    found = activity or assumed(layer)
+    found, columns = activity or assumed(layer), _Columns(layer)
     if strategy is not None:
-        return _named(layer, strategy, found, on)
-    packed = _packed_forms(layer)
+        return _named(columns, strategy, found, on)
+    packed = _packed_forms(columns)
     names = (*CHOSEN_FROM, *(s + ending for ending in packed for s in LISTING))
-    costs = {name: {s: cost(layer, s, found, TARGETS[name]) for s in names} for name in on}
+    costs = {name: {s: _least(columns, s, found, TARGETS[name]) for s in names} for name in on}
     total = {s: sum(of[s] / max(of["dense"], 1.0) for of in costs.values()) / len(on) for s in names}
     best = _less(total, ("dense", "event"), "delta", found)
-    best = _packed_or(layer, best, total, {ending: _less(total, ("event" + ending,), "delta" + ending, found) for ending in packed})
+    best = _packed_or(columns, best, total, {ending: _less(total, ("event" + ending,), "delta" + ending, found) for ending in packed})
     reasons = _reasons(best, total, costs, target, found)
     if packed:
-        in_bytes, shared = (column_bytes(layer, few=few) for few in (False, True))
+        in_bytes, shared = (_column_bytes(columns, few=few) for few in (False, True))
         reasons += (f"flash of its weights by columns: {in_bytes} bytes, {shared} packed",)
-    return Choice(_plain(best), reasons, *_lists(layer, best, found, on))
+    return Choice(_plain(best), reasons, *_lists(columns, best, found, on))
 
 
-def _named(layer: IntegerRecurrent, strategy: str, activity: LayerActivity, on: Sequence[str]) -> Choice:
+def _named(columns: _Columns, strategy: str, activity: LayerActivity, on: Sequence[str]) -> Choice:
     """The choice that somebody made; what is left open is chosen."""
     known = (*STRATEGIES, *(s + ending for s in LISTING for ending in (PACKED, TABLES, BYTES)))
     if strategy not in known:
         raise UsageError(f"there is no strategy {strategy!r}; choose one of {', '.join(known)}")
-    packed = _packed_forms(layer)
+    packed = _packed_forms(columns)
     if strategy in LISTING:
         forms = {ending: strategy + ending for ending in packed}
-        total = {s: sum(cost(layer, s, activity, TARGETS[name]) for name in on) for s in (strategy, *forms.values())}
-        strategy = _packed_or(layer, strategy, total, forms)
+        total = {s: sum(_least(columns, s, activity, TARGETS[name]) for name in on) for s in (strategy, *forms.values())}
+        strategy = _packed_or(columns, strategy, total, forms)
     elif strategy.endswith(TABLES) and TABLES not in packed:
         strategy = strategy.removesuffix(TABLES) + PACKED
-    return Choice(_plain(strategy), (), *_lists(layer, strategy.removesuffix(BYTES), activity, on))
+    return Choice(_plain(strategy), (), *_lists(columns, strategy.removesuffix(BYTES), activity, on))
 
 
 def _plain(strategy: str) -> str:
     return strategy.removesuffix(PACKED).removesuffix(TABLES).removesuffix(BYTES)
 
 
-def _packed_or(layer: IntegerRecurrent, best: str, total: Mapping[str, float], packed: Mapping[str, str]) -> str:
+def _packed_or(columns: _Columns, best: str, total: Mapping[str, float], packed: Mapping[str, str]) -> str:
     """A packed form of those given, ending -> strategy, where it is worth its instructions and saves flash; else `best`."""
-    if not packed or column_bytes(layer, few=True) + FEW_CODE > column_bytes(layer, few=False):
+    if not packed or _column_bytes(columns, few=True) + FEW_CODE > _column_bytes(columns, few=False):
         return best
     found = packed[PACKED]
     if TABLES in packed and total[packed[TABLES]] < WORTH_ITS_MEMORY * total[found]:
@@ -139,21 +155,24 @@ def _less(total: Mapping[str, float], plain: Sequence[str], kept: str, activity:
     return kept if activity.steps and total[kept] < WORTH_ITS_MEMORY * total[best] else best
 
 
-def _packed_forms(layer: IntegerRecurrent) -> tuple[str, ...]:
+def _packed_forms(columns: _Columns) -> tuple[str, ...]:
     """PACKED if any row by columns has weights that can share words, TABLES too if any reads x with binary ones."""
-    flow = simplify(layer)
-    groups = plan_columns(flow, schedule(flow), "event", few=True).groups
-    tabled = any(group.bits == 1 and group.reads_x for group in groups) and bool(_table_sizes(layer))
+    groups = columns.groups("event", (False, True, True, 0))
+    tabled = any(group.bits == 1 and group.reads_x for group in groups) and bool(_table_sizes(columns.layer))
     return (PACKED,) * any(group.bits < 8 for group in groups) + (TABLES,) * tabled
 
 
 def column_bytes(layer: IntegerRecurrent, *, few: bool) -> int:
     """Flash of the weights by columns, a byte each or in words of `few` bits; blocks of units are filled up."""
-    flow = simplify(layer)
+    return _column_bytes(_Columns(layer), few=few)
+
+
+def _column_bytes(columns: _Columns, *, few: bool) -> int:
+    layer = columns.layer
     return sum(
         group.bits * -(-layer.units // (block := BLOCK if group.bits == 8 else FEW_BLOCK)) * block * len(group.rows)
         * (len(group.sources) * layer.units + group.reads_x * layer.inputs) // 8
-        for group in plan_columns(flow, schedule(flow), "event", few=few).groups
+        for group in columns.groups("event", (False, True, few, 0))
     )  # fmt: skip
 
 
@@ -161,15 +180,16 @@ def _table_sizes(layer: IntegerRecurrent) -> tuple[int, ...]:
     return tuple(n for n in TABLE_ELEMENTS if 2 * (-(-layer.inputs // n) << n) <= TABLE_BYTES)
 
 
-def _lists(layer: IntegerRecurrent, strategy: str, activity: LayerActivity, on: Sequence[str]) -> Lists:
+def _lists(columns: _Columns, strategy: str, activity: LayerActivity, on: Sequence[str]) -> Lists:
     """What else is best listed, besides the states that rows without a gate read: x, and states for rows behind gates. Sensor inputs are
     hardly ever zero or unchanged, and a sum along a list costs more an element than one over all of them."""
 
     def instructions(lists: Lists) -> float:
         memory = WORTH_ITS_MEMORY if lists[0] and lists[2] else 1.0  # packed sums of x would be kept beside those of states
-        return sum(_cost(layer, strategy, lists, activity, TARGETS[name]) for name in on) / memory
+        return sum(_cost(columns, strategy, lists, activity, TARGETS[name]) for name in on) / memory
 
-    return min(_variants(layer, strategy), key=instructions)
+    variants = _variants(columns.layer, strategy)
+    return variants[0] if len(variants) == 1 else min(variants, key=instructions)
 
 
 def _variants(layer: IntegerRecurrent, strategy: str) -> tuple[Lists, ...]:
@@ -206,15 +226,18 @@ def _range(fractions: list[float]) -> str:
 
 def cost(layer: IntegerRecurrent, strategy: str, activity: LayerActivity, of: Instructions) -> float:
     """Instructions of the sums of one step, for the rows that can go by columns; the others cost the same under all strategies."""
-    return min(_cost(layer, strategy, lists, activity, of) for lists in _variants(layer, strategy))
+    return _least(_Columns(layer), strategy, activity, of)
 
 
-def _cost(layer: IntegerRecurrent, strategy: str, lists: Lists, activity: LayerActivity, of: Instructions) -> float:
-    flow = simplify(layer)
-    order = schedule(flow)
+def _least(columns: _Columns, strategy: str, activity: LayerActivity, of: Instructions) -> float:
+    return min(_cost(columns, strategy, lists, activity, of) for lists in _variants(columns.layer, strategy))
+
+
+def _cost(columns: _Columns, strategy: str, lists: Lists, activity: LayerActivity, of: Instructions) -> float:
+    layer, flow, order = columns.layer, columns.flow, columns.order
     total, shared = 0.0, set()
     strategy = _plain(strategy)
-    for group in plan_columns(flow, order, strategy, *lists).groups:
+    for group in columns.groups(strategy, lists):
         if group.bits < 8:
             total += _few_sums(flow, layer, group, strategy, activity, of)
         else:

@@ -10,6 +10,7 @@ Three rewrites, applied to each operator in order; each keeps every bit:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from edge_lstm.fixed_point.bounds import intervals
 from edge_lstm.fixed_point.integer_network import IntegerRecurrent, IntOp
@@ -44,7 +45,16 @@ class Dataflow:
 
     def users(self, index: int) -> list[int]:
         """Operators that read the value, once per argument."""
-        return [user for user, args in self.args.items() for a in args if a == index]
+        return self._users.get(index, [])
+
+    @cached_property
+    def _users(self) -> dict[int, list[int]]:
+        found: dict[int, list[int]] = {}
+        for user, args in self.args.items():
+            for a in args:
+                if isinstance(a, int):
+                    found.setdefault(a, []).append(user)
+        return found
 
     def vector_users(self, index: int) -> list[int]:
         """Rows that read the value of all units."""
@@ -59,15 +69,17 @@ def simplify(layer: IntegerRecurrent, *, with_output: bool = True) -> Dataflow:
     """The dataflow of `layer` after the rewrites above. with_output: whether the step has to compute the output besides the states."""
     found = [result for result, _ in intervals(layer)]
     ranges = [(int(low.min()), int(high.max())) for low, high in found]
+    # A source of a row has to exist as a vector, so a constant one (a state that is never anything but 0) stays an operator.
+    sources = {a for op in layer.ops if op.code == "row" for a in op.args}
     value: list[Value] = []
     for index, op in enumerate(layer.ops):
         args = tuple(value[a] for a in op.args)
-        # A source of a row has to exist as a vector, so a constant one (a state that is never anything but 0) stays an operator.
-        read_by_row = any(user.code == "row" and index in user.args for user in layer.ops)
-        if ranges[index][0] == ranges[index][1] and not read_by_row:
+        if index in sources:
+            value.append(index)
+        elif ranges[index][0] == ranges[index][1]:
             value.append(Constant(ranges[index][0]))
         else:
-            value.append(_shortcut(op, args, ranges, index) if not read_by_row else index)
+            value.append(_shortcut(op, args, ranges, index))
     args_of = {index: tuple(value[a] for a in op.args) for index, op in enumerate(layer.ops)}
     updates = {s.name: value[s.update] for s in layer.states}
     output = value[layer.output] if with_output else None
