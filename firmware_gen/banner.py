@@ -17,6 +17,13 @@ from firmware_gen.packed import IN_A_BYTE
 
 WIDTH = 120
 
+CONTRACT = (
+    "Nothing here fails, waits, allocates or keeps a pointer; no function has data of its own that changes. Functions may run at the same",
+    "time, in tasks and interrupts, as long as each state is used by one at a time. Pointers are not checked; they point to whole arrays,",
+    "aligned as C asks for their type and no more. A step takes any input within its range, for ever: nothing overflows, counters stop.",
+    "The network knows counts, not units: order and direction of channels, full scale and rate are those of its recordings.",
+)
+
 
 def banner(model: Model) -> str:
     """The comment, ending in */ without a line break."""
@@ -30,6 +37,9 @@ def banner(model: Model) -> str:
         "",
         "Use:",
         *_usage(model),
+        "",
+        "Contract:",
+        *(f"  {line}" for line in CONTRACT),
         "",
         *_equations(model),
         "Formats (real value = integer * unit):",
@@ -62,6 +72,8 @@ def _wrapped(items: list[str]) -> list[str]:
 def _usage(model: Model) -> list[str]:
     p, P = model.prefix, model.prefix.upper()
     decide = f"{p}_scores(&state, numbers);" if model.network.gives_numbers else f"decide({p}_class(&state));"
+    if model.network.read_out.kind != "every":
+        decide = f"{{ {decide} {model.begin_window}(&state); }}"
     return [
         f"  static {p}_state state;                 one per sequence, {model.state_bytes} bytes",
         f"  {p}_reset(&state);",
@@ -196,7 +208,7 @@ def _costs(model: Model) -> list[str]:
     return [
         f"flash      {tables} bytes of constants, plus the code (1 to 2 KB on most targets)",
         f"RAM        {model.state_bytes} bytes of state per sequence; on the stack local arrays of at most {model.stack_bytes} bytes,",
-        f"           with registers and return addresses at most {model.stack_bound} bytes (-O1 or higher, without interrupts)",
+        f"           with registers and return addresses at most {model.stack_bound} bytes a call (-O1 or higher, without interrupts)",
         f"time       at most {step} multiply-accumulates per step, and {decision} per decision",
         *([f"           skipped where a gate is closed: row{'s' if len(lazy) > 1 else ''} {', '.join(lazy)}"] if lazy else []),
     ]

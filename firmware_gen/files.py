@@ -35,7 +35,9 @@ def write(
         texts[f"{model.prefix}_selftest.c"] = selftest(model, self_test)
     if example:
         template = TEMPLATES.get_template("example.c.j2")
-        texts[f"{model.prefix}_example.c"] = template.render(p=model.prefix, P=model.prefix.upper(), network=network)
+        texts[f"{model.prefix}_example.c"] = template.render(
+            p=model.prefix, P=model.prefix.upper(), network=network, again=model.begin_window
+        )
     place = Path(folder)
     try:
         place.mkdir(parents=True, exist_ok=True)

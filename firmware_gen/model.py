@@ -138,6 +138,16 @@ class Model:
         return self.network.read_out.gain is not None
 
     @property
+    def begin_window(self) -> str:
+        """Name of the function between windows that follow one another: what the front end remembers runs on."""
+        return f"{self.prefix}_{'next_window' if self.features is not None and self.features.memories else 'reset'}"
+
+    @property
+    def name_bytes(self) -> int:
+        """RAM that the names of the classes and the pointers to them take on an AVR."""
+        return sum(len(name.encode()) + 3 for name in self.network.classes)
+
+    @property
     def narrow(self) -> bool:
         """Whether all that is listed fits entries of two bytes."""
         return all(layer.columns.locals.narrow for layer in self.layers)

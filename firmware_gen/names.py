@@ -19,6 +19,17 @@ KEYWORDS = frozenset(
     )
 )
 
+# Headers of C, POSIX and their friends: one of the same name on the include path would stand in for them.
+HEADERS = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        assert complex ctype errno fenv float inttypes iso646 limits locale malloc math memory new pthread setjmp signal stdalign stdarg
+        stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath threads time uchar unistd wchar wctype
+        """,
+    )
+)
+
 
 def identifier(text: str) -> str:
     """`text` as (part of) a C identifier: letters, digits and single underscores, not starting with a digit."""
@@ -31,12 +42,15 @@ def identifier(text: str) -> str:
 def prefix_of(name: str, prefix: str | None) -> str:
     """The prefix of all names of a header: `prefix`, or the model's name in lower case.
 
-    Raises UsageError for a prefix that C cannot use.
+    Raises UsageError for a prefix that C cannot use, or whose header would stand in for one of the C library.
     """
     if prefix is None:
-        return identifier(name.lower())
+        found = identifier(name.lower())
+        return f"{found}_net" if found in HEADERS else found
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*", prefix) or prefix in KEYWORDS:
         raise UsageError(f"the prefix {prefix!r} is no C identifier: use letters, digits and single underscores, and start with a letter")
+    if prefix.lower() in HEADERS:
+        raise UsageError(f"the prefix {prefix!r} would make a header {prefix}.h, which the C library has already; choose another")
     return prefix
 
 

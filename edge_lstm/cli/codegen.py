@@ -92,5 +92,7 @@ def command(
         return
     for path in paths:
         line(f"wrote {path}")
+    if package == "arduino" and url is None:
+        line("arduino-lint and the Library Manager ask a library for the page of its project: --url names it")
     line("; ".join(f"{what}: {size:,} bytes" for what, size in takes.parts))
     line(takes.how)

@@ -10,16 +10,21 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
 
+import kconfiglib
 import numpy as np
 import pytest
+import yaml
 from random_networks import random_counts, random_integer
 
+import edge_lstm
 from edge_lstm.engine import reference
 from edge_lstm.errors import EdgeLstmError, UsageError
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from firmware_gen import packaging
+from firmware_gen.model import build
 from firmware_gen.toolchain import Compiler, compilers
 
+MODELS = Path(__file__).parents[2] / "models"
 STUBS = Path(__file__).with_name("stubs")
 STEPS, DECIMATION, WINDOWS = 5, 2, 4
 
@@ -49,10 +54,53 @@ def with_cxx() -> list[Compiler]:
     return found
 
 
-def as_read_from_the_imu(raw: np.ndarray) -> bytes:
-    """14 bytes a sample, big-endian, the temperature in the middle: the registers of an MPU-6050."""
+def as_read_from_the_imu(raw: np.ndarray, befalls: np.ndarray | None = None) -> bytes:
+    """What the stubs take: for each sample a byte of what befalls (no answer: 128; after it so many samples fall due in vain), then 14
+    bytes, big-endian, the temperature in the middle: the registers of an MPU-6050."""
     words = np.concatenate([raw[:, :3], np.full((len(raw), 1), 1234, np.int16), raw[:, 3:]], axis=1)
-    return words.astype(">i2").tobytes()
+    befalls = np.zeros(len(raw), np.uint8) if befalls is None else befalls
+    return np.concatenate([befalls[:, None], words.astype(">i2").view(np.uint8)], axis=1).tobytes()
+
+
+LOST = "samples lost, a new sequence begins"
+
+
+def pushed(raw: np.ndarray, befalls: np.ndarray, longest: int = 5) -> list[np.ndarray]:
+    """The sequences of samples that a network is to get: up to `longest` lost ones in a row are the last one again."""
+    sequences: list[list[np.ndarray]] = [[]]
+    lost = longest
+    for sample, what in zip(raw, befalls, strict=True):
+        found = [None if what & 128 else sample] + [None] * int(what & 127)
+        for one in found:
+            lost = 0 if one is not None else lost + 1
+            if lost > longest:
+                sequences.append([])
+                lost = longest
+                break
+            sequences[-1].append(sequences[-1][-1] if one is None else one)
+    return [np.array(sequence, np.int16).reshape(-1, 6) for sequence in sequences]
+
+
+@pytest.fixture(scope="module")
+def disturbed(imu) -> tuple[bytes, list[str]]:
+    """A stream with gaps, short ones and long ones, and what a sketch is to print about it."""
+    rng = np.random.default_rng(11)
+    raw = random_counts(rng, imu, 3 * WINDOWS, STEPS).reshape(-1, 6)
+    befalls = np.zeros(len(raw), np.uint8)
+    befalls[[3, 4, 11, *range(20, 25), 33, *range(40, 47), 70, 90]] = 128
+    befalls[[8, 15, 60, 80, 100]] = [2, 5, 4, 7, 1]
+    befalls[0] = 128  # not even the first one is there
+    printed, window = [], STEPS * DECIMATION
+    for k, sequence in enumerate(pushed(raw, befalls)):
+        whole = sequence[: len(sequence) // window * window].reshape(-1, window, 6)
+        printed += [LOST] * (k > 0) + [imu.classes[c] for c in (reference.run(imu, whole).scores.argmax(-1) if len(whole) else [])]
+    assert printed.count(LOST) == 4
+    assert len(set(printed)) > 2
+    return as_read_from_the_imu(raw, befalls), printed
+
+
+def lines_of(program: Path, sensor: bytes) -> list[str]:
+    return subprocess.run([program], input=sensor, capture_output=True, check=True).stdout.decode().splitlines()
 
 
 @pytest.mark.parametrize("packager", packaging.PACKAGERS)
@@ -87,6 +135,43 @@ def test_an_unknown_package_is_refused_with_those_that_exist(imu, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("name", ["wire", "Arduino", "classifier", "x" * 64, "stdint", "time"])
+def test_a_name_that_other_files_have_or_that_is_too_long_is_refused(imu, tmp_path, name):
+    with pytest.raises(UsageError, match=r"choose another|choose a shorter"):
+        packaging.write(imu, tmp_path / "new", "arduino", prefix=name)
+    assert not (tmp_path / "new").exists()
+    if name in ("stdint", "time"):
+        assert packaging.write(replace(imu, name=name), tmp_path / "new", "cmake")[0].name == f"{name}_net.h"
+
+
+def test_between_windows_the_front_end_runs_on(tmp_path):
+    """A network that remembers something in front of its window gets it from window to window, in every example."""
+    network = edge_lstm.load(MODELS / "hapt-activity-9/model.int.onnx")
+    for packager, source in (
+        ("arduino", "examples/StreamIMU/classifier.c"), ("zephyr", "samples/stream_imu/src/main.c"), ("cmake", "example/waist_example.c"),
+    ):  # fmt: skip
+        packaging.write(network, tmp_path / packager, packager, prefix="waist")
+        text = (tmp_path / packager / source).read_text()
+        assert text.count("waist_next_window(&state);") == 1
+        assert text.count("waist_reset(&state);") == 1
+
+
+@pytest.mark.parametrize("packager", packaging.PACKAGERS)
+def test_numbers_are_called_numbers_and_printed_all(packager, tmp_path):
+    rng = np.random.default_rng(4)
+    network = random_integer(rng, "gru", 9, 3, "sigmoid", read_out="every", outputs=3)
+    network = replace(network, metadata={"outputs": '["roll", "pitch */", "yaw"]'})
+    paths = packaging.write(network, tmp_path / "angle", packager, prefix="angle")
+    texts = {path.name: path.read_text() for path in paths}
+    assert "9 channels, 3 numbers" in texts["README.md"]
+    assert "roll, pitch * /, yaw" in texts["README.md"]
+    assert "classes" not in texts["README.md"]
+    for name, text in texts.items():
+        if name.endswith((".ino", ".cpp", "main.c")):
+            assert "roll, pitch * /, yaw" in text
+            assert re.search(r"k < (CLASSIFIER_NUMBERS|ANGLE_OUTPUTS); k\+\+", text)
+
+
 def test_the_arduino_library_keeps_the_specification(imu, tmp_path):
     packaging.write(imu, tmp_path / "wrist", "arduino", prefix="wrist", url="https://wrist.test/a?b=1")
     lines = (tmp_path / "wrist/library.properties").read_text().splitlines()
@@ -106,7 +191,7 @@ def test_the_arduino_library_keeps_the_specification(imu, tmp_path):
 
 
 @pytest.mark.parametrize("packager", ["arduino", "platformio"])
-def test_the_sketch_prints_the_classes_of_what_the_imu_sends(imu, streamed, with_cxx, tmp_path, packager):
+def test_the_sketch_prints_the_classes_of_what_the_imu_sends(imu, streamed, disturbed, with_cxx, tmp_path, packager):
     folder = tmp_path / "wrist"
     packaging.write(imu, folder, packager, prefix="wrist")
     sketch = folder / ("examples/StreamIMU/StreamIMU.ino" if packager == "arduino" else "examples/stream_imu/src/main.cpp")
@@ -118,29 +203,63 @@ def test_the_sketch_prints_the_classes_of_what_the_imu_sends(imu, streamed, with
         strict = ("-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror", *include)
         compiler.run([sketch.with_name("classifier.c")], c, "-std=c99", "-c", *strict)
         compiler.run([source, STUBS / "board.cpp", c], program, "-std=c++11", *strict, cxx=True)
-        printed = subprocess.run([program], input=as_read_from_the_imu(raw), capture_output=True, check=True).stdout
-        assert printed.decode().splitlines() == classes, compiler.name
+        assert lines_of(program, as_read_from_the_imu(raw)) == classes, compiler.name
+        assert lines_of(program, disturbed[0]) == disturbed[1], compiler.name
 
 
-def test_the_zephyr_sample_prints_the_classes_of_what_the_imu_sends(imu, streamed, compiler, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "core", "cxx"),
+    [
+        ("arm-none-eabi", ("-mthumb", "-mcpu=cortex-m0plus"), True), ("arm-none-eabi", ("-mthumb", "-mcpu=cortex-m4"), True),
+        ("avr", ("-mmcu=atmega328p",), False),
+    ],
+)
+def test_the_sketch_compiles_for_boards_without_a_warning(imu, tmp_path, name, core, cxx):
+    """As the Arduino tools call their compilers, but for warnings; the header in C++, too, which on an AVR has no word for flash."""
+    if shutil.which(f"{name}-g++") is None:
+        pytest.skip(f"no {name}-g++ here: apt install gcc-{name}")
+    packaging.write(imu, tmp_path / "wrist", "arduino", prefix="wrist")
+    sketch, header = tmp_path / "wrist/examples/StreamIMU", tmp_path / "wrist/src/wrist.h"
+    use = "int due(wrist_state *s, const int16_t *raw) { return wrist_push(s, raw); }"
+    (tmp_path / "header.cpp").write_text(f'#include "{header}"\n{use}\n')
+    flags = (*core, "-Os", "-Wall", "-Wextra", "-Werror", f"-I{header.parent}", f"-I{STUBS}", "-c", "-o", str(tmp_path / "out.o"))
+    cpp = ("-std=gnu++11", "-fno-exceptions", "-x", "c++")
+    calls = [("gcc", ("-std=gnu11",), sketch / "classifier.c"), ("g++", cpp, sketch / "StreamIMU.ino")]
+    for program, dialect, source in [*calls, *([("g++", cpp, tmp_path / "header.cpp")] if cxx else [])]:
+        came = subprocess.run([f"{name}-{program}", *flags, *dialect, str(source)], capture_output=True, text=True, check=False)
+        assert came.returncode == 0, came.stderr
+
+
+def test_the_zephyr_sample_prints_the_classes_of_what_the_imu_sends(imu, streamed, disturbed, compiler, tmp_path):
     packaging.write(imu, tmp_path / "wrist", "zephyr", prefix="wrist")
     program, raw = tmp_path / "sample", streamed[0]
     flags = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-I", str(STUBS), "-I", str(tmp_path / "wrist/include"))
     compiler.run([tmp_path / "wrist/samples/stream_imu/src/main.c"], program, *flags)
-    printed = subprocess.run([program], input=as_read_from_the_imu(raw), capture_output=True, check=True).stdout
-    assert printed.decode().splitlines() == streamed[1]
+    assert lines_of(program, as_read_from_the_imu(raw)) == streamed[1]
+    assert lines_of(program, disturbed[0]) == disturbed[1]
 
 
-def test_the_zephyr_module_names_files_that_are_there(imu, tmp_path):
-    packaging.write(imu, tmp_path / "wrist", "zephyr", prefix="wrist")
-    folder = tmp_path / "wrist"
-    module = (folder / "zephyr/module.yml").read_text()
-    assert re.fullmatch(r"name: wrist\nbuild:\n  cmake: (\S+)\n  kconfig: (\S+)\nsamples:\n  - (\S+)\n", module)
-    cmake, kconfig, samples = re.findall(r"(?:cmake:|kconfig:|-) (\S+)", module)
-    assert (folder / cmake / "CMakeLists.txt").is_file()
-    assert (folder / kconfig).read_text().startswith("config WRIST\n\tbool ")
-    assert "CONFIG_WRIST" in (folder / cmake / "CMakeLists.txt").read_text()
-    assert list((folder / samples).glob("*/sample.yaml"))
+@pytest.mark.parametrize("name", ["wrist", "yes"])  # YAML takes a bare yes for a truth value
+def test_the_zephyr_module_is_a_module_and_its_option_can_be_set(imu, tmp_path, name):
+    packaging.write(imu, tmp_path / "module", "zephyr", prefix=name)
+    folder = tmp_path / "module"
+    module = yaml.safe_load((folder / "zephyr/module.yml").read_text())
+    assert module == {"name": name, "build": {"cmake": ".", "kconfig": "Kconfig"}, "samples": ["samples"]}
+    option = f"EDGE_LSTM_{name.upper()}"
+    assert f"if(CONFIG_{option})" in (folder / module["build"]["cmake"] / "CMakeLists.txt").read_text()
+    (sample,) = (folder / "samples").iterdir()
+    test = yaml.safe_load((sample / "sample.yaml").read_text())
+    assert test["sample"]["name"] == f"{name}_stream_imu"
+    assert list(test["tests"]) == [f"sample.{name}.stream_imu"]
+    # as Zephyr's zephyr_module.py includes it, beside options of Zephyr's own that the sample sets
+    zephyr = f'config I2C\n\tbool "I2C"\nconfig MAIN_STACK_SIZE\n\tint "Stack"\nosource "{folder / module["build"]["kconfig"]}"\n'
+    (tmp_path / "Kconfig").write_text(zephyr)
+    options = kconfiglib.Kconfig(str(tmp_path / "Kconfig"), warn_to_stderr=False)
+    assert options.syms[option].str_value == "n"
+    options.load_config(str(sample / "prj.conf"))
+    assert not options.warnings
+    assert options.syms[option].str_value == "y"
+    assert int(options.syms["MAIN_STACK_SIZE"].str_value) >= build(imu, name).stack_bound + 1024
 
 
 def test_the_platformio_library_lists_files_that_are_there(imu, tmp_path):
@@ -177,7 +296,8 @@ def test_the_pack_describes_files_that_are_there(imu, tmp_path):
 )  # fmt: skip
 def test_a_page_is_named_where_one_is_given_and_nowhere_else(imu, tmp_path, packager, file, pattern):
     page = "https://wrist.test/a?b=1"
-    for url, expected in ((page, [page]), (None, [""] if packager == "cmsis-pack" else [])):
+    named = [f"{page}/"] if packager == "cmsis-pack" else [page]  # packchk asks for the slash
+    for url, expected in ((page, named), (None, [""] if packager == "cmsis-pack" else [])):
         packaging.write(imu, tmp_path / "wrist", packager, prefix="wrist", url=url)
         text = (tmp_path / "wrist" / file).read_text()
         assert re.findall(pattern, text, re.MULTILINE) == expected

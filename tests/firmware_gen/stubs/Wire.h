@@ -1,4 +1,4 @@
-// The I2C bus with an MPU-6050 whose samples come from stdin, 14 bytes each; the program ends with them.
+// The I2C bus with an MPU-6050 whose samples come from stdin (see board.cpp); the program ends with them.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
