@@ -52,8 +52,8 @@ def write(
         raise UsageError(f"there is no package {packager!r}; choose one of {', '.join(PACKAGERS)}")
     if url is not None and not URL.fullmatch(url):
         raise UsageError(f"{url!r} is no address of a page: it starts with https:// or http:// and has no spaces, quotes or angle brackets")
+    _check_name(names.prefix_of(network.name, prefix))
     model = build(network, prefix, strategy, target=target, activity=activity)
-    _check_name(model.prefix)
     texts, place = render(model, packager, url), Path(folder)
     _replace(place, texts)
     return [place / name for name in sorted(texts, key=lambda name: not name.endswith(f"/{model.prefix}.h"))]

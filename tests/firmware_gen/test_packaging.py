@@ -144,25 +144,23 @@ def test_a_name_that_other_files_have_or_that_is_too_long_is_refused(imu, tmp_pa
         assert packaging.write(replace(imu, name=name), tmp_path / "new", "cmake")[0].name == f"{name}_net.h"
 
 
-def test_between_windows_the_front_end_runs_on(tmp_path):
+def test_between_windows_the_front_end_runs_on():
     """A network that remembers something in front of its window gets it from window to window, in every example."""
-    network = edge_lstm.load(MODELS / "hapt-activity-9/model.int.onnx")
+    model = build(edge_lstm.load(MODELS / "hapt-activity-9/model.int.onnx"), "waist")
     for packager, source in (
         ("arduino", "examples/StreamIMU/classifier.c"), ("zephyr", "samples/stream_imu/src/main.c"), ("cmake", "example/waist_example.c"),
     ):  # fmt: skip
-        packaging.write(network, tmp_path / packager, packager, prefix="waist")
-        text = (tmp_path / packager / source).read_text()
+        text = packaging.writing.render(model, packager)[source]
         assert text.count("waist_next_window(&state);") == 1
         assert text.count("waist_reset(&state);") == 1
 
 
 @pytest.mark.parametrize("packager", packaging.PACKAGERS)
-def test_numbers_are_called_numbers_and_printed_all(packager, tmp_path):
+def test_numbers_are_called_numbers_and_printed_all(packager):
     rng = np.random.default_rng(4)
     network = random_integer(rng, "gru", 9, 3, "sigmoid", read_out="every", outputs=3)
     network = replace(network, metadata={"outputs": '["roll", "pitch */", "yaw"]'})
-    paths = packaging.write(network, tmp_path / "angle", packager, prefix="angle")
-    texts = {path.name: path.read_text() for path in paths}
+    texts = {Path(path).name: text for path, text in packaging.writing.render(build(network, "angle"), packager).items()}
     assert "9 channels, 3 numbers" in texts["README.md"]
     assert "roll, pitch * /, yaw" in texts["README.md"]
     assert "classes" not in texts["README.md"]
