@@ -38,22 +38,24 @@ class Persistent:
 
 @dataclass
 class Locals:
-    """Local arrays. lines: their declarations; entries, values, sums, signs: how many elements they have of each kind; narrow: whether
-    entries of lists fit two bytes."""
+    """Local arrays. lines: their declarations; entries, indexes, values, sums, signs: how many elements they have of each kind; narrow:
+    whether entries of lists fit two bytes."""
 
     lines: list[str] = field(default_factory=list)
     entries: int = 0
+    indexes: int = 0
     values: int = 0
     sums: int = 0
     signs: int = 0
     narrow: bool = True
 
-    def bytes(self, target: str | None, narrow: bool) -> int:
-        """What they take on the stack of `target`, at most (of all targets when None), if entries are `narrow` in the whole header."""
+    def bytes(self, target: str | None, narrow: bool, index_bytes: int) -> int:
+        """What they take on the stack of `target`, at most (of all targets when None), if entries are `narrow` in the whole header, and
+        indexes take index_bytes each."""
         entry = 2 if narrow and target not in (None, "cortex-m0plus", "atmega328p") else 4
         value = 4 if target in (None, "cortex-m0plus") else 2
         sums = self.sums + (0 if target in HALF_WORDS else self.signs)
-        return entry * self.entries + value * self.values + 4 * sums
+        return entry * self.entries + index_bytes * self.indexes + value * self.values + 4 * sums
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ class Writer:
 
     def _gather(self, group: Group, which: str, paired: int, lines: list[str]) -> None:
         """All elements, one behind the other."""
-        self.kinds.add("gather")
+        self.kinds |= set() if group.x_in_words else {"gather"}
         values, length = f"values{which}", _up(paired, QUAD)
         self.locals.lines.append(f"{self.p}_value {values}[{length}] {self.p.upper()}_ALIGNED;")
         self.locals.values += length
@@ -150,7 +152,9 @@ class Writer:
                 lines.append(f"{self.p}_gather(&{values}[{place}], {self.vector(source)}, {self.P}UNITS, 0, &total{which});")
                 place += self.units
         if group.reads_x and not group.lists_x:
-            lines.append(f"{self.p}_gather(&{values}[{place}], x, {self.P}INPUTS, {group.shift}, &total{which});")
+            where = f"{values}, x" if group.x_in_words else f"&{values}[{place}], x"
+            declared = f"const {self.p}_ends ends{which} = {self.p}_gather_x" if group.x_in_words else f"{self.p}_gather"
+            lines.append(f"{declared}({where}, {self.P}INPUTS, {group.shift}, &total{which});")
         lines.extend(f"{values}[{k}] = 0;" for k in range(paired, length))
 
     def _list_all(self, group: Group, which: str, listed: int, lines: list[str]) -> None:
@@ -161,13 +165,13 @@ class Writer:
         self.locals.lines.append(f"{self.p}_column *{end} = {columns};")
         raised = group.shift if group.reads_x and group.lists_x else 0
         self.locals.narrow &= BLOCK * (listed - 1) <= NARROW_OFFSET and 127 << raised <= NARROW_VALUE and self.strategy != "delta"
-        _, nonzero_end = self.nonzero(which)
         lists_lazy = any(other.lists_lazy for other in self.groups if self._shares_list(other, group))
-        second = self.second_list(group, which) if lists_lazy else "0"
         for k, source in enumerate(group.sources if group.lists_sources else ()):
-            self.list_vector(which, self.vector(source), f"{self.P}UNITS, {BLOCK * k * self.units}, 0", f"total{which}", second)
-        if lists_lazy and second == "0":
-            lines.append(f"const {self.p}_column *const {nonzero_end} = {end};")
+            vector = self.vector(source)
+            nonzero = self.list_of_nonzero(which, vector) if lists_lazy else "0"
+            self.list_vector(which, vector, f"{self.P}UNITS, {BLOCK * k * self.units}, 0", f"total{which}", nonzero)
+        if lists_lazy and self.strategy != "delta":
+            lines.append(f"const {self.p}_column *const states_end{which} = {end};")
         if group.reads_x and group.lists_x:
             self.list_vector(which, "x", f"{self.P}INPUTS, {BLOCK * (listed - self.inputs)}, {group.shift}", f"total{which}", "0")
         lines.append(f"{self.p}_end_list({end});")
@@ -177,19 +181,19 @@ class Writer:
     def _shares_list(self, other: Group, group: Group) -> bool:
         return (other.pass_, other.sources) == (group.pass_, group.sources) and other.bits == group.bits == 8
 
-    def second_list(self, group: Group, which: str) -> str:
-        """Declares the list of the states that are not zero beside that of those that changed; the C of its end, 0 for no such list."""
+    def list_of_nonzero(self, which: str, vector: str) -> str:
+        """Declares the list of the elements of a vector that are not zero, beside that of those that changed; the C of its end, 0 for no
+        such list. Their values are found in what the sums have seen, which is the vector as it was at the start of the step."""
         if self.strategy != "delta":
             return "0"
-        nonzero, nonzero_end = self.nonzero(which)
-        elements = len(group.sources) * self.units
-        self.list_of(nonzero, str(elements), elements)
-        self.locals.lines.append(f"{self.p}_column *{nonzero_end} = {nonzero};")
-        return f"&{nonzero_end}"
+        name = self._nonzero(which, vector)
+        self.locals.lines += [f"{self.p}_index {name}[{self.units}];", f"{self.p}_index *{name}_end = {name};"]
+        self.locals.indexes += self.units
+        return f"&{name}_end"
 
-    def list_vector(self, which: str, vector: str, where: str, total: str, second: str, *, kept: bool = True, at: int = 0) -> None:
-        """Lists one vector. where: how many elements, the offset of the first column, and a shift; total: adds them up; second: the other
-        list; kept: whether what changed is listed, where the strategy does so; at: the first element."""
+    def list_vector(self, which: str, vector: str, where: str, total: str, nonzero: str, *, kept: bool = True, at: int = 0) -> None:
+        """Lists one vector. where: how many elements, the offset of the first column, and a shift; total: adds them up; nonzero: the end
+        of the list of what is not zero; kept: whether what changed is listed, where the strategy does so; at: the first element."""
         lines, end, plain = self.before[self.pass_], f"end{which}", vector.removeprefix("state->")
         first = f"&{vector}[{at}]" if at else vector
         if self.strategy != "delta" or not kept:
@@ -201,7 +205,7 @@ class Writer:
         if at == 0:
             self.persistent.append(Persistent("int8_t", name, (length,), (macro,), f"{plain} as the sums have it"))
         seen = f"&state->{name}[{at}]" if at else f"state->{name}"
-        lines.append(f"{end} = {self.p}_list_changes({end}, {first}, {seen}, {where}, &{total}, {second});")
+        lines.append(f"{end} = {self.p}_list_changes({end}, {first}, {seen}, {where}, &{total}, {nonzero}, {at});")
 
     def keep(self, kind: str, name: str, shape: tuple[int, int], meaning: str) -> None:
         """A field [blocks][...] of the struct that starts at 0."""
@@ -211,9 +215,9 @@ class Writer:
         """The field that holds a vector as the sums have it."""
         return f"seen{which}_{plain}{self.number}"
 
-    def nonzero(self, which: str) -> tuple[str, str]:
-        """The list of the states that are not zero, and its end."""
-        return (f"nonzero{which}", f"nonzero_end{which}") if self.strategy == "delta" else (f"columns{which}", f"states_end{which}")
+    def _nonzero(self, which: str, vector: str) -> str:
+        """The list of the elements of a vector that are not zero."""
+        return f"nonzero{which}_{vector.removeprefix('state->')}"
 
     def list_of(self, name: str, length: str, entries: int) -> None:
         self.locals.lines.append(f"{self.p}_column {name}[{length}] {self.p.upper()}_ALIGNED;")
@@ -229,7 +233,7 @@ class Writer:
         bias = self._in_parts(np.stack([padded_units(row.bias).reshape(-1, BLOCK) for row in rows], axis=1)).astype(np.int32)
         signs, calls = self.parts == 1 and signs_suffice(self.flow, group), len(rows) * self.parts
         count, pairs, many = len(by_block), _up(paired, 2) // 2, _rows(row.name for row in rows)
-        parts = (Part("COLUMN", BLOCK, listed), Part("PAIR", 2 * BLOCK, pairs))
+        parts = (Part("COLUMN", BLOCK, listed), Part("LANES" if group.x_in_words else "PAIR", 2 * BLOCK, pairs))
         tables, infix = self.names.tables, self.names.infix
         table = tables.add_parts(
             f"{infix}columns{which}_W", by_block.reshape(count * calls, -1),
@@ -249,20 +253,21 @@ class Writer:
             kernel, at, kind = "add_changes", f"state->{kept}[{block}]", "kept"
         lists = f"columns{of}" if listed else f"{self.p}_nothing"
         kind = f"{kind}_signs" if signs else kind
-        self.kinds |= {kind} if listed else {kind, "nothing"}
-        values = f"values{which}, &values{which}[{2 * pairs}]" if paired else "0, 0"
+        with_x = f"_x{group.shift}" if group.x_in_words else ""
+        self.kinds |= {f"{kind}{with_x}"} if listed else {f"{kind}{with_x}", "nothing"}
+        values = f"values{which}, {f'ends{which}' if with_x else f'&values{which}[{2 * pairs}]'}" if paired else "0, 0"
         weights_at = f"{table}[({block}) * {calls}]" if calls > 1 else f"{table}[{block}]"
         added = f"{at}, {weights_at}, {lists}, {values}, {BLOCK * listed}, {calls}"
         first, P = self.first.setdefault(group.pass_, []), self.p.upper()
         if signs:
             self.locals.lines.append(f"{P}_SIGNS({sums}, {len(rows)});")
             self.locals.signs += BLOCK * len(rows)
-            first.append(f"{P}_{'ADD' if kernel == 'add_columns' else 'KEEP'}_SIGNS({sums}, {added});")
+            first.append(f"{P}_{'ADD' if kernel == 'add_columns' else 'KEEP'}_SIGNS{with_x.upper()}({sums}, {added});")
             self.last.setdefault(group.pass_, []).append(f"{P}_NEXT_SIGN({sums});")
         else:
             self.locals.lines.append(f"int32_t {sums}[{len(rows)}][{self.block}];")
             self.locals.sums += self.block * len(rows)
-            first.append(f"{self.p}_{kernel}({sums}[0], {added});")
+            first.append(f"{self.p}_{kernel}{with_x}({sums}[0], {added});")
         for k, index in enumerate(group.rows):
             sign = f"{P}_SIGN({sums}, {len(rows) - 1 - k}, {k}, u - first)"
             self.value[index] = Expression(f"{sign if signs else f'{sums}[{k}][u - first]'} - excess{which}", SUM)
@@ -295,23 +300,27 @@ class Writer:
             name = f"{row.name}_{'W' if group.lists_sources else 'R'}"
             comment = f"[units][{values.shape[1]}] weights of {', '.join(what)} in row {row.name}"
             table = self.names.tables.add_parts(self.names.infix + name, values, comment, (Part("QUAD", QUAD, values.shape[1] // QUAD),))
-            terms.append(f"{self.p}_dot_values({table}[u], values{which}, {values.shape[1]})")
+            factor = f" * {self.p.upper()}_X_FACTOR({2**group.shift})" if group.x_in_words and group.shift else ""
+            terms.append(f"{self.p}_dot_values({table}[u], values{which}, {values.shape[1]}){factor}")
             self.kinds.add("dot_values")
         if row.W is not None and with_x and not gathered:
             W, dot = self._weights(f"{row.name}_W", row.W, f"[units][inputs] weights of x in row {row.name}", "dot", group)
             raised = f" * {2**row.input_shift}" if row.input_shift else ""
             terms.append(f"{self.p}_{dot}({W}[u], x, {self.P}INPUTS){raised}")
-        if group.lists_lazy:
+        if group.lists_lazy and self.strategy != "delta":
             R, dot = self._weights(f"{row.name}_R", joined, f"{shape} weights of {sources} in row {row.name}", "dot_listed", group)
-            terms.append(f"{self.p}_{dot}({R}[u], {', '.join(self.nonzero(of))})")
+            terms.append(f"{self.p}_{dot}({R}[u], columns{of}, states_end{of})")
             self.kinds.add(dot)
         elif group.lists_sources:
             for k, source in enumerate(group.sources):
                 part, plain = joined[:, k * self.units : (k + 1) * self.units], self.vector(source).removeprefix("state->")
                 comment = f"[units][units] weights of {plain} in row {row.name}"
-                R, dot = self._weights(f"{row.name}_R{k + 1 if k else ''}", part, comment, "dot", group)
+                kind = "dot_at" if group.lists_lazy else "dot"
+                R, dot = self._weights(f"{row.name}_R{k + 1 if k else ''}", part, comment, kind, group)
                 # What the sums have seen is the vector itself, and stays as it is while new values replace the old ones.
-                terms.append(f"{self.p}_{dot}({R}[u], state->{self._seen(of, plain)}, {self.P}UNITS)")
+                which_elements = f"{self._nonzero(of, plain)}, {self._nonzero(of, plain)}_end" if group.lists_lazy else f"{self.P}UNITS"
+                terms.append(f"{self.p}_{dot}({R}[u], state->{self._seen(of, plain)}, {which_elements})")
+                self.kinds |= {dot} if group.lists_lazy else set()
         self.value[index] = Expression(" + ".join(terms), SUM)
 
     def _weights(self, name: str, values: npt.NDArray[np.int8], comment: str, dot: str, group: Group) -> tuple[str, str]:

@@ -35,6 +35,7 @@ BLOCK = 8  # units whose accumulators are held in registers together
 LARGEST_OFFSET, LARGEST_VALUE = 2**16 - 1, 2**15 - 1  # what an entry of the list holds
 # Where there are 16-bit multiplications two weights share half a word; their sums are told apart while neither reaches 2^23.
 LARGEST_SUM = 2**23 - 1
+MOST_IN_WORDS = 62  # inputs: a bit of a word for each pair of columns, and one above
 SIGNS = 3  # rows whose signs fit one word, without the bit that has a sign itself
 Number = TypeVar("Number", bound=np.generic)
 Key = tuple[int, tuple[int, ...], bool, int, bool]  # of a group: pass, sources, whether it reads x, shift, whether weights share words
@@ -49,7 +50,7 @@ class Group:
     lists_sources, lists_x: whether their columns are listed where they count, or added always, in pairs; lists_lazy: whether the rows
     behind a gate read a list of what is not zero; bits: of a weight; less than 8: all columns are listed (see `few_columns`), but
     for those of x where tables is not 0: the elements of x that share one; joins: whether x is listed as the sources are, elements or
-    changes.
+    changes; x_in_words: whether columns of x, all of which are added, may stand two weights in a word.
     """
 
     pass_: int
@@ -64,6 +65,7 @@ class Group:
     bits: int = 8
     tables: int = 0
     joins: bool = False
+    x_in_words: bool = False
 
     def listed(self, inputs: int, units: int) -> int:
         """Number of columns that are listed."""
@@ -122,11 +124,19 @@ def plan_columns(
         how = lists and bool(sources), lists and lists_x and reads_x, lists and lists_lazy and bool(behind)
         bits = max(row_bits(flow, index) for index in indices) if shares else 8
         tabled = tables if bits == 1 and reads_x else 0
-        groups.append(Group(p, tuple(indices), behind, sources, reads_x, shift, *how, bits, tabled, strategy == "event" or how[1]))
+        joins, in_words = strategy == "event" or how[1], lists and not shares and not how[1] and _fits_words(flow, indices)
+        groups.append(Group(p, tuple(indices), behind, sources, reads_x, shift, *how, bits, tabled, joins, in_words))
     for index in rows:
         if schedule.lazy[index] and index not in claimed and flow.ops[index].name not in dense:
             dense[flow.ops[index].name] = "it is needed only where its gate is open, and no other row reads the same vectors"
     return Plan(tuple(groups), dense)
+
+
+def _fits_words(flow: Dataflow, rows: list[int]) -> bool:
+    """Whether all rows have weights of x for which chunks of 16 bits are proved, and pairs of columns that fit the bits of a word."""
+    matrices = [flow.layer.rows[flow.ops[index].name].W for index in rows]
+    reach = [int(np.abs(W.astype(np.int64)).max(initial=0)) for W in matrices if W is not None]
+    return 0 < max(reach, default=0) <= 127 and flow.layer.inputs <= MOST_IN_WORDS
 
 
 def row_bits(flow: Dataflow, index: int) -> int:

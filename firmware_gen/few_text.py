@@ -41,15 +41,16 @@ def _list_all(writer: Writer, group: Group, which: str, parts: list[Segment]) ->
     writer.locals.sums += len(parts)
     writer.locals.narrow = False
     states = [part for part in parts if part.source is not None]
-    second = writer.second_list(group, which) if group.lists_lazy and states else "0"
+    sources = dict.fromkeys(part.source for part in states) if group.lists_lazy else {}
+    nonzero = {source: writer.list_of_nonzero(which, writer.vector(source)) for source in sources if source is not None}
     number = -1
     for part, after in zip(parts, [*parts[1:], None], strict=True):
         number += not part.joined
         if number > 0 and not part.joined:
             lines.append(f"const {entry} *const part{which}_{number} = end{which};")
-        _list(writer, group, which, number, part, second if part.source is not None else "0")
-        if group.lists_lazy and states and part is states[-1] and second == "0":
-            lines.append(f"const {entry} *const {writer.nonzero(which)[1]} = end{which};")
+        _list(writer, group, which, number, part, "0" if part.source is None else nonzero.get(part.source, "0"))
+        if group.lists_lazy and states and part is states[-1] and writer.strategy != "delta":
+            lines.append(f"const {entry} *const states_end{which} = end{which};")
         if after is None or not after.joined:
             lines.append(f"end{which} = {writer.p}_end_part(end{which});")
 
@@ -64,14 +65,14 @@ def _table(writer: Writer, name: str, part: Segment) -> None:
     writer.kinds.add(f"tables{part.elements}")
 
 
-def _list(writer: Writer, group: Group, which: str, number: int, part: Segment, second: str) -> None:
+def _list(writer: Writer, group: Group, which: str, number: int, part: Segment, nonzero: str) -> None:
     """Lists the elements of a segment; under *delta* what changed of them, x only where that is worth it."""
     vector, at = ("x" if part.source is None else writer.vector(part.source)), part.from_
     units = writer.inputs if part.source is None else writer.units
     length = str(part.last - part.first) if part.last - part.first < units else f"{writer.P}{'INPUTS' if vector == 'x' else 'UNITS'}"
     shift = writer.flow.layer.rows[writer.flow.ops[group.rows[0]].name].input_shift if part.joined else 0
     where = f"{length}, {8 * part.first}, {shift}"
-    writer.list_vector(which, vector, where, f"totals{which}[{number}]", second, kept=_is_kept(writer, group, part), at=at)
+    writer.list_vector(which, vector, where, f"totals{which}[{number}]", nonzero, kept=_is_kept(writer, group, part), at=at)
 
 
 def _is_kept(writer: Writer, group: Group, part: Segment) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import jinja2
@@ -23,6 +24,9 @@ TEMPLATES.tests["recurrent"] = lambda stage: isinstance(stage, LayerText)
 TEMPLATES.filters |= {"comment": names.comment, "string_literal": names.string_literal}
 
 
+X_KERNEL = re.compile(r"(added|kept)(_signs)?_x\d+")  # sums of states and of x, by its shift
+
+
 def header(
     network: IntegerNetwork, *, prefix: str | None = None, strategy: str | None = None, target: str | None = None,
     activity: Sequence[LayerActivity] | None = None,
@@ -41,14 +45,22 @@ def header(
 def render_header(model: Model) -> str:
     """The header of a network whose C text is made already."""
     network = model.network
-    column_kinds = {kind for text in model.layers if text.column_plan.groups for kind in text.columns.kinds}
+    exact = {kind for text in model.layers if text.column_plan.groups for kind in text.columns.kinds}
+    with_x = {kind: kind.rpartition("_x") for kind in exact if X_KERNEL.fullmatch(kind)}
+    plain_kinds = exact - set(with_x)
+    # Targets that keep x in bytes need one kernel for sums with x and without it.
+    column_kinds = plain_kinds | {name for name, _, _ in with_x.values()} | ({"gather"} if with_x else set())
+    x_kernels = sorted(
+        (("add_changes" if "kept" in name else "add_columns", int(shift)), "signs" in name) for name, _, shift in with_x.values()
+    )  # fmt: skip
     seldom = any(f"{model.prefix}_seldom(u)" in line for text in model.layers for part in text.passes for line in part.body)
     return TEMPLATES.get_template("header.h.j2").render(
         model=model, network=network, host_function=network.host_function, p=model.prefix, P=model.prefix.upper(), banner=banner(model),
         sum_type=signed_type(-127 * max(network.read_out.window, 1), 127 * max(network.read_out.window, 1)),
         has_curves=model.has_curves, half_bits=HALF_BITS,
         packed=sorted(one for one in model.tables.packed if one[0] in ("dot", "dot_sum")),
-        column_kinds=column_kinds, narrow="lists" in column_kinds and model.narrow,
+        column_kinds=column_kinds, x_kernels=x_kernels, plain_kinds=plain_kinds, narrow="lists" in column_kinds and model.narrow,
+        index_type=f"uint{8 * model.index_bytes}_t",
         seldom=seldom, with_vectors=any(text.vectors for text in model.layers),
         kernels=[kernel for text in model.layers if text.vectors for kernel in text.vectors.kernels],
         layer_title=_layer_title, activation_lines=_activation_lines, function_of=function_of,

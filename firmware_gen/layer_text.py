@@ -61,9 +61,10 @@ class LayerText:
         groups = self.column_plan.groups
         return self.choice.strategy + (TABLES if any(g.tables for g in groups) else PACKED if any(g.bits < 8 for g in groups) else "")
 
-    def local_bytes(self, target: str | None, narrow: bool) -> int:
-        """What its local arrays take on the stack of `target`; narrow: whether entries of lists take two bytes where they can."""
-        portable = sum(BYTES[kind] for kind, _ in self.arrays) * self.units + self.columns.locals.bytes(target, narrow)
+    def local_bytes(self, target: str | None, narrow: bool, index_bytes: int) -> int:
+        """What its local arrays take on the stack of `target`; narrow: whether entries of lists take two bytes where they can; index_bytes:
+        of the index of an element."""
+        portable = sum(BYTES[kind] for kind, _ in self.arrays) * self.units + self.columns.locals.bytes(target, narrow, index_bytes)
         return max(portable, self.vectors.bytes if self.vectors else 0)
 
     @property

@@ -35,6 +35,8 @@ FUNCTIONS = (
     "dot2", "dot4", "dot_sum2", "dot_sum4",
     "curve", "recurrent", "shift_is_arithmetic", "column", "weight", "value", "list", "list_changes", "end_list", "nothing", "features",
     "compand", "magnitude", "average", "longer", "add_columns", "add_changes", "add_listed", "add_each", "gather", "seldom", "dot_listed",
+    "dot_at", "dot_at2", "dot_at4", "index", "gather_x", "ends",
+    *(f"{name}_x{shift}" for name in ("add_columns", "add_changes") for shift in range(9)),
     "dot_values", "next_window", "vectors", "vectors_copy", "vectors_curve", "add_signs", "keep_signs", "offset", "listed", "end_part",
     "tables4", "tables6", "tables8", "add_few1", "add_few2", "add_few4", "keep_few1", "keep_few2", "keep_few4",
 )  # fmt: skip
@@ -148,6 +150,11 @@ class Model:
         return sum(len(name.encode()) + 3 for name in self.network.classes)
 
     @property
+    def index_bytes(self) -> int:
+        """Bytes of the index of an element of any vector."""
+        return 1 if all(layer.units <= 2**8 for layer in self.layers) else 2
+
+    @property
     def narrow(self) -> bool:
         """Whether all that is listed fits entries of two bytes."""
         return all(layer.columns.locals.narrow for layer in self.layers)
@@ -162,7 +169,7 @@ class Model:
     @property
     def stack_bytes(self) -> int:
         """Local arrays of the deepest call, without registers and return addresses."""
-        layers = [layer.local_bytes(self.target, self.narrow) for layer in self.layers]
+        layers = [layer.local_bytes(self.target, self.narrow, self.index_bytes) for layer in self.layers]
         passed = sum(stage.units for stage in self.stages[:-1] if isinstance(stage, FeedForwardText) or stage.output_field is None)
         scores = 4 * self.network.outputs + sum(d.layer.outputs for d in self.dense[:-1])
         scores += self.outputs if self.averages or (not self.mean and self.output_field is None) else 0

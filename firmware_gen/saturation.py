@@ -1,7 +1,7 @@
 """Saturation that can be done elsewhere, or by one number for all units, without changing a bit.
 
-    clip(a + select(gate, b)) is a itself where the gate is closed and a is in range: the clip is needed only where the gate is open
-    a rescaling whose clamp takes effect only where all readers saturate anyway may clamp elsewhere in that range
+clip(a + select(gate, b)) is a itself where the gate is closed and a is in range: the clip is needed only where the gate is open
+a rescaling whose clamp takes effect only where all readers saturate anyway may clamp elsewhere in that range
 """
 
 from __future__ import annotations

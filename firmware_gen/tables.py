@@ -12,7 +12,7 @@ from firmware_gen.names import identifier
 from firmware_gen.packed import IN_A_BYTE, fewest_bits, pack
 
 WIDTH = 118
-BY_COLUMNS = ("COLUMN", "PAIR")  # macros that store weights in a type of the target's own
+BY_COLUMNS = ("COLUMN", "PAIR", "LANES")  # macros that store weights in a type of the target's own
 BYTES = {"int8_t": 1, "int16_t": 2, "int32_t": 4, "uint8_t": 1, "uint16_t": 2, "uint32_t": 4}
 
 
@@ -64,6 +64,10 @@ class Table:
     @property
     def declaration(self) -> str:
         shape = "".join(f"[{n}]" for n in self.values.shape)
+        of_x = sum(part.calls for part in self.parts if part.macro == "LANES")
+        if of_x:
+            bytes_ = sum(part.width * part.calls for part in self.parts if part.macro != "LANES")
+            shape = f"[{len(self.values)}][{bytes_} + {of_x} * {self.prefix.upper()}_X_PAIR]"
         if not self.parts:
             numbers = braces(self.values) if not self.hexadecimal else braces(self.values, digits=2 * BYTES[self.type])
             return f"static const {self._flash}{self.type} {self.name}{shape} = {numbers};"

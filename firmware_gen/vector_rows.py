@@ -196,4 +196,3 @@ def _interleaved(weights: npt.NDArray[np.int8], kernel: RowKernel) -> npt.NDArra
     narrow = grouped[..., :cut].reshape(blocks, rows // kernel.group, -1)
     wide = grouped[..., cut:].reshape(*grouped.shape[:3], -1, LANES).swapaxes(2, 3).reshape(blocks, rows // kernel.group, -1)
     return np.concatenate([narrow, wide], axis=2).reshape(blocks, -1)
-

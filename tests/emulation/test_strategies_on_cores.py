@@ -45,8 +45,27 @@ def test_lists_of_short_and_of_long_entries_give_the_bits_of_the_reference(strat
     found = emulation.profile(network, raw, target, strategy=strategy)
     model = build(network, "model", strategy, target="cortex-m4")
     assert model.narrow == (strategy == "event" and units == 32)
-    assert all("added_signs" in text.columns.kinds or "kept_signs" in text.columns.kinds for text in model.layers)
+    assert all(any("_signs" in kind for kind in text.columns.kinds) for text in model.layers)
     assert (found.differing, found.strategy) == (0, strategy)
+
+
+@pytest.mark.parametrize(("target", "strategy"), [("cortex-m0plus", "delta"), ("cortex-m3", "delta"), ("cortex-m3", "event")])
+def test_columns_of_x_in_words_give_the_bits_of_the_reference(target, strategy):
+    """An odd number of inputs, quiet ones in one chunk and extremes in several; rows of the second layer shift x by other numbers."""
+    if not emulation.cross.compilers(emulation.target(target)):
+        pytest.skip(f"no compiler for {target}")
+    rng = np.random.default_rng(17)
+    network = random_integer(rng, "lstm", 9, 17, "threshold", read_out="last", layers=2, initial=True)
+    rows = {name: replace(row, input_shift=0 if name == "f" else 3) for name, row in network.recurrent[1].rows.items()}
+    layers = [replace(layer, rows=rows) if layer is network.recurrent[1] else layer for layer in network.layers]
+    network = replace(network, layers=tuple(layers))
+    raw = np.concatenate([random_counts(rng, network, 2, 8, extremes=extremes) for extremes in (False, True)])
+    found = emulation.profile(network, raw, target, strategy=strategy)
+    groups = [group for text in build(network, "m", strategy).layers for group in text.column_plan.groups]
+    assert [(group.x_in_words, group.shift) for group in groups][1:] == [(True, 0), (True, 3)]
+    assert (found.differing, found.strategy) == (0, strategy)
+
+
 @pytest.mark.parametrize("strategy", ["event-tables", "delta-packed"])
 def test_weights_that_share_words_give_the_bits_of_the_reference(core, strategy):
     """Three layers: rows behind a gate and 4 bits, 1 bit (which may read tables) beside 2, 2 bits beside rows in bytes, which the same

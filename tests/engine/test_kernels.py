@@ -71,9 +71,7 @@ CASES += [(OTHERS[member[0] // 6 % len(OTHERS)], *member) for member in MEMBERS 
 
 
 @pytest.mark.parametrize(("kernel", "index", "cell", "gates"), CASES)
-def test_cells_give_the_bits_of_the_reference(
-    kernel: str, index: int, cell: str, gates: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cells_give_the_bits_of_the_reference(kernel: str, index: int, cell: str, gates: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By compiled kernels alone: nothing falls back to the reference."""
     rng = np.random.default_rng(index)
     network = random_integer(

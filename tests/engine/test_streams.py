@@ -44,9 +44,10 @@ def drive(rng: np.random.Generator, model: IntegerNetwork, kernel: str | None, c
             made, wanted = many.push(raw, some), [single[k].push(row) for k, row in zip(some, raw, strict=True)]
         else:
             x = rng.integers(-127, 128, (len(some), model.inputs)).astype(np.int8)
-            made, wanted = many.step(x, None if len(some) == count and turn % 3 == 0 else some), [
-                single[k].step(row) for k, row in zip(some, x, strict=True)
-            ]
+            made, wanted = (
+                many.step(x, None if len(some) == count and turn % 3 == 0 else some),
+                [single[k].step(row) for k, row in zip(some, x, strict=True)],
+            )
         assert made.tolist() == wanted
     assert_alike(many, single)
     assert many.steps.max() > many.steps.min()

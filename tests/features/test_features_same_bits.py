@@ -111,6 +111,7 @@ def test_the_front_end_runs_on_from_window_to_window(networks: list[IntegerNetwo
             in_c.next_window()
             assert stream.steps == 0
 
+
 def test_a_stream_without_features_keeps_its_unfinished_block_for_the_next_window() -> None:
     rng = np.random.default_rng(3)
     network = random_integer(rng, "lstm", 4, 6, "threshold", read_out="last", decimation=4, mix=1)

@@ -94,8 +94,8 @@ def test_packed_weights_give_the_bits_of_the_reference(any_compiler, by):
                 assert np.array_equal(expected.scores, found.scores)
                 for a, b in zip(expected.states, found.states, strict=True):
                     assert all(np.array_equal(a[name], b[name]) for name in a)
-    by_rows, listed = {("dot", 2), ("dot", 4), ("dot_sum", 4)}, {("dot_listed", 2), ("dot_listed", 4)}
-    assert sums == by_rows if by == "rows" else sums >= listed
+    by_rows, listed = {("dot", 2), ("dot", 4), ("dot_sum", 4)}, "dot_at" if any_compiler.name == "gcc" else "dot_listed"
+    assert sums == by_rows if by == "rows" else sums >= {(listed, 2), (listed, 4)}
     parts = [segments(text.flow, group) for text in build(made[-2], "m", "event-packed").layers for group in text.column_plan.groups]
     assert [[part.joined for part in group] for group in parts] == [[False, True]]
     assert set().union(*(bits_by_columns(network, "event-packed") for network in made)) == {1, 2, 4}

@@ -85,9 +85,7 @@ def test_training_with_features_reports_what_the_engine_finds() -> None:
     recordings = [np.concatenate([x[k], x[k]]) for k in range(60)]
     memory = memories(FEATURES, 4, recordings, np.arange(60), np.full(60, 64))
     recipe = train.Recipe(hidden=5, iterations=60, batch=16, rotation=0.2, vectors=IMU.vectors)
-    result = train.fit(
-        recipe, x, y, classes=("a", "b"), preprocess=FRONT, memory=memory, validation=(x[::3], y[::3]), lengths=None
-    )
+    result = train.fit(recipe, x, y, classes=("a", "b"), preprocess=FRONT, memory=memory, validation=(x[::3], y[::3]), lengths=None)
     assert result.integer is not None
     x8 = reference.normalize(result.integer.normalize, x, memory)
     accuracy = (engine.run_normalized(result.integer, x8).scores.argmax(1) == y).mean()
