@@ -119,6 +119,7 @@ def _strategy(text: LayerText) -> list[str]:
     shared += "; sums of x with all signs are tabled" if text.strategy.endswith(TABLES) else ""
     lines = [f"strategy {text.strategy}: {STRATEGY[text.choice.strategy]}{shared}"]
     lines += [f"  {reason}" for reason in text.choice.why]
+    lines += [f"  not on vectors (MVE): {text.obstacle}"] if text.obstacle else []
     return lines + [f"  row {row} is summed element by element: {why}" for row, why in text.column_plan.dense.items()]
 
 

@@ -35,7 +35,7 @@ class LayerText:
     output_field: the int8 field that holds it as it is, None if it takes an expression; output_stored: whether that field exists for
     this purpose alone; lazy_rows: rows computed only where a gate is open; flow: the simplified dataflow, for the banner;
     choice: how its rows are summed, and why; columns, column_plan: the C of rows by columns, and which rows these are;
-    vectors: the same layer for cores with vectors, None if it has no such form.
+    vectors: the same layer for cores with vectors, None if it has no such form; obstacle: why it has none.
     """
 
     infix: str
@@ -53,6 +53,7 @@ class LayerText:
     columns: ColumnText
     column_plan: Plan
     vectors: VectorText | None
+    obstacle: str = ""
 
     @property
     def strategy(self) -> str:

@@ -21,7 +21,7 @@ from firmware_gen.saturation import clips_behind_gates, common_clamp
 from firmware_gen.schedule import Path, Schedule, schedule, stored_as_read
 from firmware_gen.simplify import Constant, Dataflow, Value, simplify
 from firmware_gen.tables import WIDTH, Tables, signed_type
-from firmware_gen.vectors import vector_text
+from firmware_gen.vectors import obstacle, vector_text
 
 STORED_VIEW = ("clip", "shift", "raise", "offset", "complement")  # operators that need nothing but a stored number
 LONGEST_OPERAND = 20  # characters
@@ -78,8 +78,9 @@ class _Writer:
         self.absorbed = clips_behind_gates(self.flow, self.plan, self.statements)
         self._name_everything()
         self.columns = column_text(self.column_plan, self.flow, choice.strategy, self.names, self.number, self._vector)
-        own = (self.flow, schedule(self.flow), self.names, self.fields, running_sum, self.view, activity)
-        self.vectors = vector_text(*own) if vectors and not layer.wide else None
+        own = (self.flow, schedule(self.flow), self.names, self.fields, running_sum, self.view, f"output{self.number}", activity)
+        self.obstacle = obstacle(self.flow) if vectors else ""
+        self.vectors = vector_text(*own) if vectors and not self.obstacle else None
 
     def write(self) -> LayerText:
         passes = [list(self._block(p, (), INDENT * 2)) for p in range(self.plan.passes)]
@@ -100,7 +101,7 @@ class _Writer:
         return LayerText(
             self.infix, self.layer, self.flow, self._passes(passes), tuple(arrays), self.fields, tuple(buffers), output, output_field,
             self.flow.output is not None, tuple(op.name for i, op in self.flow.ops.items() if op.code == "row" and self.plan.lazy[i]),
-            self.choice, self.columns, self.column_plan, self.vectors,
+            self.choice, self.columns, self.column_plan, self.vectors, self.obstacle,
         )  # fmt: skip
 
     def _passes(self, bodies: list[list[str]]) -> tuple[Pass, ...]:

@@ -11,7 +11,7 @@ from edge_lstm.fixed_point.integer_network import IntegerRow
 from firmware_gen.activity import LayerActivity
 from firmware_gen.columns import reads
 from firmware_gen.expressions import LayerNames
-from firmware_gen.schedule import Schedule
+from firmware_gen.schedule import Schedule, stored_as_read
 from firmware_gen.simplify import Dataflow
 
 LANES, GROUPS = 16, (6, 5, 4, 3, 2, 1)  # weights of a vector; rows that share one load of a vector
@@ -41,6 +41,19 @@ class RowKernel:
         return 8 * self.narrow + LANES * (self.before + self.behind)
 
 
+@dataclass(frozen=True)
+class Read:
+    """A local array that rows read: x, if any of them does, then vectors over the units, each padded to whole vectors of the core.
+
+    sources: (operator, how many times the same row has read it before); shifts: of x, for each of which x in 16 bits has a copy.
+    """
+
+    name: str
+    x: bool
+    sources: tuple[tuple[int, int], ...]
+    shifts: tuple[int, ...]
+
+
 class RowWriter:
     """Writes what a layer needs to have its rows summed by kernels. order: row -> which of the arrays of sums is its; tables: by name."""
 
@@ -53,36 +66,85 @@ class RowWriter:
         self.P = f"{self.p.upper()}_{names.infix.upper()}"
         self.units, self.inputs = flow.layer.units, flow.layer.inputs
         self.rows = [index for index, op in flow.ops.items() if op.code == "row"]
-        states = (flow.ops[a].name for index in self.rows for a in flow.args[index] if isinstance(a, int))
-        self.sources = list(dict.fromkeys(states))
-        self.shifts = sorted({self._shift(index) for index in self.rows})
-        self.reads_x = any(reads(self.row(index).W) for index in self.rows)
-        self.narrow = self.reads_x and self.inputs <= 8
+        self.small = self.inputs <= 8  # x is read in 16 bits, shifted already
         self.size = min(BLOCK, -(-self.units // FULL) * FULL)
         self.tables: list[str] = []
         self.order: dict[int, int] = {}
+        self.calls = 0  # for all units
+        self.z: list[Read] = []
+        self.z_of: dict[int, Read] = {}
+        for members in self._sharing():
+            sources = tuple(dict.fromkeys(source for index in members for source in self._sources(index)))
+            shifts = sorted({self.row(index).input_shift for index in members if self.reads_x(index)})
+            read = Read(f"z{len(self.z) + 1 if self.z else ''}", bool(shifts), sources, tuple(shifts) if shifts and self.small else (0,))
+            self.z.append(read)
+            self.z_of |= dict.fromkeys(members, read)
 
     def row(self, index: int) -> IntegerRow:
         return self.flow.layer.rows[self.flow.ops[index].name]
 
-    def x_vectors(self) -> int:
-        return -(-self.inputs // LANES) if self.reads_x and not self.narrow else 0
+    def reads_x(self, index: int) -> bool:
+        return reads(self.row(index).W)
 
-    def state_vectors(self) -> int:
-        return len(self.sources) * -(-self.units // LANES)
+    def _sources(self, index: int) -> list[tuple[int, int]]:
+        args = self.flow.args[index]
+        return [(a, args[:k].count(a)) for k, a in enumerate(args) if isinstance(a, int)]
 
-    def _shift(self, index: int) -> int:
-        return self.row(index).input_shift if reads(self.row(index).W) else 0
+    def _sharing(self) -> list[list[int]]:
+        """Rows that read one array: those whose sources are all there at the same time; a row without sources joins others that read x."""
+        ready: dict[int, list[int]] = {}
+        for index in self.rows:
+            passes = [self.plan.pass_of[a] + 1 for a, _ in self._sources(index) if not stored_as_read(self.flow, a)]
+            if self._sources(index):
+                ready.setdefault(max(passes, default=0), []).append(index)
+        with_x = [time for time, members in ready.items() if any(map(self.reads_x, members))]
+        alone = [index for index in self.rows if not self._sources(index)]
+        if alone:
+            ready.setdefault(min(with_x or ready, default=0), []).extend(alone)
+        return [ready[time] for time in sorted(ready)]
 
-    def z(self, index: int) -> str:
-        """What a row reads: x in 16 bits is shifted already, so that there is one for each shift."""
-        return f"z[{self.shifts.index(self._shift(index))}]" if self.narrow else "z[0]"
+    def x_bytes(self, read: Read) -> int:
+        return 0 if not read.x else 2 * 8 if self.small else LANES * -(-self.inputs // LANES)
+
+    def bytes_of(self, read: Read) -> int:
+        """Of one copy of an array that rows read."""
+        return self.x_bytes(read) + len(read.sources) * self._whole
+
+    @property
+    def _whole(self) -> int:
+        """Bytes of a source, padded to whole vectors."""
+        return LANES * -(-self.units // LANES)
+
+    def places(self, source: int) -> list[str]:
+        """Where rows read unit u of a source: C lvalues."""
+        return [
+            f"{read.name}[{copy}][{self.x_bytes(read) + self._whole * k} + u]"
+            for read in self.z for k, (a, _) in enumerate(read.sources) if a == source for copy in range(len(read.shifts))
+        ]  # fmt: skip
+
+    def _span(self, index: int) -> tuple[bool, int, int]:
+        """(whether x is part of it, first and last source but one): the stretch of its array that a row reads."""
+        read = self.z_of[index]
+        at = [read.sources.index(source) for source in self._sources(index)]
+        if not at and not self.reads_x(index):
+            return read.x, 0, len(read.sources)
+        return self.reads_x(index), 0 if self.reads_x(index) else min(at), max(at, default=-1) + 1
+
+    def at(self, index: int) -> str:
+        """Where the stretch begins. x in 16 bits is shifted already, so that there is one for each shift."""
+        read, (x, first, _) = self.z_of[index], self._span(index)
+        copy = read.shifts.index(self.row(index).input_shift) if self.small and self.reads_x(index) else 0
+        skipped = 0 if x else self.x_bytes(read) + self._whole * first
+        return f"&{read.name}[{copy}][{skipped}]" if skipped else f"{read.name}[{copy}]"
 
     def _kernel(self, index: int, group: int) -> RowKernel:
-        shift = 0 if self.narrow else self._shift(index)
-        before, behind = (self.x_vectors(), self.state_vectors()) if shift else (0, self.x_vectors() + self.state_vectors())
-        infix = self.names.infix
-        return RowKernel(f"{infix}rows{group}_{shift}", group, int(self.narrow), before, shift, behind)
+        x, first, last = self._span(index)
+        narrow, wide = int(x and self.small), -(-self.inputs // LANES) if x and not self.small else 0
+        shift = self.row(index).input_shift if wide and self.reads_x(index) else 0
+        behind = (last - first) * self._whole // LANES
+        before, behind = (wide, behind) if shift else (0, wide + behind)
+        name = f"{self.names.infix}rows{group}_{shift}_{narrow + before}_{behind}"
+        return RowKernel(name, group, narrow, before, shift, behind)
 
     def worth_alone(self, index: int) -> bool:
         """Whether a row is cheaper for the units whose gate is open than for all of them."""
@@ -92,28 +154,37 @@ class RowWriter:
         if not isinstance(gate, int) or self.flow.ops[gate].code != "positive":
             return False
         (row,) = self.flow.args[gate]
-        if not isinstance(row, int) or self.flow.ops[row].code != "row" or self.plan.lazy[row] or not self.sign_alone(row):
+        if self._decided(gate, index):
+            pass
+        elif not isinstance(row, int) or self.flow.ops[row].code != "row" or self.plan.lazy[row] or not self.sign_alone(row):
             return False
         opened = min(self.activity.open.get(self.flow.layer.ops[s].args[0], 1.0) for s in self.plan.lazy[index])
-        vectors = self.narrow + self.x_vectors() + self.state_vectors()
+        kernel = self._kernel(index, 1)
+        vectors = kernel.narrow + kernel.before + kernel.behind
         each = ALONE[0] - (vectors <= HELD)
         return opened * (each * vectors + ALONE[1]) + CALL < TOGETHER[0] * vectors + TOGETHER[1]
 
+    def _decided(self, gate: int, index: int) -> bool:
+        """Whether a gate is kept from an earlier pass than that of a row behind it."""
+        return self.plan.pass_of[gate] < self.plan.pass_of[index]
+
     def sign_alone(self, index: int) -> bool:
         """Whether nothing but threshold gates reads a row: its sum has 1 less then, so that the sign says whether the gate is closed."""
-        return all(self.flow.ops[user].code == "positive" for user in self.flow.users(index))
+        users = self.flow.users(index)
+        return bool(users) and index not in self.flow.roots() and all(self.flow.ops[user].code == "positive" for user in users)
 
     def _bias(self, index: int) -> npt.NDArray[np.int32]:
         return self.row(index).bias.astype(np.int32) - self.sign_alone(index)
 
     def _weights(self, index: int) -> npt.NDArray[np.int8]:
         """[units, bytes]: a row as its kernel reads it: x, then the states, each padded to whole vectors."""
-        row, parts = self.row(index), []
-        if self.reads_x:
+        row, (x, first, last) = self.row(index), self._span(index)
+        parts = []
+        if x:
             W = row.W if row.W is not None else np.zeros((self.units, self.inputs), np.int8)
-            parts.append(np.pad(W, ((0, 0), (0, -self.inputs % (8 if self.narrow else LANES)))))
-        read = {self.flow.ops[a].name: R for a, R in zip(self.flow.args[index], row.R, strict=True) if isinstance(a, int)}
-        for source in self.sources:
+            parts.append(np.pad(W, ((0, 0), (0, -self.inputs % (8 if self.small else LANES)))))
+        read = dict(zip(self._sources(index), row.R, strict=True))
+        for source in self.z_of[index].sources[first:last]:
             R = read.get(source, np.zeros((self.units, self.units), np.int8))
             parts.append(np.pad(R, ((0, 0), (0, -self.units % LANES))))
         return np.concatenate(parts, axis=1).astype(np.int8)
@@ -123,27 +194,45 @@ class RowWriter:
         self.tables.append(found)
         return found
 
+    def rounded(self, index: int) -> bool:
+        """Whether a value is a state of 16 bits, rounded to 8: 8 units at a time."""
+        op = self.flow.ops[index]
+        (state, *_) = (*self.flow.args[index], None)
+        return op.code == "shift" and isinstance(state, int) and self.flow.ops[state].code == "state" and self._bits(state) == 16
+
+    def _bits(self, state: int) -> int:
+        return self.flow.layer.state(self.flow.ops[state].name).bits
+
     def gather(self) -> list[str]:
-        """What rows read, one behind the other; what fills up a vector meets weights of 0, but has to be a number."""
-        lines, whole = [], LANES * -(-self.units // LANES)
-        for number, shift in enumerate(self.shifts if self.narrow else [0]):
-            if self.narrow:
-                loaded = f"vldrbq_z_s16(x, vctp16q({self.P}INPUTS))" if self.inputs < 8 else "vldrbq_s16(x)"
-                lines.append(f"vstrhq_s16((int16_t *)(void *)z[{number}], {f'vshlq_n_s16({loaded}, {shift})' if shift else loaded});")
-            elif self.reads_x:
-                lines.append(f"{self.p}_vectors_copy(z[{number}], x, {self.P}INPUTS);")
-            for k, source in enumerate(self.sources):
-                at = 16 * self.narrow + LANES * self.x_vectors() + k * whole
-                lines.append(f"{self.p}_vectors_copy(&z[{number}][{at}], state->{self.fields[source][1]}, {self.P}UNITS);")
+        """What rows read of x and of stored states, one behind the other; what fills up a vector meets weights of 0."""
+        lines = []
+        for read in self.z:
+            for copy, shift in enumerate(read.shifts):
+                if read.x and self.small:
+                    loaded = f"vldrbq_z_s16(x, vctp16q({self.P}INPUTS))" if self.inputs < 8 else "vldrbq_s16(x)"
+                    value = f"vshlq_n_s16({loaded}, {shift})" if shift else loaded
+                    lines.append(f"vstrhq_s16((int16_t *)(void *){read.name}[{copy}], {value});")
+                elif read.x:
+                    lines.append(f"{self.p}_vectors_copy({read.name}[{copy}], x, {self.P}INPUTS);")
+                for k, (source, _) in enumerate(read.sources):
+                    at = f"&{read.name}[{copy}][{self.x_bytes(read) + self._whole * k}]"
+                    if stored_as_read(self.flow, source):
+                        field = self.fields[self.flow.ops[source].name][1]
+                        lines.append(f"{self.p}_vectors_copy({at}, state->{field}, {self.P}UNITS);")
+                    elif self.rounded(source):
+                        (state,) = self.flow.args[source]
+                        field = self.fields[self.flow.ops[state].name][1]  # type: ignore[index]
+                        lines.append(f"{self.p}_vectors_round({at}, state->{field}, {self.P}UNITS, {self.flow.ops[source].numbers[0]});")
         return lines
 
     def together(self, indices: list[int]) -> list[tuple[RowKernel, str]]:
-        """Rows of which all units are summed, those with the same shift by one call."""
+        """Rows of which all units are summed, those that read the same with the same shift by one call."""
         found: list[tuple[RowKernel, str]] = []
-        by_shift: dict[int, list[int]] = {}
+        alike: dict[tuple[int, str, tuple[bool, int, int]], list[int]] = {}
         for index in indices:
-            by_shift.setdefault(self._shift(index), []).append(index)
-        for number, (_, members) in enumerate(sorted(by_shift.items())):
+            shift = self.row(index).input_shift if self.reads_x(index) else 0
+            alike.setdefault((shift, self.at(index), self._span(index)), []).append(index)
+        for _, members in sorted(alike.items()):
             count = len(members) * self.size
             kernel = self._kernel(members[0], next(g for g in GROUPS if count % g == 0))
             padded = -(-self.units // self.size) * self.size
@@ -152,20 +241,21 @@ class RowWriter:
             for k, index in enumerate(members):
                 weights[k, : self.units], bias[k, : self.units] = self._weights(index), self._bias(index)
             rows = ", ".join(self.flow.ops[index].name for index in members)
-            suffix = "" if number == 0 else str(number + 1)
+            self.calls += 1
+            suffix = "" if self.calls == 1 else str(self.calls)
             blocks = padded // self.size
             by_block = weights.reshape(len(members), blocks, self.size, -1).transpose(1, 0, 2, 3).reshape(blocks, count, -1)
             W = self.table(f"vectors{suffix}_W", _interleaved(by_block, kernel), f"[blocks of {self.size} units][rows] of {rows}")
             starts = bias.reshape(len(members), blocks, self.size).transpose(1, 0, 2).reshape(blocks, -1)
             b = self.table(f"vectors{suffix}_b", starts, f"[blocks of {self.size} units][rows] bias of {rows}", "int32_t")
             place = self._place(members)
-            call = f"{self.p}_{kernel.name}({place}, {b}[block], {W}[block], {self.z(members[0])}, {count // kernel.group});"
+            call = f"{self.p}_{kernel.name}({place}, {b}[block], {W}[block], {self.at(members[0])}, {count // kernel.group});"
             found.append((kernel, call))
         return found
 
     def _place(self, members: list[int]) -> str:
-        """Rows of one call have their sums one behind the other: the order of all sums is that of the calls."""
-        first = len(self.order)
+        """Rows of one call have their sums one behind the other: the order of all sums of a pass is that of the calls."""
+        first = sum(self.plan.pass_of[index] == self.plan.pass_of[members[0]] for index in self.order)
         self.order |= {index: first + k for k, index in enumerate(members)}
         return f"sums[{first}]"
 
@@ -173,19 +263,21 @@ class RowWriter:
         """A row for the units whose gate is open."""
         (gate, _) = self.flow.args[self.plan.lazy[index][-1]]
         assert isinstance(gate, int)
-        (decides,) = self.flow.args[gate]
-        assert isinstance(decides, int)
         kernel, name = self._kernel(index, 1), self.flow.ops[index].name
         W = self.table(f"vectors_{name}_W", self._weights(index), f"[units] weights of row {name}")
         bias = self.table(f"vectors_{name}_b", self._bias(index), f"[units] bias of row {name}", "int32_t")
-        own, gate_sums = self._place([index]), f"(const int8_t *)(const void *)sums[{self.order[decides]}]"
-        first, at = f"{self.size} * block", "vidupq_n_u8(3, 4)"  # the byte with the sign, of each sum
-        if self.size == LANES:
-            opened = f"vcmpgeq_n_s8(vldrbq_gather_offset_s8({gate_sums}, {at}), 0)"
+        own, first = self._place([index]), f"{self.size} * block"
+        if self._decided(gate, index):
+            signs, live = f"vldrbq_s8(&kept{gate}[{first}])", f"vctp8q({self.P}UNITS - {first})" if self.units % self.size else ""
+            live = live or (f"vctp8q({self.size})" if self.size < LANES else "")
         else:
-            live = f"vctp8q({self.size})"
-            opened = f"vcmpgeq_m_n_s8(vldrbq_gather_offset_z_s8({gate_sums}, {at}, {live}), 0, {live})"
-        return kernel, [f"{self.p}_{kernel.name}({own}, &{bias}[{first}], {W}[{first}], {self.z(index)}, {opened});"]
+            (decides,) = self.flow.args[gate]
+            assert isinstance(decides, int)
+            at = f"(const int8_t *)(const void *)sums[{self.order[decides]}], vidupq_n_u8(3, 4)"  # the byte with the sign, of each sum
+            live = f"vctp8q({self.size})" if self.size < LANES else ""
+            signs = f"vldrbq_gather_offset_z_s8({at}, {live})" if live else f"vldrbq_gather_offset_s8({at})"
+        opened = f"vcmpgeq_m_n_s8({signs}, 0, {live})" if live else f"vcmpgeq_n_s8({signs}, 0)"
+        return kernel, [f"{self.p}_{kernel.name}({own}, &{bias}[{first}], {W}[{first}], {self.at(index)}, {opened});"]
 
 
 def _interleaved(weights: npt.NDArray[np.int8], kernel: RowKernel) -> npt.NDArray[np.int8]:

@@ -17,103 +17,169 @@ from firmware_gen.activity import LayerActivity, assumed
 from firmware_gen.columns import reads
 from firmware_gen.expressions import LayerNames
 from firmware_gen.saturation import clamp_is_lost
-from firmware_gen.schedule import Schedule, stored_as_read
+from firmware_gen.schedule import Schedule
 from firmware_gen.simplify import Constant, Dataflow, Value
-from firmware_gen.tables import signed_type
-from firmware_gen.vector_rows import FULL, LANES, RowKernel, RowWriter
+from firmware_gen.tables import BYTES, signed_type
+from firmware_gen.vector_rows import FULL, RowKernel, RowWriter
 
 SUFFIX = {"int8_t": "b", "int16_t": "h", "int32_t": "w"}
 
 
 @dataclass(frozen=True)
+class VectorPass:
+    """One pass over the units. block: lines at the start of each block of units, none for a pass without rows; lanes: of 4 units."""
+
+    block: tuple[str, ...]
+    lanes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class VectorText:
-    """kernels: in assembler; locals: declarations; gather, block, lanes: lines at the start, of each block of units, and of each vector of
-    4 units; bytes: of the local arrays; size: units of a block; tables: names of the tables that only this way reads."""
+    """kernels: in assembler; locals: declarations; gather: lines at the start; bytes: of the local arrays; size: units of a block;
+    tables: names of the tables that only this way reads."""
 
     kernels: tuple[RowKernel, ...]
     locals: tuple[str, ...]
     gather: tuple[str, ...]
-    block: tuple[str, ...]
-    lanes: tuple[str, ...]
+    passes: tuple[VectorPass, ...]
     bytes: int
     size: int
     tables: tuple[str, ...]
 
 
+def obstacle(flow: Dataflow) -> str:
+    """Why a layer has no form on vectors; "" where it has one."""
+    if flow.layer.wide:
+        return "its input has 16 bits"
+    rows = [index for index, op in flow.ops.items() if op.code == "row"]
+    if not any(flow.args[index] or reads(flow.layer.rows[flow.ops[index].name].W) for index in rows):
+        return "no row reads anything"
+    return ""
+
+
 def vector_text(
     flow: Dataflow, plan: Schedule, names: LayerNames, fields: dict[str, tuple[str, str]], running_sum: str | None,
-    view: list[int] | None, activity: LayerActivity | None,
-) -> VectorText | None:  # fmt: skip
-    """The C of a layer on vectors, None where its rows read what is made within the step, or nothing, or its output is kept beside its
-    states."""
-    rows = [index for index, op in flow.ops.items() if op.code == "row"]
-    sources = {a for index in rows for a in flow.args[index]}
-    reading = bool(sources) or any(reads(flow.layer.rows[flow.ops[index].name].W) for index in rows)
-    simple = reading and plan.passes == 1 and flow.output is None and view is not None and bool(rows)
-    if not simple or not all(isinstance(a, int) and stored_as_read(flow, a) for a in sources):
-        return None
-    if any(len(flow.args[index]) != len(set(flow.args[index])) for index in rows):
-        return None
-    return _Writer(flow, plan, names, fields, running_sum, view or [], activity or assumed(flow.layer)).text()
+    view: list[int] | None, output: str, activity: LayerActivity | None,
+) -> VectorText:  # fmt: skip
+    """The C of a layer on vectors. view: operators between a stored state and the output, None where it has a field of its own: output."""
+    return _Writer(flow, plan, names, fields, running_sum, view, output, activity or assumed(flow.layer)).text()
 
 
 class _Writer(RowWriter):
     def __init__(
         self, flow: Dataflow, plan: Schedule, names: LayerNames, fields: dict[str, tuple[str, str]], running_sum: str | None,
-        view: list[int], activity: LayerActivity,
+        view: list[int] | None, output: str, activity: LayerActivity,
     ):  # fmt: skip
         super().__init__(flow, plan, names, fields, activity)
-        self.running_sum, self.view = running_sum, view
+        self.running_sum, self.view, self.output = running_sum, view, output
         self.lines: list[str] = []
         self.curves: dict[bytes, str] = {}
+        self.kept: dict[int, str] = {}  # value that later passes read -> its type
         self.partial = self.units % FULL != 0
 
     def text(self) -> VectorText:
-        alone = [index for index in self.rows if self.worth_alone(index)]
-        together = [index for index in self.rows if index not in alone]
-        z = (8 * 2 if self.narrow else LANES * self.x_vectors()) + LANES * self.state_vectors()
-        several = len(self.shifts) if self.narrow else 1
-        locals_ = [f"int8_t z[{several}][{z}] __attribute__((aligned(8)));", f"int32_t sums[{len(self.rows)}][{self.size}];"]
-        size = several * z + 4 * len(self.rows) * self.size
         gather = self.gather()
-        lines: list[str] = []
         kernels: dict[str, RowKernel] = {}
-        for kernel, line in self.together(together):
+        passes = [self._pass(p, kernels) for p in range(self.plan.passes)]
+        rows = max(sum(self.plan.pass_of[index] == p for index in self.rows) for p in range(self.plan.passes))
+        padded = -(-self.units // self.size) * self.size
+        locals_ = [f"int8_t {z.name}[{len(z.shifts)}][{self.bytes_of(z)}] __attribute__((aligned(8)));" for z in self.z]
+        locals_ += [f"{kind} kept{index}[{padded}];" for index, kind in self.kept.items()]
+        locals_ += [f"int32_t sums[{rows}][{self.size}];"]
+        size = sum(len(z.shifts) * self.bytes_of(z) for z in self.z) + 4 * rows * self.size
+        size += padded * sum(BYTES[kind] for kind in self.kept.values())
+        return VectorText(
+            tuple(kernels.values()), tuple(locals_), tuple(gather), tuple(one for one in passes if one.lanes), size, self.size,
+            tuple(self.tables),
+        )  # fmt: skip
+
+    def _pass(self, p: int, kernels: dict[str, RowKernel]) -> VectorPass:
+        rows = [index for index in self.rows if self.plan.pass_of[index] == p]
+        alone = [index for index in rows if self.worth_alone(index)]
+        lines: list[str] = []
+        for kernel, line in self.together([index for index in rows if index not in alone]):
             kernels[kernel.name] = kernel
             lines.append(line)
         for index in alone:
             kernel, more = self.alone(index)
             kernels[kernel.name] = kernel
             lines += more
-        self._lanes()
-        return VectorText(
-            tuple(kernels.values()), tuple(locals_), tuple(gather), tuple(lines), tuple(self.lines), size, self.size, tuple(self.tables)
-        )  # fmt: skip
+        return VectorPass(tuple(lines), tuple(self._lanes(p)))
 
     # ---- 4 units at a time --------------------------------------------------------------------------------------------------
 
-    def _lanes(self) -> None:
-        if self.partial:
-            self.lines.append(f"const mve_pred16_t live = vctp32q({self.P}UNITS - u);")
+    def _lanes(self, p: int) -> list[str]:
+        self.lines = []
         value: dict[int, str] = {}
-        roots = self.flow.roots()
+        needed = self._needed(p)
+        last = p == self.plan.passes - 1
         for index, op in self.flow.ops.items():
-            users = [user for user in self.flow.users(index) if self.flow.ops[user].code != "row"]
-            if index not in roots and (not users or all(index in self._merged(user) for user in users)):
-                continue  # rows read it from z, or it is part of the operator that uses it
+            if index not in needed:
+                continue
+            here = self.plan.pass_of[index] == p
             name = f"v{index}"
             kind = "mve_pred16_t" if self._is_predicate(index) and not self._is_mask(index) else "int32x4_t"
-            self.lines.append(f"const {kind} {name} = {self._value(index, value)}; /* {op.code} {op.name} */".replace("  */", " */"))
+            text = self._value(index, value) if here or op.code in ("state", "vector") else self._again(index)
+            self.lines.append(f"const {kind} {name} = {text}; /* {op.code} {op.name} */".replace("  */", " */"))
             value[index] = name
+            if here and index in self.plan.arrays and not self.rounded(index):
+                self._keep(index, value)
+        if last:
+            self._store_states(value)
+        if self.partial and self.lines:
+            self.lines.insert(0, f"const mve_pred16_t live = vctp32q({self.P}UNITS - u);")
+        return self.lines
+
+    def _needed(self, p: int) -> set[int]:
+        """The values that pass p has variables for: they are kept, outlive the step, or operators of it read them. Rows read theirs from z,
+        and some operators are part of those that use them."""
+        found: set[int] = set()
+        for index in reversed(self.flow.ops):
+            kept = self.plan.pass_of[index] == p and index in self.plan.arrays and not self.rounded(index)
+            lasting = p == self.plan.passes - 1 and index in self.flow.roots()
+            read = (user for user in self.flow.users(index) if user in found and self.flow.ops[user].code != "row")
+            if kept or lasting or any(self.plan.pass_of[user] == p and index not in self._merged(user) for user in read):
+                found.add(index)
+        return found
+
+    def _keep(self, index: int, value: dict[int, str]) -> None:
+        """Stores a value for rows, and for later passes."""
+        places = self.places(index)
+        for place in places:
+            self._store("int8_t", place, self._number(index, value))
+        later = any(
+            self.plan.pass_of[user] > self.plan.pass_of[index] for user in self.flow.users(index) if self.flow.ops[user].code != "row"
+        )
+        later |= index in self.flow.roots() and self.plan.pass_of[index] < self.plan.passes - 1
+        if later and self.flow.ops[index].code not in ("state", "vector") and not (places and not self._is_predicate(index)):
+            self.kept[index] = "int8_t" if self._is_predicate(index) else signed_type(*self.flow.range[index])
+            closed = f"vpselq_s32(vdupq_n_s32(0), vdupq_n_s32(-1), {value[index]})"  # a gate, as a mask whatever it is in this pass
+            text = closed if self._is_predicate(index) and not self._is_mask(index) else value[index]
+            self._store(self.kept[index], f"kept{index}[u]", text)
+
+    def _again(self, index: int) -> str:
+        """A value of an earlier pass."""
+        if index not in self.kept:
+            return self._load("int8_t", self.places(index)[0])
+        loaded = self._load(self.kept[index], f"kept{index}")
+        predicate = self._is_predicate(index) and not self._is_mask(index)
+        return f"vcmpgeq_n_s32({loaded}, 0)" if predicate else loaded
+
+    def _store_states(self, value: dict[int, str]) -> None:
         for state, update in self.flow.updates.items():
             kind, field = self.fields[state]
-            self._store(kind, field, self._number(update, value))
+            self._store(kind, f"state->{field}[u]", self._number(update, value))
+        if self.flow.output is not None:
+            self._store("int8_t", f"state->{self.output}[u]", self._number(self.flow.output, value))
         if self.running_sum is not None:
             output = self._viewed(value)
             sum_ = self._load(self.running_sum, "state->sum")
-            self._store(self.running_sum, "sum", f"vaddq_s32({sum_}, {output})")
+            self._store(self.running_sum, "state->sum[u]", f"vaddq_s32({sum_}, {output})")
 
     def _viewed(self, value: dict[int, str]) -> str:
+        if self.view is None:
+            assert self.flow.output is not None
+            return self._number(self.flow.output, value)
         source = self.flow.layer.output if not self.view else self.flow.layer.ops[self.view[0]].args[0]
         state = next(s.name for s in self.flow.layer.states if s.update == source)
         text = self._number(self.flow.updates[state], value)
@@ -122,14 +188,15 @@ class _Writer(RowWriter):
             text = OPERATORS[op.code](op.numbers, [text])
         return text
 
-    def _store(self, kind: str, field: str, value: str) -> None:
+    def _store(self, kind: str, place: str, value: str) -> None:
         end = "_p" if self.partial else ""
         live = ", live" if self.partial else ""
-        self.lines.append(f"vstr{SUFFIX[kind]}q{end}_s32(&state->{field}[u], {value}{live});")
+        self.lines.append(f"vstr{SUFFIX[kind]}q{end}_s32(&{place}, {value}{live});")
 
     def _load(self, kind: str, array: str) -> str:
         end, live = ("_z", ", live") if self.partial else ("", "")
-        return f"vldr{SUFFIX[kind]}q{end}_s32(&{array}[u]{live})"
+        place = array if array.endswith("u]") else f"{array}[u]"
+        return f"vldr{SUFFIX[kind]}q{end}_s32(&{place}{live})"
 
     def _value(self, index: int, value: dict[int, str]) -> str:
         op, args = self.flow.ops[index], self.flow.args[index]
@@ -209,11 +276,16 @@ class _Writer(RowWriter):
                 return (state,)
         if op.code == "add":
             for a in reversed(args):
-                if isinstance(a, int) and self.flow.ops[a].code == "select" and self._read_by(a) == [index] and not self._merged(a):
+                if isinstance(a, int) and self._is_select_of(a, index):
                     gate = self.flow.args[a][0]
                     if isinstance(gate, int) and self._is_predicate(gate) and not self._is_mask(gate) and args.count(a) == 1:
                         return (a,)
         return ()
+
+    def _is_select_of(self, index: int, user: int) -> bool:
+        """Whether a select can be part of the operator that adds it."""
+        alone = self._read_by(index) == [user] and index not in self.plan.arrays
+        return self.flow.ops[index].code == "select" and alone and not self._merged(index)
 
     def _read_by(self, index: int) -> list[int]:
         """Operators besides rows that read a value; its own index stands for what outlives the step."""

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from random_dataflows import random_dataflow
 from random_networks import random_counts, random_integer
 
+from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from firmware_gen import emulation
 from firmware_gen.activity import assumed
 from firmware_gen.emulation import cross, machine, profiling
@@ -24,6 +26,17 @@ CASES = (
     ("janet", 40, 150, "threshold", {}, "more vectors than registers, a gate and what is left of it"),
     ("lstm_no_output_gate", 20, 270, "threshold", {"read_out": "every"}, "a loop over vectors, a row for open gates only"),
 )
+
+
+# Layers one behind the other in one header: several passes, because rows read what the same step has made.
+STACK = (("gru", "threshold"), ("gru_reset_before", "sigmoid"), ("mgu", "threshold"), ("ugrnn", "mixed"), ("fastgrnn", "sigmoid"))
+
+
+def stacked(rng: np.random.Generator, inputs: int, units: int) -> IntegerNetwork:
+    """Every cell of STACK; the first layer has its own inputs, the read-out is a mean."""
+    widths = [inputs] + [units] * (len(STACK) - 1)
+    parts = [random_integer(rng, cell, n, units, gates, "mean") for (cell, gates), n in zip(STACK, widths, strict=True)]
+    return replace(parts[0], layers=(*(part.recurrent[0] for part in parts), *parts[-1].layers[1:]))
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +59,30 @@ def test_every_bit_is_that_of_the_reference(cortex_m55, cell, inputs, units, gat
     assert (found.differing, found.steps) == (0, 6)
     assert found.step.kinds["vector"] > inputs * units / 16  # rows went by vectors
     assert found.ram.stack <= build(network, "model", "event").stack_bound
+
+
+def test_rows_that_read_what_their_step_made_go_by_vectors(cortex_m55, monkeypatch):
+    rng = np.random.default_rng(33)
+    network = stacked(rng, 6, 33)  # the first layer reads x in 16 bits, the others whole vectors of it
+    seldom = [replace(assumed(layer), open=dict.fromkeys(assumed(layer).open, 0.1)) for layer in network.recurrent]
+    monkeypatch.setattr(profiling, "build", lambda *values, **named: build(*values, **{**named, "activity": seldom}))
+    texts = build(network, "model", "event", activity=seldom).layers
+    assert [len(text.vectors.passes) for text in texts] == [1, 2, 2, 1, 1]  # that round h to 8 bits is part of the first
+    assert any(kernel.group == 1 for kernel in texts[2].vectors.kernels)  # the candidate, where a gate of the pass before is open
+    raw = random_counts(rng, network, 1, 5, extremes=True)
+    found = emulation.profile(network, raw, cortex_m55, strategy="event")
+    assert (found.differing, found.steps) == (0, 5)
+    assert found.ram.stack <= build(network, "model", "event").stack_bound
+
+
+def test_random_dataflows_go_by_vectors(cortex_m55):
+    first, *others = (random_dataflow(seed) for seed in (18, 5, 17, 22))
+    network = replace(first, layers=(first.layers[0], *(other.layers[1] for other in others), *first.layers[2:]))
+    texts = build(network, "model", "event").layers
+    assert [len(text.vectors.passes) for text in texts] == [2, 2, 2, 3]
+    assert "kept" in str(texts[0].vectors.locals)  # a value for a later pass
+    raw = random_counts(np.random.default_rng(1), network, 1, 6, extremes=True)
+    assert emulation.profile(network, raw, cortex_m55, strategy="event").differing == 0
 
 
 @pytest.mark.parametrize(("inputs", "units"), [(20, 64), (6, 32), (20, 10)], ids=["z is loaded again", "z is held", "less than a block"])

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from random_dataflows import random_dataflow
 from random_networks import random_counts, random_integer
-from test_random_dataflows import random_dataflow
 
 from edge_lstm.engine import reference
 from firmware_gen import header
