@@ -63,6 +63,7 @@ def render_header(model: Model) -> str:
         index_type=f"uint{8 * model.index_bytes}_t",
         seldom=seldom, with_vectors=any(text.vectors for text in model.layers),
         rounds=any("_vectors_round(" in line for text in model.layers if text.vectors for line in text.vectors.gather),
+        lists=any(kernel.listed for text in model.layers if text.vectors for kernel in text.vectors.kernels),
         kernels=[kernel for text in model.layers if text.vectors for kernel in text.vectors.kernels],
         layer_title=_layer_title, activation_lines=_activation_lines, function_of=function_of,
         reset_lines=_kept(model, _reset_lines(model.fields)),

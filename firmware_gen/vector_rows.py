@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +21,16 @@ HELD = 3  # vectors of z that stay in registers
 # Instructions of one row, counted in the kernels: of each vector and besides, for all units in groups, and for one unit alone; of the call
 # for those alone, shared by the units of a block.
 TOGETHER, ALONE, CALL = (2.2, 2.0), (3.0, 9.0), 2.0
+# Of a list of 16 elements that are not 0, for a row: instructions while lists stay in registers and beyond, and how many vectors loaded one
+# behind the other its gather is taken to cost in time (4 to 16 cycles, see emulation/timing.py).
+LISTS_HELD, LISTED, GATHERED, LISTED_ROWS = 2, (2.0, 4.25), 3.5, 4
 
 
 @dataclass(frozen=True)
 class RowKernel:
     """A kernel for rows. name: of its function, without prefix; group: rows that it sums together; narrow: vectors of 8 elements of 16
-    bits (x, shifted already); before, shift: vectors that are summed first and shifted left then; behind: vectors after them."""
+    bits (x, shifted already); before, shift: vectors that are summed first and shifted left then; behind: vectors after them; listed:
+    bytes behind these of which lists say which to read."""
 
     name: str
     group: int
@@ -34,11 +38,17 @@ class RowKernel:
     before: int
     shift: int
     behind: int
+    listed: int = 0
 
     @property
     def bytes(self) -> int:
         """Weights of one row."""
-        return 8 * self.narrow + LANES * (self.before + self.behind)
+        return 8 * self.narrow + LANES * (self.before + self.behind) + self.listed
+
+    @property
+    def tail(self) -> str:
+        """What tells its name from those of others."""
+        return f"{self.shift}_{self.narrow + self.before}_{self.behind}{f'_{self.listed}' if self.listed else ''}"
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,7 @@ class RowWriter:
         self.tables: list[str] = []
         self.order: dict[int, int] = {}
         self.calls = 0  # for all units
+        self.lists: dict[tuple[str, int, int], tuple[str, str]] = {}  # stretch of sources -> its lists, and where they begin
         self.z: list[Read] = []
         self.z_of: dict[int, Read] = {}
         for members in self._sharing():
@@ -142,9 +153,30 @@ class RowWriter:
         narrow, wide = int(x and self.small), -(-self.inputs // LANES) if x and not self.small else 0
         shift = self.row(index).input_shift if wide and self.reads_x(index) else 0
         behind = (last - first) * self._whole // LANES
+        listed = LANES * behind if group == LISTED_ROWS and self.worth_lists(index) else 0
+        behind = 0 if listed else behind
         before, behind = (wide, behind) if shift else (0, wide + behind)
-        name = f"{self.names.infix}rows{group}_{shift}_{narrow + before}_{behind}"
-        return RowKernel(name, group, narrow, before, shift, behind)
+        kernel = RowKernel("", group, narrow, before, shift, behind, listed)
+        return replace(kernel, name=f"{self.names.infix}{'listed' if listed else f'rows{group}'}_{kernel.tail}")
+
+    def worth_lists(self, index: int) -> bool:
+        """Whether so much of what a row reads is 0 that it is cheaper, in instructions and in time, to gather the weights of the rest."""
+        x, first, last = self._span(index)
+        vectors = (last - first) * self._whole // LANES
+        if not 1 < vectors <= 256 // LANES or (x and -(-self.inputs // LANES) > HELD):
+            return False
+        sources = [self.activity.vectors.get(a) for a, _ in self.z_of[index].sources[first:last]]
+        lists = 0.5 + sum(self.units * (source.nonzero if source else 1.0) for source in sources) / LANES
+        return lists * LISTED[lists > LISTS_HELD + 0.5] + 1 < TOGETHER[0] * vectors and GATHERED * lists < vectors
+
+    def list_of(self, index: int) -> tuple[str, str]:
+        """(the lists of what a row reads of the units, their number): C names."""
+        _, first, last = self._span(index)
+        read = self.z_of[index]
+        key, number = (read.name, first, last), str(len(self.lists) + 1) if self.lists else ""
+        at = f"&{read.name}[0][{self.x_bytes(read) + self._whole * first}]"
+        name, _ = self.lists.setdefault(key, (f"listed{number}", at))
+        return name, name.replace("listed", "lists")
 
     def worth_alone(self, index: int) -> bool:
         """Whether a row is cheaper for the units whose gate is open than for all of them."""
@@ -234,7 +266,9 @@ class RowWriter:
             alike.setdefault((shift, self.at(index), self._span(index)), []).append(index)
         for _, members in sorted(alike.items()):
             count = len(members) * self.size
-            kernel = self._kernel(members[0], next(g for g in GROUPS if count % g == 0))
+            kernel = self._kernel(members[0], LISTED_ROWS)
+            if not kernel.listed:
+                kernel = self._kernel(members[0], next(g for g in GROUPS if count % g == 0))
             padded = -(-self.units // self.size) * self.size
             weights = np.zeros((len(members), padded, kernel.bytes), np.int8)
             bias = np.full((len(members), padded), -1, np.int32)  # units that do not exist are closed
@@ -249,7 +283,11 @@ class RowWriter:
             starts = bias.reshape(len(members), blocks, self.size).transpose(1, 0, 2).reshape(blocks, -1)
             b = self.table(f"vectors{suffix}_b", starts, f"[blocks of {self.size} units][rows] bias of {rows}", "int32_t")
             place = self._place(members)
-            call = f"{self.p}_{kernel.name}({place}, {b}[block], {W}[block], {self.at(members[0])}, {count // kernel.group});"
+            groups = str(count // kernel.group)
+            if kernel.listed:
+                listed, lists = self.list_of(members[0])
+                groups = f"{groups} | {lists} << 16, {listed}"
+            call = f"{self.p}_{kernel.name}({place}, {b}[block], {W}[block], {self.at(members[0])}, {groups});"
             found.append((kernel, call))
         return found
 
@@ -281,10 +319,12 @@ class RowWriter:
 
 
 def _interleaved(weights: npt.NDArray[np.int8], kernel: RowKernel) -> npt.NDArray[np.int8]:
-    """[blocks, rows, bytes] in the order in which a kernel reads them: of each group of rows, vector by vector. Returns [blocks, all]."""
-    blocks, rows, _ = weights.shape
-    grouped = weights.reshape(blocks, rows // kernel.group, kernel.group, -1)
+    """[blocks, rows, bytes] in the order in which a kernel reads them: of each group of rows, vector by vector; what lists
+    tell of, row by row. Returns [blocks, all]."""
+    blocks, rows, length = weights.shape
+    listed = weights[..., length - kernel.listed :].reshape(blocks, rows // kernel.group, -1)
+    grouped = weights[..., : length - kernel.listed].reshape(blocks, rows // kernel.group, kernel.group, -1)
     cut = 8 * kernel.narrow
     narrow = grouped[..., :cut].reshape(blocks, rows // kernel.group, -1)
     wide = grouped[..., cut:].reshape(*grouped.shape[:3], -1, LANES).swapaxes(2, 3).reshape(blocks, rows // kernel.group, -1)
-    return np.concatenate([narrow, wide], axis=2).reshape(blocks, -1)
+    return np.concatenate([narrow, wide, listed], axis=2).reshape(blocks, -1)

@@ -22,13 +22,16 @@ from firmware_gen.simplify import Constant, Dataflow, Value
 from firmware_gen.tables import BYTES, signed_type
 from firmware_gen.vector_rows import FULL, RowKernel, RowWriter
 
+LIST_LONGEST = 256 + 16  # bytes that making a list takes
 SUFFIX = {"int8_t": "b", "int16_t": "h", "int32_t": "w"}
 
 
 @dataclass(frozen=True)
 class VectorPass:
-    """One pass over the units. block: lines at the start of each block of units, none for a pass without rows; lanes: of 4 units."""
+    """One pass over the units. before: lines in front of it; block: lines at the start of each block of units, none for a pass without
+    rows; lanes: of 4 units."""
 
+    before: tuple[str, ...]
     block: tuple[str, ...]
     lanes: tuple[str, ...]
 
@@ -85,9 +88,11 @@ class _Writer(RowWriter):
         padded = -(-self.units // self.size) * self.size
         locals_ = [f"int8_t {z.name}[{len(z.shifts)}][{self.bytes_of(z)}] __attribute__((aligned(8)));" for z in self.z]
         locals_ += [f"{kind} kept{index}[{padded}];" for index, kind in self.kept.items()]
+        locals_ += [f"int8_t {name}[{2 * (last - first) * self._whole}];" for (_, first, last), (name, _) in self.lists.items()]
         locals_ += [f"int32_t sums[{rows}][{self.size}];"]
         size = sum(len(z.shifts) * self.bytes_of(z) for z in self.z) + 4 * rows * self.size
         size += padded * sum(BYTES[kind] for kind in self.kept.values())
+        size += sum(2 * (last - first) * self._whole + LIST_LONGEST for _, first, last in self.lists)
         return VectorText(
             tuple(kernels.values()), tuple(locals_), tuple(gather), tuple(one for one in passes if one.lanes), size, self.size,
             tuple(self.tables),
@@ -97,6 +102,7 @@ class _Writer(RowWriter):
         rows = [index for index in self.rows if self.plan.pass_of[index] == p]
         alone = [index for index in rows if self.worth_alone(index)]
         lines: list[str] = []
+        known = len(self.lists)
         for kernel, line in self.together([index for index in rows if index not in alone]):
             kernels[kernel.name] = kernel
             lines.append(line)
@@ -104,7 +110,11 @@ class _Writer(RowWriter):
             kernel, more = self.alone(index)
             kernels[kernel.name] = kernel
             lines += more
-        return VectorPass(tuple(lines), tuple(self._lanes(p)))
+        before = [
+            f"const uint32_t {name.replace('listed', 'lists')} = {self.p}_vectors_list({name}, {at}, {(last - first) * self._whole});"
+            for (_, first, last), (name, at) in list(self.lists.items())[known:]
+        ]
+        return VectorPass(tuple(before), tuple(lines), tuple(self._lanes(p)))
 
     # ---- 4 units at a time --------------------------------------------------------------------------------------------------
 
@@ -134,12 +144,17 @@ class _Writer(RowWriter):
         """The values that pass p has variables for: they are kept, outlive the step, or operators of it read them. Rows read theirs from z,
         and some operators are part of those that use them."""
         found: set[int] = set()
+        read: set[Value] = set()
         for index in reversed(self.flow.ops):
-            kept = self.plan.pass_of[index] == p and index in self.plan.arrays and not self.rounded(index)
+            here = self.plan.pass_of[index] == p
+            kept = here and index in self.plan.arrays and not self.rounded(index)
             lasting = p == self.plan.passes - 1 and index in self.flow.roots()
-            read = (user for user in self.flow.users(index) if user in found and self.flow.ops[user].code != "row")
-            if kept or lasting or any(self.plan.pass_of[user] == p and index not in self._merged(user) for user in read):
+            if kept or lasting or index in read:
                 found.add(index)
+                if here and self.flow.ops[index].code != "row":
+                    merged = self._merged(index)
+                    read |= set(self.flow.args[index]) - set(merged)
+                    read |= {a for part in merged for a in self.flow.args[part]}
         return found
 
     def _keep(self, index: int, value: dict[int, str]) -> None:

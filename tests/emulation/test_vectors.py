@@ -9,9 +9,10 @@ import pytest
 from random_dataflows import random_dataflow
 from random_networks import random_counts, random_integer
 
-from edge_lstm.fixed_point.integer_network import IntegerNetwork
+from edge_lstm.engine import reference
+from edge_lstm.fixed_point.integer_network import IntegerNetwork, IntegerRecurrent
 from firmware_gen import emulation
-from firmware_gen.activity import assumed
+from firmware_gen.activity import LayerActivity, Vector, assumed
 from firmware_gen.emulation import cross, machine, profiling
 from firmware_gen.emulation.targets import BY_NAME, Target
 from firmware_gen.model import build
@@ -39,6 +40,13 @@ def stacked(rng: np.random.Generator, inputs: int, units: int) -> IntegerNetwork
     return replace(parts[0], layers=(*(part.recurrent[0] for part in parts), *parts[-1].layers[1:]))
 
 
+def sparse(layer: IntegerRecurrent) -> LayerActivity:
+    """Gates that are seldom open, vectors of which little is not 0."""
+    found = assumed(layer)
+    few = dict.fromkeys(found.vectors, Vector(0.02, 0.02))
+    return replace(found, open=dict.fromkeys(found.open, 0.1), vectors=few)
+
+
 @pytest.fixture(scope="module")
 def cortex_m55() -> Target:
     target = BY_NAME["cortex-m55"]
@@ -62,14 +70,17 @@ def test_every_bit_is_that_of_the_reference(cortex_m55, cell, inputs, units, gat
 
 
 def test_rows_that_read_what_their_step_made_go_by_vectors(cortex_m55, monkeypatch):
-    rng = np.random.default_rng(33)
-    network = stacked(rng, 6, 33)  # the first layer reads x in 16 bits, the others whole vectors of it
-    seldom = [replace(assumed(layer), open=dict.fromkeys(assumed(layer).open, 0.1)) for layer in network.recurrent]
+    rng = np.random.default_rng(46)
+    network = stacked(rng, 6, 46)  # the first layer reads x in 16 bits, the others whole vectors of it
+    seldom = [sparse(layer) for layer in network.recurrent]
     monkeypatch.setattr(profiling, "build", lambda *values, **named: build(*values, **{**named, "activity": seldom}))
     texts = build(network, "model", "event", activity=seldom).layers
     assert [len(text.vectors.passes) for text in texts] == [1, 2, 2, 1, 1]  # that round h to 8 bits is part of the first
     assert any(kernel.group == 1 for kernel in texts[2].vectors.kernels)  # the candidate, where a gate of the pass before is open
+    assert all(any(kernel.listed for kernel in text.vectors.kernels) for text in texts)
+    assert texts[1].vectors.passes[1].before  # what is listed is made in the pass before
     raw = random_counts(rng, network, 1, 5, extremes=True)
+    assert (np.abs(reference.run(network, raw, states=True).states[1]["h"]) > 128).sum(axis=-1).max() > 32  # more than two lists
     found = emulation.profile(network, raw, cortex_m55, strategy="event")
     assert (found.differing, found.steps) == (0, 5)
     assert found.ram.stack <= build(network, "model", "event").stack_bound
@@ -92,7 +103,7 @@ def test_a_row_behind_a_gate_is_summed_alone_where_the_gate_is_seldom_open(corte
     raw = random_counts(rng, network, 1, 6)
     (layer,) = network.recurrent
     often = assumed(layer)
-    seldom = replace(often, open=dict.fromkeys(often.open, 0.1))
+    seldom = sparse(layer)
     kernels = {}
     for name, activity in (("often", often), ("seldom", seldom)):
         given = {"activity": [activity]}
@@ -103,3 +114,7 @@ def test_a_row_behind_a_gate_is_summed_alone_where_the_gate_is_seldom_open(corte
         kernels[name] = sorted(kernel.group for kernel in text.vectors.kernels)
     assert 1 in kernels["seldom"]
     assert 1 not in kernels["often"]
+    if units == 64:  # gathered: one list at first, when h is 0, then two
+        nonzero = (reference.run(network, raw, states=True).states[0]["h"] != 0).sum(axis=-1)
+        assert set((-(-nonzero // 16)).ravel().tolist()) == {2}
+        assert any(kernel.listed for kernel in text.vectors.kernels)
