@@ -1,13 +1,13 @@
-'''The functions of a generated module: input, read-out, dense layers, and the entry points that Python calls.
+'''The functions of a generated module: the entry points that Python calls. How inputs and scores pass is the same for all: `common_parts`.
 
-It is text, since each structure compiles it anew around its own `advance`, with the constants AT_..., SIGNS, BYTES, MEAN, EVERY and WIDE
+It is text, since each structure compiles it anew around its own `advance`, with the constants AT_..., SIGN, BYTES, MEAN, EVERY and WIDE
 that `edge_lstm.engine.emit` puts before it. `SIGNATURES` lists the entry points. All addresses are made by Python code of this package;
 the arrays that users give are typed by Numba, and their length is checked in the function.
 '''
 
 from __future__ import annotations
 
-from edge_lstm.engine.layout import DENSE_SLOTS, LANES, LINE, STREAM_MODEL, STREAM_SAMPLES, STREAM_STEPS, STREAM_SUMS
+from edge_lstm.engine.layout import LINE, STREAM_MODEL, STREAM_SAMPLES, STREAM_STEPS, STREAM_SUMS
 from edge_lstm.fixed_point.integer_network import WIDE_LIMIT
 
 MANY = 32  # streams that step together, as many as the sequences of a block
@@ -22,81 +22,14 @@ SIGNATURES = {
 }
 
 _CONSTANTS = f"""
-LANES, LINE, MANY, WIDE_LIMIT = {LANES}, {LINE}, {MANY}, {WIDE_LIMIT}
+LINE, MANY, WIDE_LIMIT = {LINE}, {MANY}, {WIDE_LIMIT}
 STREAM_STEPS, STREAM_SAMPLES, STREAM_MODEL, STREAM_SUMS = {STREAM_STEPS}, {STREAM_SAMPLES}, {STREAM_MODEL}, {STREAM_SUMS}
-{", ".join(f"DENSE_{name.upper()}" for name in DENSE_SLOTS)} = {", ".join(str(8 * k) for k in range(len(DENSE_SLOTS)))}
-DENSE_BYTES = {8 * len(DENSE_SLOTS)}
 """
 
 _FUNCTIONS = '''
 advance_block, advance_single = advance(STRUCTURE, TARGET, block=True), advance(STRUCTURE, TARGET, block=False)
 trace_states, output_at = trace(STRUCTURE, TARGET), output_place(STRUCTURE, TARGET)
-widen_output, add_output = source_to_int32(TARGET, add=False), source_to_int32(TARGET, add=True)
-
-
-@inlined
-def take_inputs(x, count, to):
-    """Stores `count` int8 inputs as rows read them."""
-    if BYTES:
-        at = 0
-        while at + 8 <= count:
-            store_i64(to + at, load_i64(x + at) ^ SIGNS)
-            at += 8
-        while at < count:
-            store_i8(to + at, load_i8(x + at) ^ SIGN)
-            at += 1
-    else:
-        for at in range(count):
-            store_i16(to + 2 * at, load_i8(x + at))
-
-
-@inlined
-def along_curve(model, layer, value):
-    """`operators.interpolate` of the curve of a dense layer."""
-    reach, segment = load_i64(layer + DENSE_REACH), load_i64(layer + DENSE_SEGMENT_SHIFT)
-    from_left = min(max(value, -reach), reach - 1) + reach
-    knot = model + load_i64(layer + DENSE_KNOTS) + 4 * (from_left >> segment)
-    left, right, within = load_i32(knot), load_i32(knot + 4), from_left & ((1 << segment) - 1)
-    return ((left << segment) + (right - left) * within + load_i64(layer + DENSE_CURVE_HALF)) >> load_i64(layer + DENSE_CURVE_SHIFT)
-
-
-@njit(error_model="numpy")
-def read_out(model, record, output, steps, scores):
-    """Scores of one record: the last output (or the sum of all) through the dense layers, int32. output: address of the last output."""
-    values = record + load_i64(model + AT_VALUES)
-    results = values + load_i64(model + AT_VALUES_BYTES)
-    times = 1
-    if MEAN:
-        gain, reach = load_i64(model + AT_GAIN), 127 * steps
-        times = steps if gain < 0 else 1
-        for k in range(load_i64(model + AT_UNITS)):
-            value = 1 * load_i32(record + load_i64(model + AT_SUM) + 4 * k)
-            if gain >= 0:  # the mean, with nothing negative to divide
-                value = (2 * (min(max(value << gain, -reach), reach) + reach) + steps) // (2 * steps) - 127
-            store_i32(values + 4 * k, value)
-    else:
-        widen_output(output, values, load_i64(model + AT_GROUPS))
-    layer = model + load_i64(model + AT_DENSE)
-    for _ in range(load_i64(model + AT_DENSE_LAYERS)):
-        inputs, groups = load_i64(layer + DENSE_INPUTS), load_i64(layer + DENSE_GROUPS)
-        weights, bias = model + load_i64(layer + DENSE_WEIGHTS), model + load_i64(layer + DENSE_BIAS)
-        for k in range(LANES * groups):
-            store_i32(results + 4 * k, load_i32(bias + 4 * k) * times)
-        add_products(weights, values, inputs, results, groups)
-        if load_i64(layer + DENSE_LIMIT) != 0:
-            limits, multipliers = model + load_i64(layer + DENSE_LIMIT), model + load_i64(layer + DENSE_MULTIPLIER)
-            for k in range(LANES * groups):
-                limit = load_i32(limits + 4 * k)
-                clamped = min(max(load_i32(results + 4 * k), -limit), limit)
-                scaled = (clamped * load_i32(multipliers + 4 * k) + load_i64(layer + DENSE_HALF)) >> load_i64(layer + DENSE_SHIFT)
-                if load_i64(layer + DENSE_KNOTS) != 0:
-                    scaled = along_curve(model, layer, scaled)
-                store_i32(results + 4 * k, min(max(scaled, load_i64(layer + DENSE_LOW)), load_i64(layer + DENSE_HIGH)))
-        values, results = results, values
-        layer += DENSE_BYTES
-        times = 1
-    for k in range(load_i64(model + AT_OUTPUTS)):
-        store_i32(scores + 4 * k, load_i32(values + 4 * k))
+add_output, take_inputs, read_out = source_to_int32(TARGET, add=True), taking_inputs(TARGET), reading_out(TARGET, MEAN)
 
 
 def run(model, x, sequences, first, last, records, block, inputs, chunk, results, table):

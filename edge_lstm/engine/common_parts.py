@@ -1,0 +1,113 @@
+"""What kernels of all structures have in common, compiled once in a process: how inputs come in, and how scores come out.
+
+Generated modules bind these functions. The slots of the header that they read are the same for all structures.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from numba import njit
+
+from edge_lstm.engine.layout import DENSE_SLOTS, LANES, NETWORK_SLOTS, Target
+from edge_lstm.engine.memory import load_i8, load_i32, load_i64, store_i8, store_i16, store_i32, store_i64
+from edge_lstm.engine.sweeps import add_products, source_to_int32
+
+
+def _at(name: str) -> int:
+    """Byte offset of a slot of the header."""
+    return 8 * NETWORK_SLOTS.index(name)
+
+
+AT_VALUES, AT_VALUES_BYTES, AT_SUM, AT_GAIN = _at("values"), _at("values_bytes"), _at("sum"), _at("gain")
+AT_UNITS, AT_GROUPS, AT_DENSE, AT_DENSE_LAYERS, AT_OUTPUTS = _at("units"), _at("groups"), _at("dense"), _at("dense_layers"), _at("outputs")
+(
+    DENSE_INPUTS, DENSE_GROUPS, DENSE_WEIGHTS, DENSE_BIAS, DENSE_LIMIT, DENSE_MULTIPLIER, DENSE_SHIFT, DENSE_HALF, DENSE_LOW, DENSE_HIGH,
+    DENSE_KNOTS, DENSE_REACH, DENSE_SEGMENT_SHIFT, DENSE_CURVE_SHIFT, DENSE_CURVE_HALF,
+) = (8 * k for k in range(len(DENSE_SLOTS)))  # fmt: skip
+DENSE_BYTES = 8 * len(DENSE_SLOTS)
+
+
+@cache
+def taking_inputs(target: Target) -> Any:
+    """(x, count, to): stores `count` int8 inputs as rows read them."""
+    inlined = njit(forceinline=True, error_model="numpy")
+    if target.source_bytes == 1:
+        sign = target.instructions.offset
+        signs = int.from_bytes(bytes([sign] * 8), "little", signed=True)
+
+        @inlined
+        def take_bytes(x: int, count: int, to: int) -> None:
+            at = 0
+            while at + 8 <= count:
+                store_i64(to + at, load_i64(x + at) ^ signs)
+                at += 8
+            while at < count:
+                store_i8(to + at, load_i8(x + at) ^ sign)
+                at += 1
+
+        return take_bytes
+
+    @inlined
+    def take_words(x: int, count: int, to: int) -> None:
+        for at in range(count):
+            store_i16(to + 2 * at, load_i8(x + at))
+
+    return take_words
+
+
+@njit(forceinline=True, error_model="numpy")
+def along_curve(model: int, layer: int, value: int) -> int:
+    """`operators.interpolate` of the curve of a dense layer."""
+    reach, segment = load_i64(layer + DENSE_REACH), load_i64(layer + DENSE_SEGMENT_SHIFT)
+    from_left = min(max(value, -reach), reach - 1) + reach
+    knot = model + load_i64(layer + DENSE_KNOTS) + 4 * (from_left >> segment)
+    left, right, within = load_i32(knot), load_i32(knot + 4), from_left & ((1 << segment) - 1)
+    return ((left << segment) + (right - left) * within + load_i64(layer + DENSE_CURVE_HALF)) >> load_i64(layer + DENSE_CURVE_SHIFT)
+
+
+@cache
+def reading_out(target: Target, mean: bool) -> Any:
+    """(model, record, output, steps, scores): scores of one record, int32: the last output, or with `mean` the sum of all, through the
+    dense layers. output: address of the last output."""
+    widen_output = source_to_int32(target, add=False)
+
+    @njit(error_model="numpy")
+    def read_out(model: int, record: int, output: int, steps: int, scores: int) -> None:
+        values = record + load_i64(model + AT_VALUES)
+        results = values + load_i64(model + AT_VALUES_BYTES)
+        times = 1
+        if mean:
+            gain, reach = load_i64(model + AT_GAIN), 127 * steps
+            times = steps if gain < 0 else 1
+            for k in range(load_i64(model + AT_UNITS)):
+                value = 1 * load_i32(record + load_i64(model + AT_SUM) + 4 * k)
+                if gain >= 0:  # the mean, with nothing negative to divide
+                    value = (2 * (min(max(value << gain, -reach), reach) + reach) + steps) // (2 * steps) - 127
+                store_i32(values + 4 * k, value)
+        else:
+            widen_output(output, values, load_i64(model + AT_GROUPS))
+        layer = model + load_i64(model + AT_DENSE)
+        for _ in range(load_i64(model + AT_DENSE_LAYERS)):
+            inputs, groups = load_i64(layer + DENSE_INPUTS), load_i64(layer + DENSE_GROUPS)
+            weights, bias = model + load_i64(layer + DENSE_WEIGHTS), model + load_i64(layer + DENSE_BIAS)
+            for k in range(LANES * groups):
+                store_i32(results + 4 * k, load_i32(bias + 4 * k) * times)
+            add_products(weights, values, inputs, results, groups)
+            if load_i64(layer + DENSE_LIMIT) != 0:
+                limits, multipliers = model + load_i64(layer + DENSE_LIMIT), model + load_i64(layer + DENSE_MULTIPLIER)
+                for k in range(LANES * groups):
+                    limit = load_i32(limits + 4 * k)
+                    clamped = min(max(load_i32(results + 4 * k), -limit), limit)
+                    scaled = (clamped * load_i32(multipliers + 4 * k) + load_i64(layer + DENSE_HALF)) >> load_i64(layer + DENSE_SHIFT)
+                    if load_i64(layer + DENSE_KNOTS) != 0:
+                        scaled = along_curve(model, layer, scaled)
+                    store_i32(results + 4 * k, min(max(scaled, load_i64(layer + DENSE_LOW)), load_i64(layer + DENSE_HIGH)))
+            values, results = results, values
+            layer += DENSE_BYTES
+            times = 1
+        for k in range(load_i64(model + AT_OUTPUTS)):
+            store_i32(scores + 4 * k, load_i32(values + 4 * k))
+
+    return read_out
