@@ -40,6 +40,7 @@ def banner(model: Model) -> str:
         "",
         "Contract:",
         *(f"  {line}" for line in CONTRACT),
+        *([] if model.rate is None else [f"  It learned from {model.rate:g} samples a second: one in {model.period_us:,} microseconds."]),
         "",
         *_equations(model),
         "Formats (real value = integer * unit):",

@@ -10,6 +10,7 @@ import numpy as np
 
 from edge_lstm.errors import EdgeLstmError, UsageError
 from edge_lstm.fixed_point.bounds import needs_clamp, prove_network
+from edge_lstm.fixed_point.decisions import sampling_rate
 from edge_lstm.fixed_point.integer_network import (
     IntegerConv1d,
     IntegerDense,
@@ -130,6 +131,16 @@ class Model:
     def waits(self) -> bool:
         """Whether a step may end before the read-out, because a convolution or a pooling has no output yet."""
         return any(isinstance(stage, FeedForwardText) and stage.kept for stage in self.stages)
+
+    @property
+    def rate(self) -> float | None:
+        """Samples a second of the recordings that the network learned from, where its file says it."""
+        return sampling_rate(self.network.metadata)
+
+    @property
+    def period_us(self) -> int:
+        """Whole microseconds between two samples, where the rate is known."""
+        return round(1e6 / (self.rate or math.inf))
 
     @property
     def mean(self) -> bool:

@@ -24,6 +24,7 @@ from study_sets import IMU, Part, front, labels, split
 import edge_lstm
 from edge_lstm import data, files, onnx_io, train
 from edge_lstm.engine.gate_activity import activity, course
+from edge_lstm.fixed_point.decisions import RATE
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from firmware_gen import emulation
 from firmware_gen.columns import STRATEGIES
@@ -32,6 +33,7 @@ from firmware_gen.model import build
 MODELS = Path(__file__).resolve().parents[1] / "models"
 TARGETS = ("cortex-m0plus", "cortex-m4")
 PROFILED, COUNTED = 2, 200  # windows
+RATES = {"watch": "50", "hapt": "50"}  # samples a second; vowels come as frames
 
 
 @dataclass(frozen=True)
@@ -154,8 +156,9 @@ def make(name: str) -> None:
     folder = MODELS / name
     folder.mkdir(parents=True, exist_ok=True)
     assert final.integer is not None
-    onnx_io.save_network(replace(final.network, name=name), folder / "model.onnx")
-    onnx_io.save_integer(replace(final.integer, name=name), folder / "model.int.onnx")
+    rate = {RATE: RATES[SPECS[name].set]} if SPECS[name].set in RATES else {}
+    onnx_io.save_network(replace(final.network, name=name, metadata={**final.network.metadata, **rate}), folder / "model.onnx")
+    onnx_io.save_integer(replace(final.integer, name=name, metadata={**final.integer.metadata, **rate}), folder / "model.int.onnx")
     files.write_text(folder / "facts.json", json.dumps(found, indent=1) + "\n")
 
 

@@ -1,8 +1,9 @@
-"""What the scores of an integer network say: a class, or numbers; and what its metadata tell about them."""
+"""What the scores of an integer network say: a class, or numbers; and what its metadata tell about them, and about the samples."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from edge_lstm.errors import EdgeLstmError
 
 HOST_ACTIVATION = "host_activation"  # metadata: "kind alpha beta" of a function that the host applies to the real value of the scores
+RATE = "rate_hz"  # metadata: samples a second of the recordings that the network learned from
 OUTPUTS = "outputs"  # metadata: JSON list of the names of the numbers that the network gives
 
 
@@ -34,6 +36,22 @@ def output_names(metadata: Mapping[str, str]) -> tuple[str, ...]:
     if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
         raise EdgeLstmError(f"metadata {OUTPUTS} = {metadata[OUTPUTS]!r} is no list of names")
     return tuple(found)
+
+
+def sampling_rate(metadata: Mapping[str, str]) -> float | None:
+    """Samples a second of the recordings that a network learned from; None where its file does not say.
+
+    Raises EdgeLstmError for an entry that is no positive number.
+    """
+    if RATE not in metadata:
+        return None
+    try:
+        found = float(metadata[RATE])
+    except ValueError:
+        found = math.nan
+    if not (math.isfinite(found) and found > 0):
+        raise EdgeLstmError(f"metadata {RATE} = {metadata[RATE]!r} is no rate")
+    return found
 
 
 def gives_numbers(outputs: int, classes: Sequence[str], metadata: Mapping[str, str]) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 
 from edge_lstm import cells, data
 from edge_lstm.errors import UsageError
+from edge_lstm.fixed_point.decisions import RATE
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.fixed_point.quantize import Options, harden, quantize
 from edge_lstm.jobs import inputs
@@ -172,6 +173,8 @@ def convert(
             else f"the network was trained with {gates_text(network)} and now has {gates_text(changed)}: measured, "
             f"{100 * (accuracies['float'].mean - accuracies[list(accuracies)[-1]].mean):+.1f} points of accuracy lost on these windows"
         )
+    if RATE not in made.metadata:
+        made = replace(made, metadata={**made.metadata, **inputs.rate_text(dataset)})
     return Conversion(made, accuracies, (*remarks, *learned), wrong)
 
 

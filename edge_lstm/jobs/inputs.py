@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from edge_lstm import data
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point import decisions
-from edge_lstm.fixed_point.decisions import OUTPUTS
+from edge_lstm.fixed_point.decisions import OUTPUTS, RATE
 from edge_lstm.fixed_point.integer_network import IntegerConv1d, IntegerNetwork, IntegerPool
 from edge_lstm.network import Dense, Network, front_layers, steps_through
 
@@ -67,9 +67,12 @@ def fitting(network: AnyNetwork, dataset: data.Source) -> data.Source: ...
 def fitting(network: AnyNetwork, dataset: data.Dataset | data.Source) -> data.Dataset | data.Source:
     """The recordings with their labels numbered as the model's classes.
 
-    Raises EdgeLstmError when it has another number of channels than the model, or a class that the model does not know.
+    Raises EdgeLstmError when it has another number of channels or another rate than the model, or a class that the model does not know.
     """
     data.require_channels(dataset, network.inputs)
+    rate = decisions.sampling_rate(network.metadata)
+    if rate and dataset.rate_hz and not 0.99 < dataset.rate_hz / rate < 1.01:
+        raise EdgeLstmError(f"{dataset.name} has {dataset.rate_hz:g} samples a second, the model learned from {rate:g}: resample it")
     if not dataset.classes:
         return dataset
     if network.classes:
@@ -202,12 +205,18 @@ def output_names(network: AnyNetwork) -> tuple[str, ...]:
     return names or (("output",) if gives_numbers(network) else ())
 
 
-def with_output_names(made: Result, names: Sequence[str]) -> Result:
-    """What training gave, with the names of the numbers that were learned."""
-    text = {OUTPUTS: json.dumps(list(names), ensure_ascii=False)}
+def with_task(made: Result, dataset: data.Dataset, numbers: bool) -> Result:
+    """What training gave, with the rate of its recordings and, if it learned numbers, their names."""
+    text = {OUTPUTS: json.dumps(list(dataset.targets), ensure_ascii=False)} if numbers else {}
+    text |= rate_text(dataset)
     network = replace(made.network, metadata={**made.network.metadata, **text})
     integer = None if made.integer is None else replace(made.integer, metadata={**made.integer.metadata, **text})
     return replace(made, network=network, integer=integer)
+
+
+def rate_text(dataset: data.Dataset) -> dict[str, str]:
+    """The metadata of the rate of recordings, where they say it."""
+    return {} if dataset.rate_hz is None else {RATE: f"{dataset.rate_hz:.9g}"}
 
 
 def outputs(network: AnyNetwork, x: Array) -> npt.NDArray[np.floating]:

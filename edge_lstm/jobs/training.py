@@ -188,7 +188,7 @@ def fit(prepared: Prepared, plan: Plan, progress: Report | None = None, checkpoi
         progress=progress,
         checkpoint=checkpoint,
     )
-    return inputs.with_output_names(made, prepared.dataset.targets) if plan.numbers else made
+    return inputs.with_task(made, prepared.dataset, plan.numbers)
 
 
 def in_counts(network: inputs.AnyNetwork, prepared: Prepared) -> npt.NDArray[np.generic]:

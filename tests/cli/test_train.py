@@ -106,11 +106,14 @@ def test_the_features_of_an_imu_are_part_of_the_model(people: Path, edge_lstm, t
     assert integer.normalize.features is not None
     assert (integer.inputs, integer.normalize.outputs) == (3, 6)
     assert integer.metadata["recipe"].count('"rotation": 0.1') == 1
+    assert integer.metadata["rate_hz"] == "50"
     model = tmp_path / "m.int.onnx"
     assert edge_lstm("verify", model, people).status == 0
     assert edge_lstm("run", model, people).status == 0
     assert edge_lstm("codegen", model, "-o", tmp_path / "firmware").status == 0
-    assert "average1[3]" in next((tmp_path / "firmware").glob("*.h")).read_text(encoding="utf-8")
+    header = next((tmp_path / "firmware").glob("*.h")).read_text(encoding="utf-8")
+    assert "average1[3]" in header
+    assert "_PERIOD_US 20000 /*" in header
     assert edge_lstm("convert", tmp_path / "m.onnx", "-o", tmp_path / "again.int.onnx", "-c", people).status == 0
     assert "real signals" in edge_lstm("convert", tmp_path / "m.onnx", "-o", tmp_path / "blind.int.onnx").error
 

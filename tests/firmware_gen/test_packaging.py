@@ -31,10 +31,10 @@ STEPS, DECIMATION, WINDOWS = 5, 2, 4
 
 @pytest.fixture(scope="module")
 def imu() -> IntegerNetwork:
-    """Six channels of an IMU, three classes, a decision every five steps of two samples."""
+    """Six channels of an IMU, 100 samples a second, three classes, a decision every five steps of two samples."""
     rng = np.random.default_rng(3)
     network = random_integer(rng, "lstm", 6, 8, "threshold", read_out="mean", decimation=DECIMATION, steps=STEPS, outputs=3)
-    return replace(network, classes=("rest", "walk", "run & <jump>"), name="wrist")
+    return replace(network, classes=("rest", "walk", "run & <jump>"), name="wrist", metadata={"rate_hz": "100"})
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +153,19 @@ def test_between_windows_the_front_end_runs_on():
         text = packaging.writing.render(model, packager)[source]
         assert text.count("waist_next_window(&state);") == 1
         assert text.count("waist_reset(&state);") == 1
+
+
+@pytest.mark.parametrize("packager", packaging.writing.STREAMS)
+def test_a_known_rate_is_in_the_header_and_paces_the_example(imu, packager):
+    """Of a network that does not say its rate, the user has to."""
+    for metadata, known in (({"rate_hz": "51.2"}, True), ({}, False)):
+        model = build(replace(imu, metadata=metadata), "wrist")
+        texts = packaging.writing.render(model, packager)
+        header = next(text for path, text in texts.items() if path.endswith("/wrist.h"))
+        assert ("#define WRIST_PERIOD_US 19531 " in header) == known
+        assert ("51.2 samples a second" in header) == known
+        assert sum("PERIOD_US 10000" in text or "PERIOD_US = 10000" in text for text in texts.values()) == (not known)
+        assert ("`PERIOD_US`" in texts["README.md"]) == (not known)
 
 
 @pytest.mark.parametrize("packager", packaging.PACKAGERS)

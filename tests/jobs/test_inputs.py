@@ -28,6 +28,19 @@ def test_counts_of_the_models_own_size_pass_unchanged(integer) -> None:
     assert inputs.model_input(float_network(), dataset, x) is x
 
 
+def test_recordings_of_another_rate_are_refused(integer) -> None:
+    """Steps of another length are other steps: nothing but the rate tells."""
+    said = replace(integer, metadata={"rate_hz": "25"})
+    with pytest.raises(EdgeLstmError, match=r"toy has 50 samples a second, the model learned from 25: resample it"):
+        inputs.fitting(said, recordings())
+    for same in (integer, replace(integer, metadata={"rate_hz": "50.2"})):
+        inputs.fitting(same, recordings())
+    inputs.fitting(said, replace(recordings(), rate_hz=None))
+    for wrong in ("fast", "0", "nan", "-50"):
+        with pytest.raises(EdgeLstmError, match=r"is no rate"):
+            inputs.fitting(replace(integer, metadata={"rate_hz": wrong}), recordings())
+
+
 def test_counts_of_another_size_meet_in_physical_units(integer) -> None:
     """A sensor with half the resolution: its counts stand for twice as much."""
     fine = recordings()
