@@ -52,7 +52,7 @@ def test_the_self_test_finds_one_wrong_constant(watch, compiler, tmp_path, table
     raw = random_counts(np.random.default_rng(1), watch, 3, 50)
     header, selftest = write(watch, tmp_path, self_test=raw, prefix="watch")
     text = header.read_text()
-    start = text.index("=", re.search(rf"\b{table}[\[\]\d]*( WATCH_ALIGNED)? =", text).start())
+    start = text.index("=", re.search(rf"\b{table}\[[^=;]*\]( WATCH_ALIGNED)? =", text).start())
     numbers = list(re.finditer(r"-?\d+", text[start : text.index(";", start)]))
     chosen = max(numbers, key=lambda number: abs(int(number.group())))
     wrong = int(chosen.group()) // 2 - 17
