@@ -27,6 +27,7 @@ STORED_VIEW = ("clip", "shift", "raise", "offset", "complement")  # operators th
 LONGEST_OPERAND = 20  # characters
 LONGEST = 3  # operators in one expression before it is split into statements
 INDENT = "    "
+SELDOM = "const uint_fast16_t v"  # the unit, behind a gate that is seldom open
 # Names of values that are one other value, changed.
 PARTICIPLE = {
     "select": "gated_", "complement": "one_minus_", "shift": "rounded_", "rescale": "scaled_", "clip": "clipped_", "raise": "raised_",
@@ -52,6 +53,11 @@ def layer_text(
 def _field_name(state: str, layer: str) -> str:
     name = identifier(state)
     return f"{name}_{layer}" if name in RESERVED_FIELDS else f"{name}{layer}"
+
+
+def _at_the_same(inner: list[str], text: str) -> str:
+    """`text` behind the gate that `inner` is behind, with the unit by the name that it has there."""
+    return text.replace("[u]", "[v]") if inner and inner[0].lstrip().startswith(SELDOM) else text
 
 
 class _Writer:
@@ -257,7 +263,7 @@ class _Writer:
                 yield f"{indent}int32_t {declared} = 0;"
                 yield f"{indent}if ({condition(gate)}) {{"
                 yield from inner
-                yield f"{indent}{INDENT}{declared} = {as_number(value).text};"
+                yield _at_the_same(inner, f"{indent}{INDENT}{declared} = {as_number(value).text};")
                 yield f"{indent}}}"
                 if index in self.plan.arrays:
                     yield f"{indent}{name}[u] = {self._stored(Expression(declared), signed_type(*self.flow.range[index]))};"
@@ -273,7 +279,8 @@ class _Writer:
         lines = list(self._block(p, (*path, select), indent))
         rows = [index for index, op in self.flow.ops.items() if op.code == "row" and index in self.statements]
         if not path and any(self.plan.lazy[index][:1] == (select,) and self.plan.pass_of[index] == p for index in rows):
-            lines = [f"{indent}const uint_fast16_t v = {self.tables.prefix}_seldom(u);", *(re.sub(r"\[u\]", "[v]", line) for line in lines)]
+            declared = f"{indent}{SELDOM} = {self.tables.prefix}_seldom(u);"
+            lines = [declared, *(_at_the_same([declared], line) for line in lines)]
         return lines
 
     def _clip_where_open(self, clip: int, p: int, path: Path, indent: str) -> Iterator[str]:
@@ -285,8 +292,9 @@ class _Writer:
         name = self.local[clip]
         yield f"{indent}int32_t {name} = {as_number(self._value(other)).text};"
         yield f"{indent}if ({condition(gate)}) {{"
-        yield from self._behind_gate(select, p, path, indent + INDENT)
-        added = as_number(value).within(PRODUCT)
+        inner = self._behind_gate(select, p, path, indent + INDENT)
+        yield from inner
+        added = _at_the_same(inner, as_number(value).within(PRODUCT))
         if len(added) > LONGEST_OPERAND:
             yield f"{indent}{INDENT}const int32_t {self.local[select]} = {added};"
             added = self.local[select]

@@ -36,6 +36,10 @@ def command(
         show_default=False,
     )] = None,
     optimization: Annotated[str, typer.Option(help="What the compiler optimizes for: O1, O2, O3, or Os for size.")] = "O2",
+    compiler: Annotated[str | None, typer.Option(
+        help="gcc, clang, or best: of those installed, the one whose step takes the fewest instructions. Default: gcc where there is one.",
+        show_default=False,
+    )] = None,
     picojoules_per_cycle: Annotated[
         float | None, typer.Option(min=0.0, help="What your part takes per cycle, for the energy of a step.", show_default=False)
     ] = None,
@@ -74,7 +78,7 @@ def command(
         windows = inputs.cut(network, dataset).x
         chosen = np.unique(np.linspace(0, len(windows) - 1, sequences).round().astype(int))  # spread over all recordings
         raw = inputs.counts(network, dataset, windows[chosen])
-    found = emulation.profiles(network, raw, targets, strategy=strategy, optimization=f"-{optimization}")
+    found = emulation.profiles(network, raw, targets, strategy=strategy, compiler=compiler, optimization=f"-{optimization}")
     how = _how(found, "random counts, on which gates behave otherwise than on recordings" if data is None else f"windows of {data}")
     if json:
         as_json({"targets": {one.target.name: _plain(one, picojoules_per_cycle) for one in found}, "how": how})

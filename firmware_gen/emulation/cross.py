@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-from edge_lstm.errors import EdgeLstmError
+from edge_lstm.errors import EdgeLstmError, UsageError
 from firmware_gen import toolchain
 from firmware_gen.emulation.image import FOLDER
 from firmware_gen.emulation.targets import Target
@@ -15,6 +15,7 @@ GCC = {
     "avr": ("avr-gcc",),
     "riscv": ("riscv32-unknown-elf-gcc", "riscv64-unknown-elf-gcc", "riscv-none-elf-gcc", "riscv64-elf-gcc"),
 }
+NAMES = ("gcc", "clang", "best")
 # The header is compiled as firmware is: nothing but what is used, no frame pointer, no tables for exceptions.
 FLAGS = (
     "-std=c99", "-ffreestanding", "-fomit-frame-pointer", "-fno-stack-protector", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables",
@@ -40,6 +41,21 @@ def compilers(target: Target) -> tuple[Compiler, ...]:
         # Without -g, zig leaves out the names of functions and variables when it compiles for size.
         found.append(Compiler(f"zig cc for {target.name}", (*zig.command, *target.zig, *FLAGS, *BARE, "-nostdlib", "-g"), support=support))
     return tuple(found)
+
+
+def chosen(target: Target, name: str | None) -> tuple[Compiler, ...]:
+    """The compilers that `name` asks for: the first of `compilers(target)` when None, "gcc", "clang", or all there are for "best".
+
+    Raises EdgeLstmError if there is none, UsageError for another name.
+    """
+    if name is None:
+        return (compiler(target),)
+    if name not in NAMES:
+        raise UsageError(f"there is no compiler {name!r}; choose one of {', '.join(NAMES)}")
+    found = tuple(one for one in compilers(target) if name in ("best", "clang" if one.name.startswith("zig") else "gcc"))
+    if not found:
+        raise EdgeLstmError(f"no {name if name != 'best' else 'compiler'} for {target.name} here")
+    return found
 
 
 def compiler(target: Target) -> Compiler:

@@ -57,6 +57,7 @@ def test_profile_of_random_counts_says_so_and_follows_the_seed(files: Files, edg
     [
         (("-t", "z80"), "there is no target 'z80'; choose one of cortex-m0plus"),
         (("--optimization", "O9"), "--optimization is one of O1, O2, O3, Os"),
+        (("--compiler", "tcc"), "there is no compiler 'tcc'; choose one of gcc, clang, best"),
     ],
 )
 def test_profile_refuses_what_it_does_not_know(files: Files, edge_lstm, options, message) -> None:

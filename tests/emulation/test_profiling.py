@@ -168,6 +168,16 @@ def test_the_deepest_stack_is_seen_and_too_deep_a_stack_refused(core):
     machine.close()
 
 
+def test_the_best_compiler_is_the_one_whose_step_takes_the_fewest_instructions(watch):
+    target = emulation.target("cortex-m0plus")
+    if len(cross.compilers(target)) < 2:
+        pytest.skip("one compiler for cortex-m0plus, at most")
+    network, raw = watch
+    by_name = {name: emulation.profile(network, raw[:1, :16], target, compiler=name) for name in cross.NAMES}
+    assert by_name["gcc"].compiler != by_name["clang"].compiler
+    assert by_name["best"] == min((by_name["gcc"], by_name["clang"]), key=lambda found: found.step.instructions)
+
+
 def test_several_targets_in_one_call(watch, all_cores):
     names = [core.name for core in all_cores]
     network, raw = watch
