@@ -15,7 +15,7 @@ from firmware_gen.schedule import Schedule, stored_as_read
 from firmware_gen.simplify import Dataflow
 
 LANES, GROUPS = 16, (6, 5, 4, 3, 2, 1)  # weights of a vector; rows that share one load of a vector
-BLOCK = 16  # units
+BLOCK = 32  # units, at most
 FULL = 4  # units in a vector of sums
 HELD = 3  # vectors of z that stay in registers
 # Instructions of one row, counted in the kernels: of each vector and besides, for all units in groups, and for one unit alone; of the call
@@ -77,7 +77,8 @@ class RowWriter:
         self.units, self.inputs = flow.layer.units, flow.layer.inputs
         self.rows = [index for index, op in flow.ops.items() if op.code == "row"]
         self.small = self.inputs <= 8  # x is read in 16 bits, shifted already
-        self.size = min(BLOCK, -(-self.units // FULL) * FULL)
+        blocks = -(-self.units // BLOCK)
+        self.size = -(-self.units // (blocks * FULL)) * FULL
         self.tables: list[str] = []
         self.order: dict[int, int] = {}
         self.calls = 0  # for all units
@@ -247,10 +248,16 @@ class RowWriter:
                 elif read.x:
                     lines.append(f"{self.p}_vectors_copy({read.name}[{copy}], x, {self.P}INPUTS);")
                 for k, (source, _) in enumerate(read.sources):
-                    at = f"&{read.name}[{copy}][{self.x_bytes(read) + self._whole * k}]"
+                    start = self.x_bytes(read) + self._whole * k
+                    at = f"&{read.name}[{copy}][{start}]"
                     if stored_as_read(self.flow, source):
                         field = self.fields[self.flow.ops[source].name][1]
-                        lines.append(f"{self.p}_vectors_copy({at}, state->{field}, {self.P}UNITS);")
+                        if self.units % LANES or self.units > 4 * LANES:
+                            lines.append(f"{self.p}_vectors_copy({at}, state->{field}, {self.P}UNITS);")
+                            continue
+                        for u in range(0, self.units, LANES):
+                            to = f"&{read.name}[{copy}][{start + u}]"
+                            lines.append(f"vstrbq_s8({to}, vldrbq_s8(&state->{field}[{u}]));")
                     elif self.rounded(source):
                         (state,) = self.flow.args[source]
                         field = self.fields[self.flow.ops[state].name][1]  # type: ignore[index]
@@ -304,18 +311,28 @@ class RowWriter:
         kernel, name = self._kernel(index, 1), self.flow.ops[index].name
         W = self.table(f"vectors_{name}_W", self._weights(index), f"[units] weights of row {name}")
         bias = self.table(f"vectors_{name}_b", self._bias(index), f"[units] bias of row {name}", "int32_t")
-        own, first = self._place([index]), f"{self.size} * block"
-        if self._decided(gate, index):
-            signs, live = f"vldrbq_s8(&kept{gate}[{first}])", f"vctp8q({self.P}UNITS - {first})" if self.units % self.size else ""
-            live = live or (f"vctp8q({self.size})" if self.size < LANES else "")
-        else:
-            (decides,) = self.flow.args[gate]
-            assert isinstance(decides, int)
-            at = f"(const int8_t *)(const void *)sums[{self.order[decides]}], vidupq_n_u8(3, 4)"  # the byte with the sign, of each sum
-            live = f"vctp8q({self.size})" if self.size < LANES else ""
-            signs = f"vldrbq_gather_offset_z_s8({at}, {live})" if live else f"vldrbq_gather_offset_s8({at})"
-        opened = f"vcmpgeq_m_n_s8({signs}, 0, {live})" if live else f"vcmpgeq_n_s8({signs}, 0)"
-        return kernel, [f"{self.p}_{kernel.name}({own}, &{bias}[{first}], {W}[{first}], {self.at(index)}, {opened});"]
+        self._place([index])
+        lines = []
+        for at in range(0, self.size, LANES):
+            first, width = f"{self.size} * block" + (f" + {at}" if at else ""), min(LANES, self.size - at)
+            if self._decided(gate, index):
+                rest = self.units % self.size or width < LANES
+                count = f"(uint32_t){self.p}_clip({self.P}UNITS - (int32_t)({first}), 0, {width})"
+                signs, live = f"vldrbq_s8(&kept{gate}[{first}])", f"vctp8q({count})" if rest else ""
+            else:
+                (decides,) = self.flow.args[gate]
+                assert isinstance(decides, int)
+                sums = f"(const int8_t *)(const void *){self._sums(decides, at)}, vidupq_n_u8(3, 4)"  # the byte with the sign, of each sum
+                live = f"vctp8q({width})" if width < LANES else ""
+                signs = f"vldrbq_gather_offset_z_s8({sums}, {live})" if live else f"vldrbq_gather_offset_s8({sums})"
+            opened = f"vcmpgeq_m_n_s8({signs}, 0, {live})" if live else f"vcmpgeq_n_s8({signs}, 0)"
+            call = f"{self._sums(index, at)}, &{bias}[{first}], {W}[{first}], {self.at(index)}, {opened}"
+            lines.append(f"{self.p}_{kernel.name}({call});")
+        return kernel, lines
+
+    def _sums(self, index: int, at: int) -> str:
+        """The sums of a row from unit `at` of its block on."""
+        return f"&sums[{self.order[index]}][{at}]" if at else f"sums[{self.order[index]}]"
 
 
 def _interleaved(weights: npt.NDArray[np.int8], kernel: RowKernel) -> npt.NDArray[np.int8]:

@@ -20,7 +20,7 @@ from firmware_gen.saturation import clamp_is_lost
 from firmware_gen.schedule import Schedule
 from firmware_gen.simplify import Constant, Dataflow, Value
 from firmware_gen.tables import BYTES, signed_type
-from firmware_gen.vector_rows import FULL, RowKernel, RowWriter
+from firmware_gen.vector_rows import FULL, LANES, RowKernel, RowWriter
 
 LIST_LONGEST = 256 + 16  # bytes that making a list takes
 SUFFIX = {"int8_t": "b", "int16_t": "h", "int32_t": "w"}
@@ -85,7 +85,7 @@ class _Writer(RowWriter):
         kernels: dict[str, RowKernel] = {}
         passes = [self._pass(p, kernels) for p in range(self.plan.passes)]
         rows = max(sum(self.plan.pass_of[index] == p for index in self.rows) for p in range(self.plan.passes))
-        padded = -(-self.units // self.size) * self.size
+        padded = -(-self.units // self.size) * self.size + LANES  # whole vectors are loaded
         locals_ = [f"int8_t {z.name}[{len(z.shifts)}][{self.bytes_of(z)}] __attribute__((aligned(8)));" for z in self.z]
         locals_ += [f"{kind} kept{index}[{padded}];" for index, kind in self.kept.items()]
         locals_ += [f"int8_t {name}[{2 * (last - first) * self._whole}];" for (_, first, last), (name, _) in self.lists.items()]
