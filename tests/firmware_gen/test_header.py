@@ -31,7 +31,7 @@ def code_of(text: str) -> str:
 
 
 def test_no_float_division_wide_integer_or_library_in_any_header(family):
-    static = r"\bstatic (?!const|inline|\w+_APART|(void|uint32_t) \w+_(add|keep|\w*rows\d))"
+    static = r"\bstatic (?!const|inline|\w+_APART|(void|uint32_t) \w+_(add|keep|\w*rows\d|\w*listed_))"
     forbidden = r"\b(float|double|\w*int64_t|long|malloc|calloc|free|alloca|goto)\b|[/%]|<math\.h>|" + static
     for number, sample in enumerate(family):
         code = code_of(header(sample.network, strategy=STRATEGIES[number % len(STRATEGIES)]))
@@ -67,6 +67,15 @@ def test_the_banner_states_model_formats_bounds_and_costs(watch):
     assert "skipped where a gate is closed: row g" in banner
     # 4 rows of 32 units over 6 inputs and 32 units; the dense layer once per decision.
     assert f"{4 * 32 * (6 + 32)} multiply-accumulates per step, and {7 * 32} per decision" in banner
+
+
+def test_the_banner_says_why_a_layer_does_not_run_on_vectors():
+    rng = np.random.default_rng(2)
+    wide, bytes_ = (random_integer(rng, "gru", 3, 4, input_bits=bits) for bits in (16, 8))
+    reason = "not on vectors (MVE): its input has 16 bits"
+    assert reason in header(wide)
+    assert "not on vectors" not in header(bytes_)
+    assert reason not in header(wide, target="cortex-m4")
 
 
 def test_the_banner_states_the_size_that_the_compiler_finds(family, compiler):
