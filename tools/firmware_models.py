@@ -1,13 +1,14 @@
 """Trained models for the tables of docs/firmware.md: hard gates that leave a share of the work, and the soft-gated control, at four sizes.
 
-Usage: PYTHONPATH=. python tools/firmware_models.py FOLDER [--data watch hapt] [--sizes 6,16 6,32 9,64 32,128] [--work 0.3]
+Usage: PYTHONPATH=. python tools/firmware_models.py FOLDER --published
+       PYTHONPATH=. python tools/firmware_models.py FOLDER [--data watch hapt] [--sizes 6,16 6,32 9,64 32,128] [--work 0.3]
            [--sparsity 0.1] [--bits 8 4 ternary binary] [--seeds 3] [--folds 5]
 
 Every network is made by the trainer's default recipe (LSTM, mean read-out, 2000 iterations) and tested on people it never saw: watch leaves
 two people out in each of 5 folds, HAPT has its nine test people. Hard gates are trained for a share of products left (--work), or with a
-fixed penalty on open gates (--sparsity); the share was chosen on training people of HAPT, nothing on anybody who is tested here. FOLDER
-then holds the integer networks, one file each, and accuracies.json; what is there already is not trained again. One seed takes about 25
-minutes of one core; HAPT is fetched when first used.
+fixed penalty on open gates (--sparsity, 0: none). --published trains SETTINGS, what docs/firmware.md has tables of; it says what they
+were chosen by. FOLDER then holds the integer networks, one file each, and accuracies.json; what is there already is not trained again. A
+network takes 5 s to a minute of one core; HAPT is fetched when first used.
 
 Channels: 6 are accelerometer and gyroscope as they are, 4 samples averaged to a step; 9 add the magnitudes of both and of the change of
 the acceleration; 32 are 5 samples side by side and the mean magnitudes of both sensors over them, one step for 5 samples.
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -34,8 +35,14 @@ from edge_lstm.fixed_point.weights import FORMATS
 from edge_lstm.network import Preprocess
 
 SIZES = ((6, 16), (6, 32), (9, 64), (32, 128))
+ITERATIONS = 2000
 WINDOW, STRIDE, FOLDS, SIDE_BY_SIDE = 200, 100, 5, 5
 Counts = npt.NDArray[np.int16]
+
+
+def budget(iterations: int) -> str:
+    """How the names of networks tell another number of iterations than the usual one."""
+    return "" if iterations == ITERATIONS else f"i{iterations}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +69,12 @@ class Kind:
     sparse: str = ""
     amount: float = 0.0
     bits: str = "8"
-    iterations: int = 2000
+    iterations: int = ITERATIONS
 
     @property
     def name(self) -> str:
         gates = f"{self.sparse}{self.amount:g}" + (f"w{self.bits}" if self.bits != "8" else "") if self.sparse else "soft"
-        return f"{self.inputs}_{self.units}_{gates}_{self.seed}"
+        return f"{self.inputs}_{self.units}_{gates}{budget(self.iterations)}_{self.seed}"
 
     @property
     def recipe(self) -> train.Recipe:
@@ -75,6 +82,47 @@ class Kind:
         hard: dict[str, Any] = {"gates": "hard", {"work": "work_target", "hard": "sparsity"}.get(self.sparse, "sparsity"): self.amount}
         changes = hard if self.sparse else {"gates": "soft"}
         return train.Recipe(hidden=self.units, seed=self.seed, weight_bits={"gates": self.bits}, iterations=self.iterations, **changes)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A line of the published tables. way, control: as in the names of networks with hard and soft gates; seeds: how many."""
+
+    size: tuple[int, int]
+    sparse: str
+    amount: float
+    seeds: int
+    iterations: int = ITERATIONS
+
+    @property
+    def way(self) -> str:
+        return f"{self.sparse}{self.amount:g}{budget(self.iterations)}"
+
+    @property
+    def control(self) -> str:
+        return f"soft{budget(self.iterations)}"
+
+    @property
+    def text(self) -> str:
+        penalty = f"{'work' if self.sparse == 'work' else 'penalty'} {self.amount:g}" if self.amount else "no penalty"
+        return penalty if self.iterations == ITERATIONS else f"{penalty}, {self.iterations:,} iterations"
+
+
+SETTINGS: dict[str, tuple[Setting, ...]] = {
+    "hapt": (
+        Setting((6, 16), "hard", 0, 8),
+        Setting((6, 32), "work", 0.25, 3),
+        Setting((9, 64), "work", 0.25, 3),
+        Setting((32, 128), "work", 0.25, 8),
+        Setting((32, 128), "work", 0.35, 8),
+    ),
+    "watch": (
+        Setting((6, 16), "hard", 0, 1, 4000),
+        Setting((6, 32), "hard", 0.06, 3),
+        Setting((6, 32), "hard", 0.06, 1, 4000),
+        Setting((32, 128), "hard", 0.1, 1),
+    ),
+}
 
 
 def channels(counts: Counts, inputs: int) -> tuple[Counts, int]:
@@ -124,34 +172,49 @@ def fit(split: Split, kind: Kind) -> tuple[IntegerNetwork, float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--published", action="store_true", help="the networks of docs/firmware.md; of all else only --data counts")
     parser.add_argument("--data", nargs="+", choices=("watch", "hapt"), default=("watch", "hapt"))
     parser.add_argument("--sizes", nargs="+", default=[f"{i},{u}" for i, u in SIZES])
     parser.add_argument("--work", nargs="*", type=float, default=[0.3])
     parser.add_argument("--sparsity", nargs="*", type=float, default=[])
     parser.add_argument("--bits", nargs="+", default=["8"], choices=FORMATS)
-    parser.add_argument("--iterations", type=int, default=2000)
+    parser.add_argument("--iterations", type=int, default=ITERATIONS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--folds", type=int, default=FOLDS, help="of the watch recordings, the first ones")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     path = arguments.folder / "accuracies.json"
     known: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
+    for which, folds, kind in _published(arguments.data) if arguments.published else _asked(arguments):
+        for split in islice(splits(which), folds):
+            name = f"{split.name}_{kind.name}"
+            if name in known:
+                continue
+            network, right, float_right = fit(split, kind)
+            onnx_io.save_integer(network, arguments.folder / f"{name}.int.onnx")
+            known[name] = {"integer": round(right, 4), "float": round(float_right, 4)}
+            files.write_text(path, json.dumps(known, indent=1, sort_keys=True) + "\n")
+            print(name, known[name], flush=True)
+
+
+def _published(data: Sequence[str]) -> Iterator[tuple[str, int, Kind]]:
+    """(recordings, number of folds, network), the soft-gated control after each."""
+    for which in data:
+        for setting in SETTINGS[which]:
+            for seed in range(setting.seeds):
+                yield which, FOLDS, Kind(*setting.size, seed, setting.sparse, setting.amount, iterations=setting.iterations)
+                yield which, FOLDS, Kind(*setting.size, seed, iterations=setting.iterations)
+
+
+def _asked(arguments: argparse.Namespace) -> Iterator[tuple[str, int, Kind]]:
+    ways = [("work", amount) for amount in arguments.work] + [("hard", amount) for amount in arguments.sparsity]
     for seed in range(arguments.seeds):
         for size in arguments.sizes:
             inputs, units = map(int, size.split(","))
-            ways = [("work", amount) for amount in arguments.work] + [("hard", amount) for amount in arguments.sparsity]
             kinds = [Kind(inputs, units, seed, *way, bits, arguments.iterations) for way in ways for bits in arguments.bits]
             for which in arguments.data:
-                for split in islice(splits(which), arguments.folds):
-                    for kind in (*kinds, Kind(inputs, units, seed, iterations=arguments.iterations)):
-                        name = f"{split.name}_{kind.name}"
-                        if name in known:
-                            continue
-                        network, right, float_right = fit(split, kind)
-                        onnx_io.save_integer(network, arguments.folder / f"{name}.int.onnx")
-                        known[name] = {"integer": round(right, 4), "float": round(float_right, 4)}
-                        files.write_text(path, json.dumps(known, indent=1, sort_keys=True) + "\n")
-                        print(name, known[name], flush=True)
+                for kind in (*kinds, Kind(inputs, units, seed, iterations=arguments.iterations)):
+                    yield which, arguments.folds, kind
 
 
 if __name__ == "__main__":

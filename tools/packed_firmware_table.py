@@ -1,6 +1,7 @@
 """The table of docs/firmware.md on weights of few bits: flash, RAM and instructions of a step for 8, 4 bits, ternary and binary gate rows.
 
 Usage: PYTHONPATH=. python tools/packed_firmware_table.py FOLDER [--targets cortex-m4 ...] [--sizes 6,32 32,128] [--hard work0.3]
+           [--iterations 2000]
 
 FOLDER holds what `tools/firmware_models.py FOLDER --data watch --folds 1 --bits 8 4 ternary binary` trained. Every network runs
 over windows of people it never saw, by the strategy that the cost model chooses and by the same one with a byte for each weight.
@@ -13,7 +14,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from firmware_models import channels, splits
+from firmware_models import ITERATIONS, budget, channels, splits
 
 from edge_lstm import onnx_io
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
@@ -34,6 +35,7 @@ def main() -> None:
     parser.add_argument("--targets", nargs="+", default=TARGETS)
     parser.add_argument("--sizes", nargs="+", default=["6,32", "32,128"])
     parser.add_argument("--hard", default="work0.3")
+    parser.add_argument("--iterations", type=int, default=ITERATIONS, help="of the training")
     arguments = parser.parse_args()
     split = next(splits("watch"))
     known = json.loads((arguments.folder / "accuracies.json").read_text())
@@ -41,7 +43,8 @@ def main() -> None:
         inputs, units = map(int, size.split(","))
         x = channels(split.test_x, inputs)[0]
         raw = x[np.linspace(0, len(x) - 1, WINDOWS).round().astype(int)]
-        names = {bits: f"{split.name}_{inputs}_{units}_{arguments.hard}{'' if bits == '8' else f'w{bits}'}_0" for bits in FORMATS}
+        way, spent = f"{split.name}_{inputs}_{units}_{arguments.hard}", budget(arguments.iterations)
+        names = {bits: f"{way}{'' if bits == '8' else f'w{bits}'}{spent}_0" for bits in FORMATS}
         accuracy = ", ".join(f"{bits} {100 * known[name]['integer']:.1f} %" for bits, name in names.items())
         print(f"\n({size}); accuracy: {accuracy}\n")
         print(f"| {' | '.join(COLUMNS)} |\n|---|---|---|{'---:|' * (len(COLUMNS) - 3)}", flush=True)
