@@ -137,7 +137,9 @@ class _Writer(RowWriter):
         if last:
             self._store_states(value)
         if self.partial and self.lines:
-            self.lines.insert(0, f"const mve_pred16_t live = vctp32q({self.P}UNITS - u);")
+            # Compilers that see where the count comes from take it for that of a loop over all units, beyond the end of a block.
+            count = f'uint32_t rest = {self.P}UNITS - u; __asm__ volatile("" : "+r"(rest));'
+            self.lines[:0] = [count, "const mve_pred16_t live = vctp32q(rest);"]
         return self.lines
 
     def _needed(self, p: int) -> set[int]:
