@@ -258,9 +258,9 @@ second.
 - A step is one Python call with the state kept by the engine, as LiteRT keeps it; ONNX Runtime is fed the state back, by `run` or
   through IO binding, PyTorch by `LSTMCell`. LiteRT is `set_tensor`, `invoke`, `get_tensor`; "all int8" is its 8x8_16 kernel with
   int16 gates.
-- For one sequence of 128 units and more, kernels without VNNI ("portable" here) leave out tiles of zeros behind threshold gates.
-  Counted on these random networks: {zeros}.
-  VNNI holds zero as 128 and skips nothing.
+- For one sequence of 128 units and more, step by step or at once, kernels leave out the tiles of zeros behind threshold gates: four
+  neighbours with VNNI, two with "portable". Counted on these random networks: {zeros}.
+  A batch multiplies everything: its sequences have their zeros in different places.
 - A sequence ends with its scores; so does every sequence in bulk. Ours starts from int8 inputs, as "all int8" does, the others from
   float32.{absent}
 {tables(contests, limits.peak)}

@@ -69,6 +69,14 @@ class Code:
         """a where the condition, an int64, is not 0, else b."""
         return self.builder.select(self.builder.icmp_signed("!=", condition, self.integer(0)), self._wide(a), self._wide(b))
 
+    def either_less(self, a: Value, b: int) -> Value:
+        """1 where a < b, else 0."""
+        return self.builder.zext(self.is_less(a, b), _I64)
+
+    def is_zero(self, a: Value) -> Value:
+        """One bit."""
+        return self.builder.icmp_signed("==", a, self.integer(0))
+
     # ---- memory -----------------------------------------------------------------------------------------------------------
 
     def load(self, kind: Any, address: Value) -> Value:
@@ -86,6 +94,13 @@ class Code:
     def splat_at(self, address: Value) -> Value:
         """The int32 at an address in all lanes."""
         return self.splat(self.load(_I32, address))
+
+    def load_index(self, address: Value) -> Value:
+        """The number that `store_index` stored."""
+        return self.builder.zext(self.load(_I32, address), _I64)
+
+    def store_index(self, index: Value, address: Value) -> None:
+        self.store(self.builder.trunc(index, _I32), address)
 
     # ---- loops ------------------------------------------------------------------------------------------------------------
 
@@ -213,6 +228,21 @@ class Code:
     def _biased(self, sources: Value) -> Value:
         """To and from the form in which sources are kept."""
         return self.builder.xor(sources, _BYTE_BIAS) if self.machine.offset else sources
+
+    def raised_weights(self, address: Value) -> Value:
+        """Weights w at an address as unsigned w + 128."""
+        return self.builder.xor(self.tile_weights(address), self.bias_bytes())
+
+    @staticmethod
+    def bias_bytes() -> ir.Constant:
+        """128 in each byte of a tile."""
+        return ir.Constant(_QUADS, [-128] * (4 * LANES))
+
+    def copy_signed(self, address: Value, to: Value) -> Value:
+        """Copies 4 bytes of sources, kept as v + 128, as signed v; returns 1 where they are not all zero, else 0."""
+        quad = self.builder.xor(self.load(_I32, address), ir.Constant(_I32, int.from_bytes(b"\x80" * 4, "little", signed=True)))
+        self.store(quad, to)
+        return self.builder.zext(self.builder.icmp_unsigned("!=", quad, ir.Constant(_I32, 0)), _I64)
 
     # ---- dot products: a tile is 64 bytes of weights, for 16 units times 4 (int8) or 2 (int16) sources ------------------------
 

@@ -86,6 +86,7 @@ class LayerStructure:
     plan: the schedule; curves: the structure of each table; within: interpolations and clips whose argument never leaves their range;
     bare: rows whose accumulator is left without its bias, since all that read it take the bias into their own constants;
     narrow: operators in lanes of 16 bits -> their form, see `engine.narrow`; their numbers are part of the structure.
+    listed: the segment whose tiles of zeros are left out by a list of the others, where zero is not kept as zero; see `Tile`.
     """
 
     plan: LayerPlan
@@ -93,6 +94,12 @@ class LayerStructure:
     within: tuple[int, ...]
     bare: tuple[int, ...]
     narrow: dict[int, str]
+    listed: int | None = None
+
+    @property
+    def listed_rows(self) -> tuple[int, ...]:
+        """Positions in `Phase.rows` of the rows that read the listed segment, in the order of their weights."""
+        return tuple(row for phase in self.plan.phases for one in phase.passes if one.segment == self.listed for row, _ in one.rows)
 
     @property
     def rows(self) -> tuple[int, ...]:
@@ -104,7 +111,8 @@ class LayerStructure:
         """Vectors of one group's constants, in order: 64 bytes each."""
         biases = tuple(f"{'threshold' if index in self.bare else 'bias'} {self.plan.ops[index].name}" for index in self.rows)
         rescales = tuple(f"{name}.{part}" for name in self.plan.rescales for part in ("low", "high", "multiplier", "half"))
-        return biases + tuple(f"vector {name}" for name in self.plan.vectors) + rescales
+        zeros = tuple(f"zeros {self.plan.ops[self.rows[row]].name}" for row in self.listed_rows) if self.listed is not None else ()
+        return biases + tuple(f"vector {name}" for name in self.plan.vectors) + rescales + zeros
 
     @property
     def unit_names(self) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from edge_lstm.engine.layout import (
     padded,
 )
 from edge_lstm.engine.narrow import narrow_forms
-from edge_lstm.engine.plan import Phase, plan
+from edge_lstm.engine.plan import Phase, listed_segment, plan
 from edge_lstm.fixed_point.integer_network import HALF_BITS, IntegerDense, IntegerReadOut, IntegerRecurrent, Normalize, input_width
 from edge_lstm.fixed_point.operators import VALUE, half
 
@@ -88,7 +88,8 @@ def structure_of(stack: Stack, target: Target) -> Structure:
         schedule = plan(layer)
         curves = {name: curve_of(layer, name) for name in schedule.tables}
         narrow = narrow_forms(layer, schedule) if target.narrows else {}
-        layers.append(LayerStructure(schedule, curves, within_range(layer, schedule), bare_rows(layer, schedule), narrow))
+        listed = listed_segment(schedule) if target.instructions.offset else None
+        layers.append(LayerStructure(schedule, curves, within_range(layer, schedule), bare_rows(layer, schedule), narrow, listed))
     return Structure(tuple(layers), stack.read_out.kind)
 
 
@@ -134,7 +135,8 @@ def pack(stack: Stack, structure: Structure, target: Target) -> Packed:
         inputs = layer.units
     groups = padded(inputs) // LANES
     slots |= {"units": inputs, "groups": groups, "sum": record, "values": record + groups * LINE}
-    values_bytes = 4 * padded(max([inputs, *(layer.outputs for layer in stack.dense)]))
+    widest = [layer.units for layer in stack.recurrent]  # a step lists here the tiles that are not zero
+    values_bytes = 4 * padded(max([*widest, *(layer.outputs for layer in stack.dense)]))
     record += groups * LINE + 2 * values_bytes
     if record // LINE % 2 == 0:
         record += LINE  # an odd number of lines: the records of a batch spread over all sets of the cache
@@ -244,6 +246,9 @@ class _LayerPacker:
                 raised = 16 - op.numbers[0] if index in self.structure.narrow else 0  # the result is then the high half of a lane
                 values |= {f"{op.name}.low": low - b, f"{op.name}.high": high - b, f"{op.name}.multiplier": multiplier << raised}
                 values[f"{op.name}.half"] = (b * multiplier + half(op.numbers[0])) << raised  # modulo 2^32, as the product with it
+        for position in self.structure.listed_rows if self.structure.listed is not None else ():
+            row = self.layer.rows[self.plan.ops[self.structure.rows[position]].name]
+            values[f"zeros {row.name}"] = self.target.instructions.offset * row.R[0].astype(np.int64).sum(1)
         names = self.structure.constant_names
         packed = np.zeros((len(names), self.padded), np.int32)
         for k, name in enumerate(names):

@@ -110,6 +110,23 @@ def plan(layer: IntegerRecurrent) -> LayerPlan:
     return _assemble(layer, tuple(ops), tuple(segments), phase_of, count, updates, stored, in_segment, output)
 
 
+def listed_segment(layer: LayerPlan) -> int | None:
+    """The one segment behind threshold gates, often zero, that every row of a single phase reads, and reads once; else None."""
+    found = [k for k in range(len(layer.segments)) if is_behind_gate(layer, k)]
+    if len(found) != 1 or len(layer.phases) != 1:
+        return None
+    rows = layer.phases[0].rows
+    reads = [one for one in layer.phases[0].passes if one.segment is not None]
+    whole = len(reads) == 1 and reads[0].segment == found[0] and [row for row, _ in reads[0].rows] == list(range(len(rows)))
+    return found[0] if whole else None
+
+
+def is_behind_gate(layer: LayerPlan, segment: int) -> bool:
+    """Whether a segment holds values that a threshold gate lets through or not."""
+    index = layer.segments[segment].at_end
+    return index is not None and layer.ops[index].code == "select"
+
+
 def _from_states(ops: tuple[IntOp, ...]) -> list[bool]:
     """For each operator whether it depends on nothing but states and constants."""
     found: list[bool] = []

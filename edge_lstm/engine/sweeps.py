@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 
 from edge_lstm.engine.code import Code, Value
 from edge_lstm.engine.layout import LANES, LINE, Structure, Target
-from edge_lstm.engine.tiles import Places, Tile, group_places
+from edge_lstm.engine.tiles import Places, Tile, TileList, group_places, list_tiles
 
 Emit = Callable[..., Value | None]
 
@@ -55,10 +55,22 @@ class _Stack:
                 self.slot(f"{layer}.input_bytes"),
             )  # fmt: skip
             tile = Tile(code, self.structure, layer, phase, self.target)
-            self._groups(tile, whole, groups, self.slot(f"{layer}.group_weights{p}"), parity, count if block else None)
+            listed = None if block else self._listed(layer, records, current)
+            self._groups(tile, whole, groups, self.slot(f"{layer}.group_weights{p}"), parity, count if block else None, listed)
 
-    def _groups(self, tile: Tile, whole: Places, groups: Value, group_weights: Value, parity: Value, count: Value | None) -> None:
-        """A tile for every group, for `count` sequences or for one."""
+    def _listed(self, layer: int, records: Value, current: Value) -> TileList | None:
+        """For one sequence, the tiles of the layer's listed segment that are not zero; the list lies where read-outs keep values."""
+        segment = self.structure.layers[layer].listed
+        if segment is None:
+            return None
+        code = self.code
+        sources = code.plus(current, code.times(self.slot(f"{layer}.segment_bytes"), segment))
+        return list_tiles(code, sources, self.slot(f"{layer}.unit_tiles"), code.plus(records, self.slot("values")))
+
+    def _groups(
+        self, tile: Tile, whole: Places, groups: Value, group_weights: Value, parity: Value, count: Value | None, listed: TileList | None
+    ) -> None:
+        """A tile for every group, for `count` sequences or for one, of which some tiles may be listed."""
         code, size = self.code, self.target.sequences(len(tile.phase.rows))
 
         def visit(index: Value, _: list[Value]) -> list[Value]:
@@ -66,7 +78,7 @@ class _Stack:
             group = code.either(parity, code.minus(code.minus(groups, 1), index), index)
             places = group_places(code, whole, tile.layer, self.target, group, group_weights)
             if count is None:
-                tile.emit(places, 1)
+                tile.emit(places, 1, listed)
                 return []
             tiles = code.quotient(count, size)
             places = self._sequences(tile, places, tiles, size)

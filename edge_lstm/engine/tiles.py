@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from edge_lstm.engine.code import Code, Value
 from edge_lstm.engine.layout import LANES, LINE, PERMUTED_SEGMENTS, LayerStructure, Structure, Target
 from edge_lstm.engine.narrow_tiles import Narrow, Values
-from edge_lstm.engine.plan import Phase
+from edge_lstm.engine.plan import Phase, is_behind_gate
 from edge_lstm.fixed_point.integer_network import HALF_BITS, IntOp
 
 # From so many units on, skipping tiles of zeros pays for one sequence: the weights then come from the second-level cache, and leaving
@@ -67,6 +67,30 @@ class Places:
     input_bytes: Value
 
 
+@dataclass(frozen=True)
+class TileList:
+    """The tiles of one segment that are not zero: at `address` the sources of each, signed, and its number, 4 bytes both.
+
+    `count` is 0 where there are few units.
+    """
+
+    address: Value
+    count: Value
+
+
+def list_tiles(code: Code, sources: Value, tiles: Value, to: Value) -> TileList:
+    """Lists the tiles of sources, kept as v + 128, that hold more than zeros. Made once a step, and read by every group."""
+
+    def body(tile: Value, carried: list[Value]) -> list[Value]:
+        entry = code.plus(to, code.times(carried[0], 8))
+        code.store_index(tile, code.plus(entry, 4))
+        return [code.plus(carried[0], code.copy_signed(code.plus(sources, code.times(tile, 4)), entry))]
+
+    many = code.minus(1, code.either_less(tiles, SPARSE_UNITS // 4))
+    (count,) = code.loop(code.times(many, tiles), [code.integer(0)], body)
+    return TileList(to, count)
+
+
 class Tile:
     """Emits the code of one phase of a layer for one group and `sequences` sequences."""
 
@@ -77,8 +101,10 @@ class Tile:
         self.is_last = phase is self.plan.phases[-1]
         self.loaded: dict[str, Value] = {}  # what one tile has loaded
 
-    def emit(self, places: Places, sequences: int) -> None:
+    def emit(self, places: Places, sequences: int, tiles: TileList | None = None) -> None:
+        """tiles: for one sequence, those of the listed segment that are not zero."""
         self.loaded = {}
+        self.listed = tiles
         self._units(places, sequences, self._dot_products(places, sequences))
 
     # ---- dot products -----------------------------------------------------------------------------------------------------
@@ -107,6 +133,9 @@ class Tile:
                 accumulators[row][s] = code.add(start, bias) if self.phase.rows[row] not in self.layer.bare else start
         for one in [p for p in passes if p.segment is not None]:
             sources = code.plus(places.segments, code.times(places.segment_bytes, one.segment or 0))
+            if self.listed is not None and one.segment == self.layer.listed:
+                weights = self._listed_pass(places, one.rows, accumulators, weights, sources, self.listed)
+                continue
             skips = sequences == 1 and self._is_sparse(one.segment or 0)
             weights = self._pass(one.rows, accumulators, weights, sources, places.stride, places.unit_tiles, skips)
         return accumulators
@@ -155,6 +184,45 @@ class Tile:
                 accumulators[row][s] = flat[s * len(rows) + k]
         return weights
 
+    def _listed_pass(
+        self, places: Places, rows: tuple[tuple[int, int], ...], accumulators: list[list[Value]], weights: Value, sources: Value,
+        tiles: TileList,
+    ) -> Value:  # fmt: skip
+        """As `_pass` for one sequence, of the listed tiles alone where there is a list; otherwise of all.
+
+        Sources are kept as bytes v + 128, so zeros count. Here weights become w + 128 and sources v, and sum (w + 128) v - 128 sum v
+        = sum w v; the constants of the rows count on 128 sum w beside it, which is added.
+        """
+        code = self.code
+        size = LINE * len(rows)
+        few = code.either_less(places.unit_tiles, SPARSE_UNITS // self.target.tile_sources)
+        flat = [accumulators[row][0] for row, _ in rows]
+
+        def plain(tile: Value, carried: list[Value]) -> list[Value]:
+            values = code.tile_sources(code.plus(sources, code.times(tile, 4)))
+            return [code.plus(carried[0], size), *self._products(carried[1:], values, carried[0])]
+
+        _, *flat = code.loop(code.times(few, places.unit_tiles), [weights, *flat], plain)
+
+        def listed() -> list[Value]:
+            def one(k: Value, sums: list[Value]) -> list[Value]:
+                entry = code.plus(tiles.address, code.times(k, 8))
+                values = code.tile_sources(entry)
+                at = code.plus(weights, code.times(code.load_index(code.plus(entry, 4)), size))
+                loaded = [code.raised_weights(code.plus(at, LINE * r)) for r in range(len(rows))]
+                added = [code.dot(total, weight, values) for total, weight in zip(sums[1:], loaded, strict=True)]
+                return [code.dot(sums[0], code.bias_bytes(), values), *added]
+
+            total, *sums = code.loop(tiles.count, [code.constant(0), *flat], one)
+            names = [self.plan.ops[self.phase.rows[row]].name for row, _ in rows]
+            zeros = [self.constant(places, f"zeros {name}") for name in names]
+            return [code.add(code.subtract(value, total), zero) for value, zero in zip(sums, zeros, strict=True)]
+
+        flat = code.where(code.is_zero(few), flat, listed)
+        for k, (row, _) in enumerate(rows):
+            accumulators[row][0] = flat[k]
+        return code.plus(weights, code.times(places.unit_tiles, size))
+
     def _products(self, sums: list[Value], sources: Value, weights: Value) -> list[Value]:
         """One tile's products added to the sums of one sequence."""
         return [
@@ -163,8 +231,7 @@ class Tile:
 
     def _is_sparse(self, segment: int) -> bool:
         """Whether a segment holds values behind threshold gates, which are often zero, and zero is kept as zero."""
-        index = self.plan.segments[segment].at_end
-        return index is not None and self.plan.ops[index].code == "select" and self.target.instructions.offset == 0
+        return is_behind_gate(self.plan, segment) and self.target.instructions.offset == 0
 
     # ---- the dataflow of the units ------------------------------------------------------------------------------------------
 

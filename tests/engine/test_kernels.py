@@ -162,20 +162,27 @@ def test_the_largest_weights_and_inputs_overflow_nothing(kernel: str, gates: str
     assert_same(engine.run(network, raw, states=True, kernel=kernel), reference.run(network, raw, states=True))
 
 
-def test_skipping_zero_columns_changes_nothing() -> None:
-    rng = np.random.default_rng(4)
-    network = random_integer(rng, "lstm", 7, 150, "threshold", initial=True)
-    x = reference.normalize(network.normalize, random_counts(rng, network, 1, 40))
-    wanted = reference.run_normalized(network, x, states=True)
-    h = wanted.states[0]["h"][0]
-    pairs = (h.reshape(len(h), -1, 2) == 0).all(2)
-    assert pairs.any()
-    assert not pairs.all()
-    stream = engine.Stream(network, "portable")
-    assert stream.run(x[0]) == 40
-    np.testing.assert_array_equal(stream.scores, wanted.scores[0])
-    for state, values in stream.states[0].items():
-        np.testing.assert_array_equal(values, wanted.states[0][state][0, -1])
+@pytest.mark.parametrize("kernel", [KERNELS[0], "portable"])
+def test_leaving_out_zeros_changes_nothing(kernel: str) -> None:
+    """One sequence of many units, step by step and in one call, with extremes of weights and inputs."""
+    for extremes in (False, True):
+        rng = np.random.default_rng(4)
+        network = random_integer(rng, "lstm", 7, 150, "threshold", initial=True)
+        if extremes:
+            network = with_extreme_weights(rng, network)
+        x = reference.normalize(network.normalize, random_counts(rng, network, 1, 40, extremes=extremes))
+        wanted = reference.run_normalized(network, x, states=True)
+        h = np.pad(wanted.states[0]["h"][0], ((0, 0), (0, -150 % 4)))
+        zero = (h.reshape(len(h), -1, target.choose(kernel).tile_sources) == 0).all(2)
+        assert zero.any()
+        assert not zero.all()
+        stream = engine.Stream(network, kernel)
+        for at_once in (True, False):
+            stream.reset()
+            assert (stream.run(x[0]) if at_once else sum(map(stream.step, x[0]))) == 40
+            np.testing.assert_array_equal(stream.scores, wanted.scores[0])
+            for state, values in stream.states[0].items():
+                np.testing.assert_array_equal(values, wanted.states[0][state][0, -1])
 
 
 def test_threads_change_nothing() -> None:
