@@ -2,6 +2,7 @@
 
     python tools/make_models.py                        # all of them
     python tools/make_models.py watch-exercise-16      # one
+    python tools/make_models.py --costs                # what the models that are there cost today, and their cards
     python tools/make_models.py --cards                # the cards and the list again, from what is in the folders
 
 A folder holds model.int.onnx, model.onnx (float, as it was trained), facts.json (everything measured) and README.md (the card).
@@ -113,10 +114,7 @@ def facts(name: str, spec: Spec) -> tuple[dict[str, Any], train.Result]:
         accuracies.append(float((predicted == one.test.y).mean()))
         if one in tested:
             np.add.at(confusion, (one.test.y, predicted), 1)
-    chosen = np.unique(np.linspace(0, len(sample) - 1, COUNTED).round().astype(int))
-    raw = np.asarray(sample.x[chosen], np.int16)
-    if sample.lengths is not None:
-        raw = raw[:, : int(sample.lengths[chosen].min())]
+    raw = counted(sample)
     seen = activity(course(integer, raw)[0])
     rows = build(integer, "model", "rows")
     assert not spec.most_bytes or rows.tables.bytes <= spec.most_bytes, f"{name} has {rows.tables.bytes} bytes of constants"
@@ -132,6 +130,26 @@ def facts(name: str, spec: Spec) -> tuple[dict[str, Any], train.Result]:
                      "machine": platform.machine()},
     }  # fmt: skip
     return found, final
+
+
+def counted(sample: Part) -> np.ndarray:
+    """The windows of `sample` that activity and cost are measured on."""
+    chosen = np.unique(np.linspace(0, len(sample) - 1, COUNTED).round().astype(int))
+    raw = np.asarray(sample.x[chosen], np.int16)
+    return raw if sample.lengths is None else raw[:, : int(sample.lengths[chosen].min())]
+
+
+def cost_again(name: str) -> None:
+    """Measures a model that is there with today's generator, and writes its facts."""
+    network = onnx_io.load(MODELS / name / "model.int.onnx")
+    assert isinstance(network, IntegerNetwork)
+    windows = data.windows(data.watch(), 200, 100) if SPECS[name].set == "watch" else None
+    sample = Part(windows.x, windows.y, windows.person) if windows is not None else split(SPECS[name].set, 0).test
+    assert sample is not None
+    found = json.loads((MODELS / name / "facts.json").read_text(encoding="utf-8"))
+    rows = build(network, "model", "rows")
+    found |= {"cost": cost(network, counted(sample)[:PROFILED]), "constants_bytes": rows.tables.bytes, "state_bytes": rows.state_bytes}
+    files.write_text(MODELS / name / "facts.json", json.dumps(found, indent=1) + "\n")
 
 
 def cost(network: IntegerNetwork, raw: np.ndarray) -> dict[str, Any]:
@@ -166,10 +184,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", choices=[*SPECS, []], help="which models (default: all)")
     parser.add_argument("--cards", action="store_true", help="only write the cards and the list again")
+    parser.add_argument("--costs", action="store_true", help="only measure again what the models that are there cost")
     arguments = parser.parse_args()
     if not arguments.cards:
         for name in arguments.names or SPECS:
-            make(name)
+            (cost_again if arguments.costs else make)(name)
     write_cards(MODELS)
 
 

@@ -75,7 +75,7 @@ def test_a_list_that_two_groups_share_is_counted_once(watch):
     layer = watch.recurrent[0]
     rows = {**layer.rows, "f": replace(layer.rows["f"], input_shift=layer.rows["f"].input_shift + 1)}
     apart = replace(watch, layers=(replace(layer, rows=rows), *watch.layers[1:]))
-    listing = Instructions(**{field.name: float(field.name in ("list", "compare")) for field in fields(Instructions)})
+    listing = replace(Instructions(**{field.name: float(field.name in ("list", "compare")) for field in fields(Instructions)}), words=None)
     for strategy in ("event", "delta"):
         (text,) = build(apart, "watch", strategy).layers
         assert len(text.column_plan.groups) == 2
@@ -116,8 +116,9 @@ def test_binary_rows_read_tables_of_x_where_that_saves_a_tenth_of_the_instructio
     for target in ("cortex-m0plus", "rv32imc"):
         found = choose(wide, None, target, seldom)
         assert found.tables in (4, 6, 8)
-        costs = [cost(wide, strategy, seldom, TARGETS[target]) for strategy in ("event-tables", "event-packed", "event")]
-        assert costs == sorted(costs)
+        tabled, packed, in_bytes = (cost(wide, strategy, seldom, TARGETS[target]) for strategy in ("event-tables", "event-packed", "event"))
+        assert tabled < 0.9 * packed
+        assert tabled < in_bytes
         assert choose(wide, "event-packed", target, seldom).tables == 0
     assert choose(narrow, None, "cortex-m4", activity_of(narrow, 0.1, 0.1)).tables == 0
 
