@@ -208,6 +208,9 @@ class _Writer(RowWriter):
     def _store(self, kind: str, place: str, value: str) -> None:
         end = "_p" if self.partial else ""
         live = ", live" if self.partial else ""
+        if self.partial:
+            # gcc takes a predicated store for one of all lanes and would drop an earlier one to what lies behind: the barrier keeps it.
+            self.lines.append('__asm__ volatile("" ::: "memory");')
         self.lines.append(f"vstr{SUFFIX[kind]}q{end}_s32(&{place}, {value}{live});")
 
     def _load(self, kind: str, array: str) -> str:

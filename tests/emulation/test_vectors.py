@@ -26,6 +26,7 @@ CASES = (
     ("lstm_coupled", 6, 33, "three_level", {"read_out": "mean", "decimation": 2}, "x in 16 bits, six rows at a time, three levels"),
     ("janet", 40, 150, "threshold", {}, "more vectors than registers, a gate and what is left of it"),
     ("lstm_no_output_gate", 20, 270, "threshold", {"read_out": "every"}, "a loop over vectors, a row for open gates only"),
+    ("lstm_no_input_gate", 35, 2, "threshold", {"read_out": "mean"}, "fields of the state shorter than what a store of a vector spans"),
 )
 
 
