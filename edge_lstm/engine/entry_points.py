@@ -11,8 +11,10 @@ from edge_lstm.engine.layout import LINE, STREAM_MODEL, STREAM_SAMPLES, STREAM_S
 from edge_lstm.fixed_point.integer_network import WIDE_LIMIT
 
 MANY = 32  # streams that step together, as many as the sequences of a block
+_RUN_SIGNATURE = "void(intp, Array(int8, 2, 'C', readonly=True), int64[:, ::1], intp, intp, intp, intp, intp, intp, int32[:, ::1], intp)"
 SIGNATURES = {
-    "run": "void(intp, Array(int8, 2, 'C', readonly=True), int64[:, ::1], intp, intp, intp, intp, intp, intp, int32[:, ::1], intp)",
+    "run": _RUN_SIGNATURE,
+    "run_listed": _RUN_SIGNATURE,
     "step": "int64(int8[::1], intp)",
     "push": "int64(int16[::1], intp)",
     "sequence": "int64(int8[:, ::1], intp)",
@@ -26,11 +28,14 @@ LINE, MANY, WIDE_LIMIT = {LINE}, {MANY}, {WIDE_LIMIT}
 STREAM_STEPS, STREAM_SAMPLES, STREAM_MODEL, STREAM_SUMS = {STREAM_STEPS}, {STREAM_SAMPLES}, {STREAM_MODEL}, {STREAM_SUMS}
 """
 
-_FUNCTIONS = '''
-advance_block, advance_single = advance(STRUCTURE, TARGET, block=True), advance(STRUCTURE, TARGET, block=False)
+_FRONT = '''
+advance_block, advance_listed = (advance(STRUCTURE, TARGET, block=True, lists=lists) for lists in (False, True))
+advance_single = advance(STRUCTURE, TARGET, block=False, lists=True)
 trace_states, output_at = trace(STRUCTURE, TARGET), output_place(STRUCTURE, TARGET)
 add_output, take_inputs, read_out = source_to_int32(TARGET, add=True), taking_inputs(TARGET), reading_out(TARGET, MEAN)
+'''
 
+_RUN = '''
 
 def run(model, x, sequences, first, last, records, block, inputs, chunk, results, table):
     """Scores of the sequences first ... last - 1, `block` records and `chunk` steps at a time; the longest sequences come first.
@@ -80,6 +85,9 @@ def run(model, x, sequences, first, last, records, block, inputs, chunk, results
                 read_out(model, records + s * stride, output + s * stride, steps, scores + 4 * outputs * row)
         first += count
 
+'''
+
+_FUNCTIONS = '''
 
 @inlined
 def advance_stream(model, record):
@@ -249,4 +257,7 @@ def snapshot(records, count, table):
         trace_states(model, record, 1 - (load_i64(record + STREAM_STEPS) & 1), table, k)
 '''
 
-ENTRY_POINTS = _CONSTANTS + _FUNCTIONS
+# The same with each sequence's own tiles of zeros left out; an entry point of its own, since few networks ever need it compiled.
+_RUN_LISTED = _RUN.replace("def run(", "def run_listed(").replace("advance_block(", "advance_listed(")
+
+ENTRY_POINTS = _CONSTANTS + _FRONT + _RUN + _RUN_LISTED + _FUNCTIONS

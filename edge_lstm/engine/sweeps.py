@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 
 from edge_lstm.engine.code import Code, Value
 from edge_lstm.engine.layout import LANES, LINE, Structure, Target
-from edge_lstm.engine.tiles import Places, Tile, TileList, group_places, list_tiles
+from edge_lstm.engine.tiles import Places, Tile, group_places, list_tiles
 
 Emit = Callable[..., Value | None]
 
@@ -39,9 +39,13 @@ class _Stack:
         return self.code.plus(self.segments(layer, half), self.code.times(self.slot(f"{layer}.segment_bytes"), segment))
 
     def step(
-        self, layer: int, records: Value, count: Value, stride: Value, parity: Value, inputs: Value, input_stride: Value, block: bool
-    ) -> None:
-        """One step of one layer. The segments of the step before are at `parity`, the new ones in the other half."""
+        self, layer: int, records: Value, count: Value, stride: Value, parity: Value, inputs: Value, input_stride: Value, block: bool,
+        lists: bool,
+    ) -> None:  # fmt: skip
+        """One step of one layer. The segments of the step before are at `parity`, the new ones in the other half.
+
+        lists: whether each sequence leaves out its own tiles of zeros, where the layer has a listed segment.
+        """
         code, plan = self.code, self.structure.layers[layer].plan
         current = code.plus(records, self.segments(layer, parity))
         following = code.plus(records, self.segments(layer, code.minus(1, parity)))
@@ -52,25 +56,28 @@ class _Stack:
                 code.plus(self.model, self.slot(f"{layer}.constants")), code.plus(records, self.slot(f"{layer}.units")),
                 current, current, following, inputs, stride, input_stride,
                 self.slot(f"{layer}.segment_bytes"), self.slot(f"{layer}.input_tiles"), self.slot(f"{layer}.unit_tiles"),
-                self.slot(f"{layer}.input_bytes"),
+                self.slot(f"{layer}.input_bytes"), code.plus(records, self.slot("values")),
             )  # fmt: skip
             tile = Tile(code, self.structure, layer, phase, self.target)
-            listed = None if block else self._listed(layer, records, current)
+            listed = lists and tile.layer.listed is not None
+            if listed:
+                self._list(tile.layer.listed or 0, whole, count if block else code.integer(1), block)
             self._groups(tile, whole, groups, self.slot(f"{layer}.group_weights{p}"), parity, count if block else None, listed)
 
-    def _listed(self, layer: int, records: Value, current: Value) -> TileList | None:
-        """For one sequence, the tiles of the layer's listed segment that are not zero; the list lies where read-outs keep values."""
-        segment = self.structure.layers[layer].listed
-        if segment is None:
-            return None
+    def _list(self, segment: int, whole: Places, count: Value, always: bool) -> None:
+        """Lists the tiles of a segment that are not zero, for each sequence (`list_tiles`); a list lies where read-outs keep values."""
         code = self.code
-        sources = code.plus(current, code.times(self.slot(f"{layer}.segment_bytes"), segment))
-        return list_tiles(code, sources, self.slot(f"{layer}.unit_tiles"), code.plus(records, self.slot("values")))
+
+        def body(_: Value, at: list[Value]) -> list[Value]:
+            list_tiles(code, at[0], whole.unit_tiles, at[1], always)
+            return [code.plus(address, whole.stride) for address in at]
+
+        code.loop(count, [code.plus(whole.segments, code.times(whole.segment_bytes, segment)), whole.lists], body)
 
     def _groups(
-        self, tile: Tile, whole: Places, groups: Value, group_weights: Value, parity: Value, count: Value | None, listed: TileList | None
+        self, tile: Tile, whole: Places, groups: Value, group_weights: Value, parity: Value, count: Value | None, listed: bool
     ) -> None:
-        """A tile for every group, for `count` sequences or for one, of which some tiles may be listed."""
+        """A tile for every group, for `count` sequences or for one. Sequences with lists share the weights in the cache."""
         code, size = self.code, self.target.sequences(len(tile.phase.rows))
 
         def visit(index: Value, _: list[Value]) -> list[Value]:
@@ -81,20 +88,20 @@ class _Stack:
                 tile.emit(places, 1, listed)
                 return []
             tiles = code.quotient(count, size)
-            places = self._sequences(tile, places, tiles, size)
+            places = self._sequences(tile, places, tiles, size, listed)
             if size > 1:
-                self._sequences(tile, places, code.minus(count, code.times(tiles, size)), 1)
+                self._sequences(tile, places, code.minus(count, code.times(tiles, size)), 1, listed)
             return []
 
         code.loop(groups, [], visit)
 
-    def _sequences(self, tile: Tile, places: Places, count: Value, size: int) -> Places:
+    def _sequences(self, tile: Tile, places: Places, count: Value, size: int, listed: bool) -> Places:
         """`count` times `size` sequences; returns the places behind them."""
         code = self.code
-        moving = ("units", "segments", "current", "following", "inputs")
+        moving = ("units", "segments", "current", "following", "inputs", "lists")
 
         def body(_: Value, carried: list[Value]) -> list[Value]:
-            tile.emit(replace(places, **dict(zip(moving, carried, strict=True))), size)
+            tile.emit(replace(places, **dict(zip(moving, carried, strict=True))), size, listed, block=True)
             step, input_step = code.times(places.stride, size), code.times(places.input_stride, size)
             return [code.plus(at, input_step if name == "inputs" else step) for name, at in zip(moving, carried, strict=True)]
 
@@ -102,22 +109,23 @@ class _Stack:
         return replace(places, **dict(zip(moving, ends, strict=True)))
 
 
-def step_of_all_layers(code: Code, structure: Structure, target: Target, block: bool, places: Sequence[Value]) -> Value:
+def step_of_all_layers(code: Code, structure: Structure, target: Target, block: bool, lists: bool, places: Sequence[Value]) -> Value:
     """Code of one step of all layers for `places` as `advance` takes them; returns the address of the output in the first record."""
     model, records, count, stride, parity, inputs, input_stride = places
     stack = _Stack(code, structure, target, model)
     for layer in range(len(structure.layers)):
-        stack.step(layer, records, count, stride, parity, inputs, input_stride, block)
+        stack.step(layer, records, count, stride, parity, inputs, input_stride, block, lists)
         inputs, input_stride = code.plus(records, stack.output(layer, code.minus(1, parity))), stride
     return inputs
 
 
-def advance(structure: Structure, target: Target, block: bool) -> Any:
+def advance(structure: Structure, target: Target, block: bool, lists: bool) -> Any:
     """(model, records, count, stride, parity, inputs, input_stride) -> address of the output in the first record: one step of all layers.
 
-    block: for `count` records; otherwise for one. inputs: of the first record; input_stride: from one record's inputs to the next.
+    block: for `count` records; otherwise for one. lists: leaving out tiles of zeros, each sequence its own. inputs: of the first record;
+    input_stride: from one record's inputs to the next.
     """
-    return _intrinsic(7, lambda code, *places: step_of_all_layers(code, structure, target, block, places), target)
+    return _intrinsic(7, lambda code, *places: step_of_all_layers(code, structure, target, block, lists, places), target)
 
 
 def output_place(structure: Structure, target: Target) -> Any:

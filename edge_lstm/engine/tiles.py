@@ -48,7 +48,7 @@ class Places:
 
     model: start of the model; weights: first tile; segments: start of the current segments; inputs: of the layer.
     stride, input_stride: from one sequence to the next; segment_bytes: from one segment to the next; tiles: of x and of a segment;
-    input_bytes: of x, or of each half of it.
+    input_bytes: of x, or of each half of it; lists: what `list_tiles` made of the listed segment.
     """
 
     model: Value
@@ -65,30 +65,29 @@ class Places:
     input_tiles: Value
     unit_tiles: Value
     input_bytes: Value
+    lists: Value
 
 
-@dataclass(frozen=True)
-class TileList:
-    """The tiles of one segment that are not zero: at `address` the sources of each, signed, and its number, 4 bytes both.
+LISTED_COUNT, LISTED_FIRST = LINE, LINE + 8  # where a list of tiles holds their number, and the first of them
 
-    `count` is 0 where there are few units.
+
+def list_tiles(code: Code, sources: Value, tiles: Value, to: Value, always: bool) -> None:
+    """Lists the tiles of sources, kept as v + 128, that hold more than zeros. Made once a step, and read by every group.
+
+    A list is 128 sum v in all lanes, the number of tiles, then the sources of each tile, signed, and its position, 4 bytes both.
+    always: also where there are few units; otherwise the list is then empty.
     """
 
-    address: Value
-    count: Value
-
-
-def list_tiles(code: Code, sources: Value, tiles: Value, to: Value) -> TileList:
-    """Lists the tiles of sources, kept as v + 128, that hold more than zeros. Made once a step, and read by every group."""
-
     def body(tile: Value, carried: list[Value]) -> list[Value]:
-        entry = code.plus(to, code.times(carried[0], 8))
+        entry = code.plus(to, code.times(carried[0], 8), LISTED_FIRST)
         code.store_index(tile, code.plus(entry, 4))
-        return [code.plus(carried[0], code.copy_signed(code.plus(sources, code.times(tile, 4)), entry))]
+        busy = code.copy_signed(code.plus(sources, code.times(tile, 4)), entry)
+        return [code.plus(carried[0], busy), code.add(carried[1], code.dot(code.constant(0), code.bias_bytes(), code.tile_sources(entry)))]
 
-    many = code.minus(1, code.either_less(tiles, SPARSE_UNITS // 4))
-    (count,) = code.loop(code.times(many, tiles), [code.integer(0)], body)
-    return TileList(to, count)
+    many = code.integer(1) if always else code.minus(1, code.either_less(tiles, SPARSE_UNITS // 4))
+    count, total = code.loop(code.times(many, tiles), [code.integer(0), code.constant(0)], body)
+    code.store(total, to)
+    code.store_index(count, code.plus(to, LISTED_COUNT))
 
 
 class Tile:
@@ -101,10 +100,11 @@ class Tile:
         self.is_last = phase is self.plan.phases[-1]
         self.loaded: dict[str, Value] = {}  # what one tile has loaded
 
-    def emit(self, places: Places, sequences: int, tiles: TileList | None = None) -> None:
-        """tiles: for one sequence, those of the listed segment that are not zero."""
+    def emit(self, places: Places, sequences: int, listed: bool = False, block: bool = False) -> None:
+        """listed: whether each sequence has a list of its tiles that are not zero; block: whether the list is made for few units too."""
         self.loaded = {}
-        self.listed = tiles
+        self.listed = listed
+        self.block = block
         self._units(places, sequences, self._dot_products(places, sequences))
 
     # ---- dot products -----------------------------------------------------------------------------------------------------
@@ -133,8 +133,13 @@ class Tile:
                 accumulators[row][s] = code.add(start, bias) if self.phase.rows[row] not in self.layer.bare else start
         for one in [p for p in passes if p.segment is not None]:
             sources = code.plus(places.segments, code.times(places.segment_bytes, one.segment or 0))
-            if self.listed is not None and one.segment == self.layer.listed:
-                weights = self._listed_pass(places, one.rows, accumulators, weights, sources, self.listed)
+            if self.listed and one.segment == self.layer.listed:
+                if self.block:  # the listed segment is read by the only pass of this kind, so no weights follow
+                    for s in range(sequences):
+                        for (row, _), total in zip(one.rows, self._listed_sums(places, one.rows, accumulators, weights, s), strict=True):
+                            accumulators[row][s] = total
+                    continue
+                weights = self._listed_pass(places, one.rows, accumulators, weights, sources)
                 continue
             skips = sequences == 1 and self._is_sparse(one.segment or 0)
             weights = self._pass(one.rows, accumulators, weights, sources, places.stride, places.unit_tiles, skips)
@@ -185,14 +190,9 @@ class Tile:
         return weights
 
     def _listed_pass(
-        self, places: Places, rows: tuple[tuple[int, int], ...], accumulators: list[list[Value]], weights: Value, sources: Value,
-        tiles: TileList,
-    ) -> Value:  # fmt: skip
-        """As `_pass` for one sequence, of the listed tiles alone where there is a list; otherwise of all.
-
-        Sources are kept as bytes v + 128, so zeros count. Here weights become w + 128 and sources v, and sum (w + 128) v - 128 sum v
-        = sum w v; the constants of the rows count on 128 sum w beside it, which is added.
-        """
+        self, places: Places, rows: tuple[tuple[int, int], ...], accumulators: list[list[Value]], weights: Value, sources: Value
+    ) -> Value:
+        """As `_pass` for one sequence, of the listed tiles alone where there are many units; otherwise of all."""
         code = self.code
         size = LINE * len(rows)
         few = code.either_less(places.unit_tiles, SPARSE_UNITS // self.target.tile_sources)
@@ -204,24 +204,33 @@ class Tile:
 
         _, *flat = code.loop(code.times(few, places.unit_tiles), [weights, *flat], plain)
 
-        def listed() -> list[Value]:
-            def one(k: Value, sums: list[Value]) -> list[Value]:
-                entry = code.plus(tiles.address, code.times(k, 8))
-                values = code.tile_sources(entry)
-                at = code.plus(weights, code.times(code.load_index(code.plus(entry, 4)), size))
-                loaded = [code.raised_weights(code.plus(at, LINE * r)) for r in range(len(rows))]
-                added = [code.dot(total, weight, values) for total, weight in zip(sums[1:], loaded, strict=True)]
-                return [code.dot(sums[0], code.bias_bytes(), values), *added]
-
-            total, *sums = code.loop(tiles.count, [code.constant(0), *flat], one)
-            names = [self.plan.ops[self.phase.rows[row]].name for row, _ in rows]
-            zeros = [self.constant(places, f"zeros {name}") for name in names]
-            return [code.add(code.subtract(value, total), zero) for value, zero in zip(sums, zeros, strict=True)]
-
-        flat = code.where(code.is_zero(few), flat, listed)
+        flat = code.where(code.is_zero(few), flat, lambda: self._listed_sums(places, rows, accumulators, weights, 0))
         for k, (row, _) in enumerate(rows):
             accumulators[row][0] = flat[k]
         return code.plus(weights, code.times(places.unit_tiles, size))
+
+    def _listed_sums(
+        self, places: Places, rows: tuple[tuple[int, int], ...], accumulators: list[list[Value]], weights: Value, s: int
+    ) -> list[Value]:
+        """The accumulators of sequence s with the products of its listed tiles.
+
+        Sources are kept as bytes v + 128, so zeros count. Here weights become w + 128 and sources v, and sum (w + 128) v - 128 sum v
+        = sum w v; the constants of the rows count on 128 sum w beside it, which is added.
+        """
+        code, size = self.code, LINE * len(rows)
+        lists = code.plus(places.lists, code.times(places.stride, s))
+
+        def one(k: Value, sums: list[Value]) -> list[Value]:
+            entry = code.plus(lists, code.times(k, 8), LISTED_FIRST)
+            values = code.tile_sources(entry)
+            at = code.plus(weights, code.times(code.load_index(code.plus(entry, 4)), size))
+            loaded = [code.raised_weights(code.plus(at, LINE * r)) for r in range(len(rows))]
+            return [code.dot(total, weight, values) for total, weight in zip(sums, loaded, strict=True)]
+
+        sums = code.loop(code.load_index(code.plus(lists, LISTED_COUNT)), [accumulators[row][s] for row, _ in rows], one)
+        total = code.lanes_at(lists)
+        zeros = [self.constant(places, f"zeros {self.plan.ops[self.phase.rows[row]].name}") for row, _ in rows]
+        return [code.add(code.subtract(value, total), zero) for value, zero in zip(sums, zeros, strict=True)]
 
     def _products(self, sums: list[Value], sources: Value, weights: Value) -> list[Value]:
         """One tile's products added to the sums of one sequence."""
@@ -361,4 +370,5 @@ def group_places(code: Code, whole: Places, layer: LayerStructure, target: Targe
         whole.input_tiles,
         whole.unit_tiles,
         whole.input_bytes,
+        whole.lists,
     )

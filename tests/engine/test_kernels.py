@@ -14,7 +14,8 @@ import pytest
 from random_networks import every_member, random_counts, random_deep, random_input, random_integer
 
 from edge_lstm import engine
-from edge_lstm.engine import reference, target
+from edge_lstm.engine import prepared, reference, target
+from edge_lstm.engine.stages import prepare
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.bounds import prove_network
 from edge_lstm.fixed_point.integer_network import IntegerNetwork, IntegerRecurrent, IntegerRow
@@ -185,6 +186,34 @@ def test_leaving_out_zeros_changes_nothing(kernel: str) -> None:
                 np.testing.assert_array_equal(values, wanted.states[0][state][0, -1])
 
 
+@pytest.mark.parametrize(("read_out", "layers"), [("last", 1), ("mean", 2)])
+def test_batches_that_leave_out_zeros_give_the_same_bits(read_out: str, layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ragged sequences, in blocks that are not full, by one thread and two; extremes too. One block decides how the rest runs."""
+    for extremes in (False, True):
+        rng = np.random.default_rng(5)
+        network = random_integer(rng, "lstm", 7, 150, "threshold", initial=True, read_out=read_out, layers=layers)
+        if extremes:
+            network = with_extreme_weights(rng, network)
+        x = reference.normalize(network.normalize, random_counts(rng, network, 103, 9, extremes=extremes))
+        lengths = rng.integers(1, x.shape[1] + 1, len(x))
+        whole = prepare(network, None).whole
+        assert whole is not None
+        wanted = [reference.run_normalized(network, one[None, :length]).scores[0] for one, length in zip(x, lengths, strict=True)]
+        states = []
+        for most in (-1.0, 1.0):
+            monkeypatch.setattr(prepared, "MOST_BUSY", most)
+            for threads in (1, 2):
+                whole.busy = None
+                came = engine.run_normalized(network, x, lengths, threads=threads)
+                np.testing.assert_array_equal(came.scores, wanted)
+            states.append(engine.run_normalized(network, x, states=True))
+        assert_same(*states)
+        if target.choose().instructions.offset:
+            assert whole.busy is not None
+            assert 0 < whole.busy < 1
+            assert "run_listed" in whole.kernels._calls
+
+
 def test_threads_change_nothing() -> None:
     rng = np.random.default_rng(2)
     network = random_integer(rng, "lstm", 6, 32, "threshold", "mean")
@@ -213,7 +242,8 @@ def test_older_processors_take_their_own_kernel(processor: str, features: str, k
 import numpy as np
 from random_networks import random_counts, random_integer
 from edge_lstm import engine
-from edge_lstm.engine import reference, target
+from edge_lstm.engine import prepared, reference, target
+from edge_lstm.engine.stages import prepare
 assert target.choose().name == {kernel!r}, target.choose()
 for gates in ("threshold", "sigmoid"):
     rng = np.random.default_rng(1)
