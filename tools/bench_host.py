@@ -3,6 +3,9 @@
     python tools/bench_host.py                          all sizes on one core, a table on the screen
     python tools/bench_host.py --size 6,32 --json out.json --markdown docs/performance.md
     python tools/bench_host.py --threads 2 --mode bulk  the same in bulk with two threads on two cores
+    python tools/bench_host.py --trained FOLDER         trained networks beside the random ones, FOLDER made by
+        python tools/firmware_models.py FOLDER --data hapt --sizes 6,32 9,64 32,128 --work 0.25 --seeds 1
+        python tools/firmware_models.py FOLDER --data hapt --sizes 64,256 --work 0.25 --seeds 1 --iterations 1000
 
 LiteRT and PyTorch are the extras `rivals` and `torch`; what is not installed is left out, and the report says so. Every contestant runs the
 same weights. The outputs of the rivals are checked against float inference before anything is timed, ours against the integer reference,
@@ -20,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from itertools import cycle
 from pathlib import Path
 
 THREADS = int(sys.argv[sys.argv.index("--threads") + 1]) if "--threads" in sys.argv[:-1] else 1
@@ -30,10 +34,13 @@ import numpy as np  # noqa: E402
 import numpy.typing as npt  # noqa: E402
 from bench_limits import Limits, limits_of_this_core, table_of_limits  # noqa: E402
 from rivals import missing, rivals  # noqa: E402
+from trained_models import INPUT_UNIT, Trained  # noqa: E402
+from trained_models import load as load_trained  # noqa: E402
 
 from edge_lstm import engine  # noqa: E402
 from edge_lstm.cells import Activation, cell  # noqa: E402
 from edge_lstm.engine import reference, target  # noqa: E402
+from edge_lstm.errors import EdgeLstmError  # noqa: E402
 from edge_lstm.fixed_point.integer_network import IntegerNetwork  # noqa: E402
 from edge_lstm.fixed_point.quantize import harden, quantize  # noqa: E402
 from edge_lstm.network import Dense, Network, ReadOut, Recurrent, RowWeights  # noqa: E402
@@ -114,8 +121,23 @@ def contest(inputs: int, hidden: int, mode: str, rounds: int, threads: int) -> C
     batch = BATCH if mode == "bulk" else 1
     x = rng.normal(0, 1, (batch, STEPS, inputs)).astype(np.float32)
     xq = np.clip(np.round(x * 32), -127, 127).astype(np.int8)
+    ours = our_networks(network, rng.normal(0, 1, (4, STEPS, inputs)).astype(np.float32))
+    return Contest(inputs, hidden, mode, _timed(mode, network, ours, x, xq, rounds, threads))
+
+
+def trained_contest(trained: Trained, mode: str, rounds: int, threads: int) -> Contest:
+    """The same for a trained network on its own inputs."""
+    xq = trained.x[: BATCH if mode == "bulk" else 1]
+    ours: dict[str, tuple[IntegerNetwork, str | None]] = {OURS[0]: (trained.integer, None), OURS[3]: (trained.integer, "portable")}
+    x = xq.astype(np.float32) * np.float32(INPUT_UNIT)
+    return Contest(trained.layer.inputs, trained.layer.units, mode, _timed(mode, trained.real(), ours, x, xq, rounds, threads))
+
+
+def _timed(mode: str, network: Network, ours: dict[str, tuple[IntegerNetwork, str | None]], x: FloatArray, xq: npt.NDArray[np.int8],
+           rounds: int, threads: int) -> dict[str, Timing]:  # fmt: skip
+    """Everybody is checked, then timed."""
     contestants: Contestants = {}
-    for name, (integer, kernel) in our_networks(network, rng.normal(0, 1, (4, STEPS, inputs)).astype(np.float32)).items():
+    for name, (integer, kernel) in ours.items():
         check_ours(name, integer, kernel, xq[:8])
         contestants[name] = _ours(mode, integer, kernel, xq, threads)
         if threads > 1 and name == OURS[0]:
@@ -126,7 +148,7 @@ def contest(inputs: int, hidden: int, mode: str, rounds: int, threads: int) -> C
                 contestants[rival.name] = rival.call
         except ValueError as error:
             sys.exit(f"{error}: nothing is timed")
-    return Contest(inputs, hidden, mode, interleaved(contestants, rounds, time.perf_counter if threads > 1 else time.thread_time))
+    return interleaved(contestants, rounds, time.perf_counter if threads > 1 else time.thread_time)
 
 
 def _ours(mode: str, network: IntegerNetwork, kernel: str | None, x: npt.NDArray[np.int8], threads: int) -> Callable[[], object]:
@@ -135,8 +157,8 @@ def _ours(mode: str, network: IntegerNetwork, kernel: str | None, x: npt.NDArray
     stream = engine.Stream(network, kernel)
     if mode == "step":
         stream.step(x[0, 0].copy())  # loads the kernel; `stream.step` is then the direct call
-        step, sample = stream.step, x[0, 0].copy()
-        return lambda: step(sample)
+        step, samples = stream.step, cycle([sample.copy() for sample in x[0]])  # other zeros in every step
+        return lambda: step(next(samples))
     whole = x[0].copy()
 
     def sequence() -> object:
@@ -206,31 +228,58 @@ def limits_table(contests: list[Contest], limits: Limits) -> str:
     return table_of_limits(limits, rivals, ours, STEPS, BATCH)
 
 
-def tables(contests: list[Contest], most: float) -> str:
-    """Markdown: one table for each mode, and the share of the peak."""
+def tables(contests: list[Contest], most: float | None, level: str = "##") -> str:
+    """Markdown: one table for each mode, and the share of the peak, if given."""
     text = []
+    ours = [name for name in OURS if contests and name in contests[0].timings]
     for mode, (title, scale, unit) in MODES.items():
         some = [c for c in contests if c.mode == mode]
         if not some:
             continue
-        text.append(f"\n## {title} ({unit}: lower quartile - median - upper quartile)\n")
+        text.append(f"\n{level} {title} ({unit}: lower quartile - median - upper quartile)\n")
         text.append("| | " + " | ".join(f"{c.inputs}, {c.hidden}" for c in some) + " |\n|---|" + "---|" * len(some))
         for name in some[0].timings:
             cells = [" - ".join(_digits(v * scale) for v in (t.low, t.median, t.high)) for t in (c.timings[name] for c in some)]
             text.append(f"| {name} | " + " | ".join(cells) + " |")
         others = tuple(name for name in some[0].timings if name not in (*OURS, ONE_THREAD))
-        for name in OURS:
+        for name in ours:
             text.append(f"| **fastest rival / {name}** | " + " | ".join(f"{c.ratio(name, others):.1f} ×" for c in some) + " |")
             if mode == "step":
                 against = " | ".join(f"{c.ratio(name, others[:1]):.1f} ×" for c in some)
                 text.append(f"| ONNX Runtime float32 `run` / {name} | {against} |")
         if ONE_THREAD in some[0].timings:
             text.append("| speed-up over one thread | " + " | ".join(f"{c.ratio(OURS[0], (ONE_THREAD,)):.2f} ×" for c in some) + " |")
-        elif mode == "bulk":
+        elif mode == "bulk" and most is not None:
             for name in OURS[:3]:
                 rates = [4 * c.hidden * (c.inputs + c.hidden) * STEPS * BATCH / c.timings[name].median / most for c in some]
                 text.append(f"| share of the peak, {name} | " + " | ".join(f"{100 * rate:.0f} %" for rate in rates) + " |")
     return "\n".join(text)
+
+
+def trained_part(found: list[Trained], contests: list[Contest]) -> str:
+    """The second set of tables."""
+    lines = []
+    for one in found:
+        share, pairs, fours = one.activity()
+        control = f"; the control with soft gates {one.control['integer']:.2%}" if one.control else ""
+        lines.append(
+            f"| `{one.name}` | {one.layer.inputs}, {one.layer.units} | {share:.0%} | {pairs:.0%} | {fours:.0%} | {one.accuracies['integer']:.2%} | "
+            f"{one.accuracies['float']:.2%}{control} |"
+        )
+    return f"""
+# Trained networks
+
+The same contest with networks that were trained to leave out work, on windows of people they never saw, laid end to end to {STEPS} steps;
+{BATCH} sequences begin at as many places of the test windows. Made by `tools/firmware_models.py`, see `python tools/bench_host.py --help`.
+The rivals hold the same weights in float, or quantized by their own tools, with sigmoid gates and tanh, which ask the same work of them
+as any other weights. All read the last step; the accuracies are of whole windows with the read-out of the training.
+A step takes the next sample of the recording.
+
+| network | size | of h not zero | of pairs | of fours | accuracy in integers | of the float network |
+|---|---|---|---|---|---|---|
+{chr(10).join(lines)}
+{tables(contests, None)}
+"""
 
 
 def document(contests: list[Contest], limits: Limits, rounds: int, busy: str) -> str:
@@ -259,8 +308,9 @@ second.
   through IO binding, PyTorch by `LSTMCell`. LiteRT is `set_tensor`, `invoke`, `get_tensor`; "all int8" is its 8x8_16 kernel with
   int16 gates.
 - For one sequence of 128 units and more, step by step or at once, kernels leave out the tiles of zeros behind threshold gates: four
-  neighbours with VNNI, two with "portable". Counted on these random networks: {zeros}.
-  A batch multiplies everything, unless it is counted that at most 65 % of the tiles hold anything; here more do.
+  neighbours with int8 dot products (VNNI), two with the int16 ones ("portable"). Smaller layers multiply everything.
+  A batch multiplies everything, unless it is counted that at most 65 % of the tiles hold anything; on random networks more do.
+  Counted on these: {zeros}.
 - A sequence ends with its scores; so does every sequence in bulk. Ours starts from int8 inputs, as "all int8" does, the others from
   float32.{absent}
 {tables(contests, limits.peak)}
@@ -274,6 +324,7 @@ def main() -> None:
     parser.add_argument("--mode", action="append", choices=list(MODES), help="default: all")
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--threads", type=int, default=1, help="cores, and threads of each contestant; speed-up is shown for more than one")
+    parser.add_argument("--trained", type=Path, metavar="FOLDER", help="of networks that tools/firmware_models.py made")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--markdown", type=Path, help="write the report here")
     options = parser.parse_args()
@@ -285,13 +336,23 @@ def main() -> None:
         for mode in options.mode or MODES:
             print(f"{inputs}, {hidden}: {mode} ...", file=sys.stderr, flush=True)
             contests.append(contest(inputs, hidden, mode, options.rounds, options.threads))
+    trained, real_contests = [], []
+    for inputs, hidden in sizes if options.trained else ():
+        try:
+            trained.append(load_trained(options.trained, inputs, hidden, STEPS, BATCH))
+        except (EdgeLstmError, OSError) as error:
+            sys.exit(f"--trained: {error}")
+        for mode in options.mode or MODES:
+            print(f"trained {inputs}, {hidden}: {mode} ...", file=sys.stderr, flush=True)
+            real_contests.append(trained_contest(trained[-1], mode, options.rounds, options.threads))
     text = document(contests, limits, options.rounds, f"Before: {before}; after: {load()}.")
+    text += trained_part(trained, real_contests) if trained else ""
     print(text)
     if options.markdown:
         options.markdown.write_text(text, encoding="utf-8")
     if options.json:
         head = {"machine": machine(), "threads": options.threads, "kernel": target.choose().name, "limits": limits.asdict()}
-        found = head | {"contests": [asdict(c) for c in contests]}
+        found = head | {"contests": [asdict(c) for c in contests], "trained": [asdict(c) for c in real_contests]}
         options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 

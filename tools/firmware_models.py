@@ -11,7 +11,8 @@ were chosen by. FOLDER then holds the integer networks, one file each, and accur
 network takes 5 s to a minute of one core; HAPT is fetched when first used.
 
 Channels: 6 are accelerometer and gyroscope as they are, 4 samples averaged to a step; 9 add the magnitudes of both and of the change of
-the acceleration; 32 are 5 samples side by side and the mean magnitudes of both sensors over them, one step for 5 samples.
+the acceleration; 32 are 5 samples side by side and the mean magnitudes of both sensors over them, one step for 5 samples; 64 are 10 samples
+side by side with the mean and the largest magnitudes of both sensors.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from edge_lstm.network import Preprocess
 
 SIZES = ((6, 16), (6, 32), (9, 64), (32, 128))
 ITERATIONS = 2000
-WINDOW, STRIDE, FOLDS, SIDE_BY_SIDE = 200, 100, 5, 5
+WINDOW, STRIDE, FOLDS = 200, 100, 5
+SIDE_BY_SIDE = {32: 5, 64: 10}  # samples of a step
 Counts = npt.NDArray[np.int16]
 
 
@@ -134,9 +136,12 @@ def channels(counts: Counts, inputs: int) -> tuple[Counts, int]:
         jerk = np.diff(wide[..., :3], axis=1, prepend=wide[:, :1, :3])
         magnitudes = [np.linalg.norm(v, axis=-1, keepdims=True) for v in (wide[..., :3], wide[..., 3:], jerk)]
         return _counts(np.concatenate([wide, *magnitudes], axis=-1)), 4
-    steps = wide.shape[1] // SIDE_BY_SIDE
-    blocks = wide[:, : steps * SIDE_BY_SIDE].reshape(len(wide), steps, SIDE_BY_SIDE, 6)
-    magnitudes = [np.linalg.norm(v, axis=-1).mean(-1, keepdims=True) for v in (blocks[..., :3], blocks[..., 3:])]
+    samples = SIDE_BY_SIDE[inputs]
+    steps = wide.shape[1] // samples
+    blocks = wide[:, : steps * samples].reshape(len(wide), steps, samples, 6)
+    lengths = [np.linalg.norm(v, axis=-1) for v in (blocks[..., :3], blocks[..., 3:])]
+    magnitudes = [v.mean(-1, keepdims=True) for v in lengths]
+    magnitudes += [v.max(-1, keepdims=True) for v in lengths] if inputs == 64 else []
     return _counts(np.concatenate([blocks.reshape(len(wide), steps, -1), *magnitudes], axis=-1)), 1
 
 
