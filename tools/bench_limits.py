@@ -1,8 +1,9 @@
 """What a core allows: the rates of its dot products and of its caches, and what they mean for the figures of `bench_host`.
 
-No program that multiplies every weight with every input can be faster; one that leaves out zeros can, and is not bound by it. For a batch that is the number of products (of the padded
-matrices) by the peak of the dot product; for one sequence also the time in which a step's weights come from the caches, where they do not
-fit the first. Element-wise work, latencies and calls come on top and are not counted, so the true limit is lower, for small networks much.
+No program that multiplies every weight with every input can be faster; one that leaves out zeros can. For a batch that is the number of
+products (of the padded matrices) by the peak of the dot product; for one sequence also the time in which a step's weights come from the
+caches, where they do not fit the first. Element-wise work, latencies and calls come on top and are not counted, so the true limit is
+lower, for small networks much.
 """
 
 from __future__ import annotations
@@ -159,8 +160,8 @@ def table_of_limits(limits: Limits, rivals: Mapping[tuple[str, int, int], float]
         f"({limits.first_bytes >> 10} KB), {limits.second_rate / 1e9:.0f} GB/s from the second.",
         "\nThe least time is that of the products of the padded matrices at the peak, for one sequence also that of loading each step's",
         "weights, as many as fit from the first-level cache. Element-wise work, latencies and calls come on top. A ratio that was aimed at",
-        "and lies above the possible one is out of reach of a program that multiplies all weights on this core. Leaving out zeros, as ours",
-        "does for one sequence behind threshold gates from 128 units on, is not bound by it: what is reached may exceed what is possible so.\n",
+        "and lies above the possible one is out of reach of a program that multiplies all weights on this core. Leaving out zeros is not",
+        "bound by it: what is reached may exceed it.\n",
         "| | " + " | ".join(f"{i}, {h}" for i, h in sizes) + " |\n|---|" + "---|" * len(sizes),
     ]
     beyond = []

@@ -1,4 +1,4 @@
-"""Trained networks for `bench_host`, with windows of people they never saw: what `firmware_models` left in a folder, and the rivals' form of it.
+"""Trained networks for `bench_host`: what `firmware_models` left in a folder, windows of people they never saw, and the rivals' form.
 
 The rivals hold the same weights: the integers times the real value of one unit, with sigmoid gates and tanh as their operators have them.
 """
@@ -29,7 +29,7 @@ _NAME = re.compile(r"(?P<data>[a-z]+\d*)_(?P<size>\d+_\d+)_(?:work|hard)[\d.]+(?
 class Trained:
     """One network. integer: reads the last step, as the rivals do; x: int8 [sequences, steps, inputs] of people never seen.
 
-    accuracies: of the whole windows, with the read-out it was trained with: {"integer", "float"}; control: the same with soft gates, or None.
+    accuracies: of the whole windows, with the read-out it was trained with: {"integer", "float"}; control: those of soft gates, or None.
     """
 
     name: str
