@@ -12,7 +12,9 @@ from edge_lstm.engine.emit import source
 from edge_lstm.engine.kernel_cache import kernels
 from edge_lstm.engine.layout import LINE, Structure, Target
 from edge_lstm.engine.packing import Packed, Stack, aligned, pack, structure_of
+from edge_lstm.engine.plan import is_behind_gate, listed_segment, plan
 from edge_lstm.engine.tiles import SPARSE_UNITS
+from edge_lstm.fixed_point.integer_network import IntegerRecurrent
 
 INPUT_BYTES = 2048  # inputs of one sequence that are made ready at once
 # Up to this part of the tiles behind threshold gates that are not zero, leaving out the others pays in a batch: at (32,128) a step of
@@ -116,6 +118,14 @@ class _Scratch:
         inputs = BLOCK * (prepared.chunk * prepared.inputs * prepared.target.source_bytes + LINE)
         self.memory, self._inputs = aligned(BLOCK * len(prepared.packed.initial)), aligned(inputs)
         self.records, self.inputs = self.memory.ctypes.data, self._inputs.ctypes.data
+
+
+def leaves_out_zeros(layer: IntegerRecurrent, target: Target) -> bool:
+    """Whether one sequence of a layer is multiplied without the tiles of zeros behind threshold gates."""
+    schedule = plan(layer)
+    segments = range(len(schedule.segments))
+    behind = listed_segment(schedule) is not None if target.instructions.offset else any(is_behind_gate(schedule, k) for k in segments)
+    return behind and -(-layer.units // target.tile_sources) >= SPARSE_UNITS // target.tile_sources
 
 
 def _watched(structure: Structure, packed: Packed, stack: Stack) -> list[tuple[int, int]]:

@@ -44,7 +44,7 @@ def describe(network: AnyNetwork) -> dict[str, Any]:
         "parameters": parameters(network),
         "size": _size(network),
         "file_metadata": dict(network.metadata),
-        "kernel": _kernel() if isinstance(network, IntegerNetwork) else "",
+        "kernel": _kernel(network) if isinstance(network, IntegerNetwork) else "",
         "layers": layers,
     }
 
@@ -60,11 +60,16 @@ def _size(network: AnyNetwork) -> str:
     return f"{model.tables.bytes:,} bytes of constants and {model.state_bytes:,} of state in C"
 
 
-def _kernel() -> str:
-    """Which kernel runs an integer network here, and why; LLVM is asked about the processor, so this loads it."""
+def _kernel(network: IntegerNetwork) -> str:
+    """Which kernel runs an integer network here, why, and what it leaves out; LLVM is asked about the processor, so this loads it."""
+    from edge_lstm.engine.prepared import leaves_out_zeros
     from edge_lstm.engine.target import choose, why
 
-    return why(choose())
+    chosen = choose()
+    if not any(leaves_out_zeros(layer, chosen) for layer in network.recurrent):
+        return why(chosen)
+    batch = ", and of a batch where most are zero" if chosen.instructions.offset else ""
+    return f"{why(chosen)}; columns of zeros behind threshold gates are left out of a sequence{batch}"
 
 
 def _integer_layer(layer: IntegerLayer) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from random_networks import random_integer
 from toy_commands import CLASSES, DECIMATION, STEPS, Files, float_network, nothing_half_written
 
 import firmware_gen.host
@@ -128,12 +129,20 @@ def test_compare_writes_a_report_of_all_models(files: Files, edge_lstm, tmp_path
     nothing_half_written(tmp_path, "compare.html")
 
 
+@pytest.mark.parametrize(("units", "gates", "left_out"), [(128, "threshold", True), (112, "threshold", False), (128, "sigmoid", False)])
+def test_inspect_says_whether_zeros_are_left_out(edge_lstm, tmp_path, units, gates, left_out) -> None:
+    onnx_io.save_integer(random_integer(np.random.default_rng(1), "lstm", 3, units, gates, outputs=3), tmp_path / "m.int.onnx")
+    found = edge_lstm("inspect", tmp_path / "m.int.onnx", "--json").json
+    assert ("columns of zeros behind threshold gates are left out of a sequence" in found["kernel"]) == left_out
+
+
 def test_inspect_names_equations_formats_and_bounds(files: Files, edge_lstm) -> None:
     text = edge_lstm("inspect", files.hard_int).out
     for said in ("c' = f c + i g", "state c: int16", "i: threshold", "dense accumulator", "read-out: mean", "rest", "window steps: 10"):
         assert said in text
     assert f"kernel: {target.choose().name}: " in text
     assert re.search(r"size: [\d,]+ bytes of constants and [\d,]+ of state in C", text)
+    assert "left out" not in text
     found = edge_lstm("inspect", files.soft, "--json").json
     assert found["parameters"] == 4 * 8 * (3 + 8 + 1) + 3 * (8 + 1)
 
