@@ -18,6 +18,9 @@ from edge_lstm.engine.plan import LayerPlan
 LINE = 64  # bytes of a cache line, and of sixteen int32
 LANES = 16
 PERMUTED_SEGMENTS = 64  # curves of so many segments fit four AVX-512 registers
+# From so many units on, skipping tiles of zeros pays for one sequence: the weights then come from the second-level cache, and leaving
+# out their loads saves more than mispredicted branches cost (measured: 128 units take 18 % less, 256 units 30 %, 64 units 20 % more).
+SPARSE_UNITS = 128
 
 # "channels": of the counts; "width": int8 values of x, two for each channel where x has 16 bits; "initial": a record after a reset;
 # "inputs": place of x in a record; "sum", "gain" (-1: none): of a mean;

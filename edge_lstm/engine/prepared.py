@@ -10,10 +10,9 @@ import numpy.typing as npt
 from edge_lstm.engine.batch import Int64Array, first_rows
 from edge_lstm.engine.emit import source
 from edge_lstm.engine.kernel_cache import kernels
-from edge_lstm.engine.layout import LINE, Structure, Target
+from edge_lstm.engine.layout import LINE, SPARSE_UNITS, Structure, Target
 from edge_lstm.engine.packing import Packed, Stack, aligned, pack, structure_of
 from edge_lstm.engine.plan import is_behind_gate, listed_segment, plan
-from edge_lstm.engine.tiles import SPARSE_UNITS
 from edge_lstm.fixed_point.integer_network import IntegerRecurrent
 
 INPUT_BYTES = 2048  # inputs of one sequence that are made ready at once
