@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from edge_lstm.errors import EdgeLstmError
 
 HOST_ACTIVATION = "host_activation"  # metadata: "kind alpha beta" of a function that the host applies to the real value of the scores
 RATE = "rate_hz"  # metadata: samples a second of the recordings that the network learned from
+SLOWEST, FASTEST = 1e-3, 1e6  # rates that a model may have
 OUTPUTS = "outputs"  # metadata: JSON list of the names of the numbers that the network gives
 
 
@@ -41,15 +41,15 @@ def output_names(metadata: Mapping[str, str]) -> tuple[str, ...]:
 def sampling_rate(metadata: Mapping[str, str]) -> float | None:
     """Samples a second of the recordings that a network learned from; None where its file does not say.
 
-    Raises EdgeLstmError for an entry that is no positive number.
+    Raises EdgeLstmError for an entry that is no number from 0.001 to a million: a period then fits 32 bits of microseconds.
     """
     if RATE not in metadata:
         return None
     try:
         found = float(metadata[RATE])
     except ValueError:
-        found = math.nan
-    if not (math.isfinite(found) and found > 0):
+        found = 0.0
+    if not SLOWEST <= found <= FASTEST:
         raise EdgeLstmError(f"metadata {RATE} = {metadata[RATE]!r} is no rate")
     return found
 

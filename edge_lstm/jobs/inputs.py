@@ -215,8 +215,9 @@ def with_task(made: Result, dataset: data.Dataset, numbers: bool) -> Result:
 
 
 def rate_text(dataset: data.Dataset) -> dict[str, str]:
-    """The metadata of the rate of recordings, where they say it."""
-    return {} if dataset.rate_hz is None else {RATE: f"{dataset.rate_hz:.9g}"}
+    """The metadata of the rate of recordings, where they say one that a model may have."""
+    rate = dataset.rate_hz or 0.0
+    return {RATE: f"{rate:.9g}"} if decisions.SLOWEST <= rate <= decisions.FASTEST else {}
 
 
 def outputs(network: AnyNetwork, x: Array) -> npt.NDArray[np.floating]:
