@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from edge_lstm import onnx_io
 from edge_lstm.errors import UsageError
+from edge_lstm.files import require_writable
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.network import Network
 
@@ -107,10 +108,13 @@ def compare(
     models: Mapping[str, Network | IntegerNetwork] | Sequence[str | os.PathLike[str]],
     data: Dataset | str | os.PathLike[str],
     output: str | os.PathLike[str] | None = None,
+    *,
+    ignore_rate: bool = False,
 ) -> dict[str, Any]:
     """Accuracy, latency and memory of several networks on the same recordings; with `output`, an HTML report too.
 
     models: name -> network, or paths of model files. data: recordings, or a path that `edge_lstm.data.load` reads.
+    ignore_rate: take recordings of another rate than the models', sample for sample.
     Returns {"accuracy": {name: ...}, "latency_seconds": {engine: ...}, "bytes": {name: ...}, ...}.
 
     Raises EdgeLstmError where a file cannot be read or written, or the recordings do not fit a network.
@@ -121,8 +125,10 @@ def compare(
     from edge_lstm.jobs.comparison import summary
     from edge_lstm.report import page
 
+    if output is not None:
+        require_writable(output)
     named = models if isinstance(models, Mapping) else {Path(path).name: onnx_io.load(path) for path in models}
-    report = compared(named, data if isinstance(data, Dataset) else load_data(data))
+    report = compared(named, data if isinstance(data, Dataset) else load_data(data), ignore_rate=ignore_rate)
     if output is not None:
         page.write(report, output)
     return summary(report)

@@ -12,6 +12,7 @@ from pathlib import Path
 from edge_lstm.errors import EdgeLstmError
 
 _PLAIN_FILE_MODE = 0o666  # what open() asks for; the process's umask is taken off it
+_STEM = 40  # characters of a name in that of its temporary file, which is no longer than a file system allows where the name is not
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)  # raised by write() without a file name
 
 
@@ -25,9 +26,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         EdgeLstmError: the folder is missing or read-only, `path` is a folder, the disk is full.
         Whatever the body raises, unchanged, unless it is an OSError about the temporary file itself.
     """
-    target = Path(path)
-    if target.is_dir():
-        raise EdgeLstmError(f"cannot write {target}: it is a folder; name a file in it")
+    target = _no_folder(path)
     temporary = _temporary_beside(target)
     try:
         try:
@@ -45,6 +44,14 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def require_writable(path: str | os.PathLike[str]) -> None:
+    """Refuses a file that could not be written, before the work whose result goes there. Leaves nothing behind.
+
+    Raises EdgeLstmError as `atomic_path` does before its body runs.
+    """
+    _temporary_beside(_no_folder(path)).unlink(missing_ok=True)
+
+
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """Write `content` to `path` atomically. Raises EdgeLstmError as `atomic_path` does."""
     with atomic_path(path) as temporary:
@@ -56,10 +63,21 @@ def write_text(path: str | os.PathLike[str], content: str) -> None:
     write_bytes(path, content.encode("utf-8"))
 
 
+def _no_folder(path: str | os.PathLike[str]) -> Path:
+    target = Path(path)
+    try:
+        folder = target.is_dir()
+    except OSError as error:  # a folder above may not be entered
+        raise _cannot_write(target, error) from error
+    if folder:
+        raise EdgeLstmError(f"cannot write {target}: it is a folder; name a file in it")
+    return target
+
+
 def _temporary_beside(target: Path) -> Path:
     try:
         # The same folder, so that the rename stays within one file system and is atomic.
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
+        descriptor, name = tempfile.mkstemp(prefix=f".{target.stem[:_STEM]}.", suffix=target.suffix, dir=target.parent)
     except OSError as error:
         raise _cannot_write(target, error) from error
     os.close(descriptor)

@@ -75,6 +75,19 @@ def test_a_file_in_place_of_the_folder_is_one_clear_line(tmp_path: Path) -> None
         files.write_text(tmp_path / "file" / "model.h", "x")
 
 
+def test_what_can_be_written_is_known_before(tmp_path: Path) -> None:
+    (tmp_path / "old").write_bytes(b"old")
+    longest = tmp_path / ("n" * 250 + ".onnx")
+    for target in (tmp_path / "old", tmp_path / "new", longest):
+        files.require_writable(target)
+    assert contents(tmp_path) == {"old": b"old"}
+    files.write_bytes(longest, b"x")
+    assert longest.read_bytes() == b"x"
+    for wrong in (tmp_path, tmp_path / "absent" / "x", tmp_path / "old" / "x"):
+        with pytest.raises(EdgeLstmError, match="cannot write"):
+            files.require_writable(wrong)
+
+
 def test_a_folder_as_the_target_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EdgeLstmError, match="it is a folder"):
         files.write_text(tmp_path, "x")

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 WINDOWS = 64  # of the recordings: enough to see how often gates open
 
 
-def measured(network: IntegerNetwork, recordings: Path) -> tuple[LayerActivity, ...]:
+def measured(network: IntegerNetwork, recordings: Path, ignore_rate: bool = False) -> tuple[LayerActivity, ...]:
     """The activity of the layers on windows spread over all recordings."""
     import numpy as np
 
     from edge_lstm.jobs import inputs
     from firmware_gen import activity
 
-    dataset = inputs.fitting(network, options.read_data(recordings))
+    dataset = inputs.fitting(network, options.read_data(recordings), ignore_rate=ignore_rate)
     windows = inputs.cut(network, dataset).x
     chosen = np.unique(np.linspace(0, len(windows) - 1, WINDOWS).round().astype(int))
     return activity.measure(network, inputs.counts(network, dataset, windows[chosen]))
@@ -60,6 +60,7 @@ def command(
         Path | None,
         typer.Option("--data", help="Recordings whose activity decides the strategy: .npz, a folder, or `watch`.", show_default=False),
     ] = None,
+    ignore_rate: options.IgnoreRate = False,
     json: options.Json = False,
 ) -> None:
     """Write an integer model as one C header, for C99 and C++: no float, no division, no heap, no other file needed.
@@ -70,6 +71,7 @@ def command(
     Example: [bold]edge-lstm codegen model.int.onnx -o firmware/ --name watch --self-test[/bold]
     """
     import firmware_gen
+    from edge_lstm.jobs.folders import ready_folder
     from edge_lstm.jobs.memory import memory
     from edge_lstm.jobs.networks import load_integer
     from edge_lstm.jobs.verification import random_counts, sequence_steps
@@ -79,9 +81,10 @@ def command(
         raise UsageError("--self-test goes with a plain header, not with --package; write the header once more without a package")
     if url is not None and package is None:
         raise UsageError("--url goes with --package: a plain header names no page")
+    ready_folder(output, make=False)
     network = load_integer(model)
     counts = random_counts(network, vectors, sequence_steps(network), seed=0) if self_test else None
-    activity = None if recordings is None else measured(network, recordings)
+    activity = None if recordings is None else measured(network, recordings, ignore_rate)
     if package is None:
         paths = firmware_gen.write(network, output, self_test=counts, prefix=name, strategy=strategy, target=target, activity=activity)
     else:

@@ -88,6 +88,7 @@ def command(
     recording_column: options.RecordingColumn = None,
     channels: options.Channels = None,
     units_per_count: options.UnitsPerCount = None,
+    ignore_rate: options.IgnoreRate = False,
     json: options.Json = False,
 ) -> None:
     """Turn a float network into integers: formats by calibration, proved not to overflow, written as an ONNX model.
@@ -98,8 +99,11 @@ def command(
     """
     from edge_lstm import onnx_io
     from edge_lstm.jobs.conversion import convert, describe
+    from edge_lstm.jobs.folders import ready_files
     from edge_lstm.jobs.networks import integer_path, load_float
 
+    written = output or integer_path(model)
+    ready_files([written, checkpoint], [model, calibration])
     network = load_float(model, start=start, end=end)
     dataset = None
     if calibration is not None:
@@ -122,9 +126,9 @@ def command(
             prune=prune,
             checkpoint=checkpoint,
             freeze=freeze is Freeze.front,
+            ignore_rate=ignore_rate,
             progress=report,
         )
-    written = output or integer_path(model)
     onnx_io.save_integer(made.integer, written, form=form.value)
     if checkpoint is not None:
         from edge_lstm.jobs.hardening import remove_checkpoints

@@ -50,6 +50,7 @@ def command(
     recording_column: options.RecordingColumn = None,
     channels: options.Channels = None,
     units_per_count: options.UnitsPerCount = None,
+    ignore_rate: options.IgnoreRate = False,
     json: options.Json = False,
 ) -> None:
     """Describe a model: layers, equations, number formats, proved bounds; with recordings, what its gates do over time.
@@ -61,9 +62,11 @@ def command(
     from edge_lstm import onnx_io
     from edge_lstm.errors import EdgeLstmError, UsageError
     from edge_lstm.jobs.description import describe
+    from edge_lstm.jobs.folders import ready_files
     from edge_lstm.onnx_io.read_refusals import UnsupportedModel
     from edge_lstm.report.memory_picture import require_suffix
 
+    ready_files([picture], [model, data])
     try:
         network = onnx_io.load(model, start=start, end=end)
     except UnsupportedModel as error:
@@ -78,11 +81,11 @@ def command(
     if data is not None:
         dataset = options.read_data(data, options.Reading(label_column, labels, person_column, recording_column, channels, units_per_count))
         if picture is not None:
-            held = _draw_picture(network, dataset, recording, picture, part, continuous, layer)
+            held = _draw_picture(network, dataset, recording, picture, part, continuous, layer, ignore_rate)
             facts = {**facts, "picture": str(picture), "memory": held}
         elif part or continuous or layer != 1:
             raise UsageError("--part, --continuous and --layer are for a --picture")
-        recording, courses = _follow(network, dataset, recording)
+        recording, courses = _follow(network, dataset, recording, ignore_rate)
     if json:
         from edge_lstm.engine.gate_activity import activity
 
@@ -98,18 +101,19 @@ def command(
         line(f"picture: {picture}")
 
 
-def _follow(network: AnyNetwork, dataset: Dataset, name: str | None) -> tuple[str, list[GateCourse]]:
+def _follow(network: AnyNetwork, dataset: Dataset, name: str | None, ignore_rate: bool) -> tuple[str, list[GateCourse]]:
     from edge_lstm.jobs import inputs
     from edge_lstm.jobs.following import chosen_recording, courses
 
-    fitted = inputs.fitting(network, dataset)
+    fitted = inputs.fitting(network, dataset, ignore_rate=ignore_rate)
     chosen = chosen_recording(fitted, name)
     return chosen.name, courses(network, inputs.model_input(network, fitted, chosen.samples[None]))[0]
 
 
 def _draw_picture(
-    network: AnyNetwork, dataset: Dataset, name: str | None, picture: Path, part: str | None, continuous: bool, layer: int
-) -> dict[str, float]:
+    network: AnyNetwork, dataset: Dataset, name: str | None, picture: Path, part: str | None, continuous: bool, layer: int,
+    ignore_rate: bool,
+) -> dict[str, float]:  # fmt: skip
     """Writes the picture; returns what it shows in numbers."""
     from edge_lstm.errors import UsageError
     from edge_lstm.jobs.following import follow
@@ -117,7 +121,7 @@ def _draw_picture(
 
     if layer > len(network.recurrent):
         raise UsageError(f"there is no recurrent layer {layer}; the model has {len(network.recurrent)}")
-    followed = follow(network, dataset, name, _edges(part), continuous=continuous)
+    followed = follow(network, dataset, name, _edges(part), continuous=continuous, ignore_rate=ignore_rate)
     memory_picture.write(followed, picture, layer - 1)
     held = followed.layers[layer - 1]
     return {

@@ -37,6 +37,9 @@ Channels = Annotated[str | None, typer.Option(help="Columns to use as channels, 
 UnitsPerCount = Annotated[
     float | None, typer.Option(help="Physical units of one sensor count, where samples are counts.", rich_help_panel=_READING)
 ]
+IgnoreRate = Annotated[
+    bool, typer.Option("--ignore-rate", help="Take recordings of another rate than the model's, sample for sample.")
+]
 Target = Annotated[
     str | None,
     typer.Option("--target", metavar="NAME,...", help="Numbers to be learned, not classes: columns (or targets of an .npz), not inputs."),

@@ -50,6 +50,7 @@ def command(
     recording_column: options.RecordingColumn = None,
     channels: options.Channels = None,
     units_per_count: options.UnitsPerCount = None,
+    ignore_rate: options.IgnoreRate = False,
     json: options.Json = False,
 ) -> None:  # fmt: skip
     """Measure a model on microcontrollers without a board: instructions, modelled cycles, flash, RAM and stack.
@@ -74,7 +75,7 @@ def command(
         raw = random_counts(network, max(sequences, 2), sequence_steps(network), seed)[:sequences]
     else:
         dataset = options.read_data(data, options.Reading(label_column, labels, person_column, recording_column, channels, units_per_count))
-        dataset = inputs.fitting(network, dataset)
+        dataset = inputs.fitting(network, dataset, ignore_rate=ignore_rate)
         windows = inputs.cut(network, dataset).x
         chosen = np.unique(np.linspace(0, len(windows) - 1, sequences).round().astype(int))  # spread over all recordings
         raw = inputs.counts(network, dataset, windows[chosen])

@@ -36,6 +36,7 @@ def command(
     recording_column: options.RecordingColumn = None,
     channels: options.Channels = None,
     units_per_count: options.UnitsPerCount = None,
+    ignore_rate: options.IgnoreRate = False,
     json: options.Json = False,
 ) -> None:
     """Label recordings with a float or an integer model, window by window, or as a stream as the device would.
@@ -48,11 +49,12 @@ def command(
     from edge_lstm import onnx_io
     from edge_lstm.fixed_point.integer_network import IntegerNetwork
     from edge_lstm.jobs import inputs
+    from edge_lstm.jobs.folders import ready_files
 
+    ready_files([output], [model, data])
     network = onnx_io.load(model)
-    source = inputs.fitting(
-        network, options.open_data(data, options.Reading(label_column, labels, person_column, recording_column, channels, units_per_count))
-    )
+    reading = options.Reading(label_column, labels, person_column, recording_column, channels, units_per_count)
+    source = inputs.fitting(network, options.open_data(data, reading), ignore_rate=ignore_rate)
     if scores and inputs.output_names(network):
         raise UsageError("--scores are those of classes; this model gives numbers, which are written anyway")
     if scores and output is None:

@@ -121,17 +121,16 @@ def command(
     Numbers at every step: [bold]edge-lstm train ride.csv -o speed.onnx --target speed --read-out every --person-column rider[/bold]
     """
     from edge_lstm import onnx_io
-    from edge_lstm.jobs.folders import ready_folder
+    from edge_lstm.jobs.folders import ready_files
     from edge_lstm.jobs.front_end import with_rate
     from edge_lstm.jobs.networks import integer_path
     from edge_lstm.jobs.training import Plan, cross_validate, of_fold, prepare, train_on_all
 
     reading = options.Reading(label_column, labels, person_column, recording_column, channels, units_per_count)
-    dataset = options.read_data(data, reading, target)
     if output.suffix != ".onnx":
         raise UsageError(f"{output}: a model file ends in .onnx")
-    dataset = with_rate(dataset, rate)
-    ready_folder(output.parent, make=False)
+    ready_files([output, integer_path(output), checkpoint], [data])
+    dataset = with_rate(options.read_data(data, reading, target), rate)
     asked = {
         "sparsity": sparsity, "work_target": work_target, "gate_method": gate_method and gate_method.value,
         "weight_bits": _weights(weights), "squash": squash,

@@ -27,6 +27,7 @@ def command(
     recording_column: options.RecordingColumn = None,
     channels: options.Channels = None,
     units_per_count: options.UnitsPerCount = None,
+    ignore_rate: options.IgnoreRate = False,
     json: options.Json = False,
 ) -> None:
     """Check that all engines give the same bits: NumPy reference, Numba, ONNX Runtime, and C where a compiler is found.
@@ -43,7 +44,7 @@ def command(
     recorded = None
     if data is not None:
         dataset = options.read_data(data, options.Reading(label_column, labels, person_column, recording_column, channels, units_per_count))
-        dataset = inputs.fitting(network, dataset)
+        dataset = inputs.fitting(network, dataset, ignore_rate=ignore_rate)
         recorded = inputs.counts(network, dataset, inputs.cut(network, dataset).x)
     with progress() as report:
         checks = verify(network, recorded, sequences=sequences, seed=seed, compilers=compilers, progress=report)

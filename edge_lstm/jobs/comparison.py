@@ -36,9 +36,10 @@ def compare(
     window: int | None = None,
     stride: int | None = None,
     rounds: int = 21,
+    ignore_rate: bool = False,
     progress: Progress = silent,
 ) -> Report:
-    """Compares networks on the windows of `dataset`. models: name -> network, float or integer.
+    """Compares networks on the windows of `dataset`. models: name -> network, float or integer; ignore_rate: as in `inputs.fitting`.
 
     Raises EdgeLstmError where the recordings do not fit a model, UsageError for no model at all or windows that differ between models.
     """
@@ -48,7 +49,7 @@ def compare(
     if len(lengths) > 1 and not window:
         raise UsageError(f"the models decide on windows of {' and '.join(map(str, sorted(lengths)))} samples; give one for all")
     length = window or (lengths.pop() if lengths else None)
-    fitted = {name: inputs.fitting(network, dataset) for name, network in models.items()}
+    fitted = {name: inputs.fitting(network, dataset, ignore_rate=ignore_rate) for name, network in models.items()}
     cuts = {name: inputs.cut(network, fitted[name], length, stride) for name, network in models.items()}
     x = {name: inputs.model_input(network, fitted[name], cuts[name].x) for name, network in models.items()}
     predicted = {}

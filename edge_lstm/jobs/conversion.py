@@ -72,6 +72,7 @@ def convert(
     prune: bool = False,
     checkpoint: Path | None = None,
     freeze: bool = True,
+    ignore_rate: bool = False,
     progress: Progress = silent,
 ) -> Conversion:
     """The integer network of `network`.
@@ -89,6 +90,7 @@ def convert(
     checkpoint: file beside which fine-tuning keeps its trainings, to go on from them after an interruption (see `hardening.finetune`).
     freeze: whether fine-tuning leaves the layers in front of the recurrent ones alone.
     window, stride: raw samples of a window, and from one to the next (None: as the model says, and half of it).
+    ignore_rate: take recordings of another rate than the model's, which keeps its own.
 
     Raises UsageError for other gates than it was trained with, unless `finetune` or `untrained`; EdgeLstmError where data do not fit.
     """
@@ -108,7 +110,7 @@ def convert(
         raise UsageError("pruning needs recordings on which units are seen to be dead: give them by --calibration")
     if calibration is None:
         return _convert_without_data(network, changed, finetune, options)
-    dataset = inputs.fitting(network, calibration)
+    dataset = inputs.fitting(network, calibration, ignore_rate=ignore_rate)
     if window:
         changed = inputs.with_window(changed, window)
     length = window or inputs.window_samples(changed) or None

@@ -31,15 +31,16 @@ def chosen_recording(dataset: data.Dataset, name: str | None) -> data.Recording:
 
 def follow(
     network: inputs.AnyNetwork, dataset: data.Dataset, name: str | None = None, part: tuple[float, float] | None = None, *,
-    continuous: bool = False,
+    continuous: bool = False, ignore_rate: bool = False,
 ) -> RecordingCourse:  # fmt: skip
     """The course of a model over one recording.
 
     name: of the recording, None for the first. part: from, to in seconds (in steps where the dataset has no rate) of what is followed.
     The model is reset after each decision, as firmware does that decides window by window; with `continuous` it is never reset, and a mean
-    is taken over the last window. Raises UsageError for an unknown recording or an empty part, EdgeLstmError for data that do not fit.
+    is taken over the last window. ignore_rate: as in `inputs.fitting`.
+    Raises UsageError for an unknown recording or an empty part, EdgeLstmError for data that do not fit.
     """
-    dataset = inputs.fitting(network, dataset)
+    dataset = inputs.fitting(network, dataset, ignore_rate=ignore_rate)
     recording = chosen_recording(dataset, name)
     block = inputs.decimation(network)
     step_seconds = block / dataset.rate_hz if dataset.rate_hz else None

@@ -61,18 +61,22 @@ def input_steps(network: IntegerNetwork, steps: int) -> int:
 
 
 @overload
-def fitting(network: AnyNetwork, dataset: data.Dataset) -> data.Dataset: ...
+def fitting(network: AnyNetwork, dataset: data.Dataset, *, ignore_rate: bool = ...) -> data.Dataset: ...
 @overload
-def fitting(network: AnyNetwork, dataset: data.Source) -> data.Source: ...
-def fitting(network: AnyNetwork, dataset: data.Dataset | data.Source) -> data.Dataset | data.Source:
+def fitting(network: AnyNetwork, dataset: data.Source, *, ignore_rate: bool = ...) -> data.Source: ...
+def fitting(network: AnyNetwork, dataset: data.Dataset | data.Source, *, ignore_rate: bool = False) -> data.Dataset | data.Source:
     """The recordings with their labels numbered as the model's classes.
 
+    ignore_rate: take recordings of another rate, sample for sample.
     Raises EdgeLstmError when it has another number of channels or another rate than the model, or a class that the model does not know.
     """
     data.require_channels(dataset, network.inputs)
     rate = decisions.sampling_rate(network.metadata)
-    if rate and dataset.rate_hz and not 0.99 < dataset.rate_hz / rate < 1.01:
-        raise EdgeLstmError(f"{dataset.name} has {dataset.rate_hz:g} samples a second, the model learned from {rate:g}: resample it")
+    if rate and dataset.rate_hz and not ignore_rate and not 0.99 < dataset.rate_hz / rate < 1.01:
+        raise EdgeLstmError(
+            f"{dataset.name} has {dataset.rate_hz:g} samples a second, the model learned from {rate:g}: resample it, "
+            "or take it sample for sample by --ignore-rate"
+        )
     if not dataset.classes:
         return dataset
     if network.classes:

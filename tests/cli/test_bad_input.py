@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import pytest
 from onnx import TensorProto, helper
 from toy_commands import CLASSES, Files, nothing_half_written, recordings
 
-from edge_lstm import data
+from edge_lstm import data, onnx_io
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -162,25 +161,84 @@ def test_a_wrong_option_of_train_is_a_wrong_call(option: tuple[str, str], files:
 
 
 @pytest.mark.parametrize("place", ["file", "proc"])
-def test_an_output_folder_that_cannot_be_written(place: str, files: Files, edge_lstm, tmp_path: Path) -> None:
+def test_an_output_folder_that_cannot_be_written(
+    place: str, files: Files, edge_lstm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Permission bits do not stop root, but these two places do."""
     if place == "proc" and not Path("/proc/self").exists():
         place = "file"
     (tmp_path / "file").write_text("in the way")
     folder = tmp_path / "file" / "out" if place == "file" else Path("/proc/edge-lstm-out")
-    start = time.perf_counter()
-    for call in (
+    keep = tmp_path / "kept"
+    calls = [
         ("convert", files.soft, "-o", folder / "m.int.onnx", "-c", files.npz),
+        ("convert", files.soft, "-o", keep / "m.int.onnx", "-c", files.npz, "--finetune", "--checkpoint", folder / "c.npz"),
+        ("run", files.hard_int, files.npz, "-o", folder / "labels.csv"),
         ("codegen", files.hard_int, "-o", folder),
+        ("codegen", files.hard_int, "-o", folder / "package", "--package", "cmake"),
         ("compare", files.hard_int, "--data", files.npz, "-o", folder / "c.html"),
+        ("inspect", files.hard_int, files.npz, "--picture", folder / "p.png"),
         ("train", files.npz, "-o", folder / "m.onnx", "--window", 40, "--folds", 3),
+        ("train", files.npz, "-o", keep / "m.onnx", "--window", 40, "--folds", 3, "--checkpoint", folder / "c.npz"),
         ("demo", "--output", folder),
-    ):
+    ]
+    keep.mkdir()
+
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError("refused after the work, not before it")
+
+    for what in ("options.read_data", "options.open_data"):
+        monkeypatch.setattr(f"edge_lstm.cli.{what}", work)
+    monkeypatch.setattr("edge_lstm.onnx_io.load", work)
+    for call in calls:
         came = edge_lstm(*call)
         assert came.status == 1, call
         assert str(folder) in came.error
-    assert time.perf_counter() - start < 60  # refused before the work, not after it
-    nothing_half_written(tmp_path, "file")
+    nothing_half_written(keep)
+    nothing_half_written(tmp_path, "file", "kept")
+
+
+def test_no_result_replaces_what_is_read(files: Files, edge_lstm, tmp_path: Path) -> None:
+    """`-o` with the name of the model or of the recordings is a slip that would cost the user a file."""
+    model, recording = tmp_path / "m.onnx", tmp_path / "r.csv"
+    model.write_bytes(files.soft.read_bytes())
+    recording.write_bytes(files.csv.read_bytes())
+    for call in (
+        ("convert", model, "-o", tmp_path / "." / "m.onnx", "-c", files.npz),
+        ("run", model, recording, "-o", recording, "--channels", "ax,ay,az"),
+        ("compare", files.soft_int, model, "--data", files.npz, "-o", model),
+        ("inspect", model, recording, "--picture", recording),
+        ("convert", model, "-c", files.npz, "--finetune", "--checkpoint", tmp_path / "m.int.onnx"),
+    ):
+        came = edge_lstm(*call)
+        assert came.status == 2, call
+        assert "name another file" in came.error
+    assert model.read_bytes() == files.soft.read_bytes()
+    assert recording.read_bytes() == files.csv.read_bytes()
+    nothing_half_written(tmp_path, "m.onnx", "r.csv")
+
+
+def test_recordings_of_another_rate_need_a_word(files: Files, edge_lstm, tmp_path: Path) -> None:
+    for name in ("soft", "hard_int"):
+        network = onnx_io.load(getattr(files, name))
+        slower = replace(network, metadata={**network.metadata, "rate_hz": "25"})
+        save = onnx_io.save_network if name == "soft" else onnx_io.save_integer
+        save(slower, tmp_path / f"{name}.onnx")
+    soft, hard = tmp_path / "soft.onnx", tmp_path / "hard_int.onnx"
+    for call in (
+        ("run", hard, files.npz),
+        ("verify", hard, files.npz, "--no-c"),
+        ("compare", hard, "--data", files.npz, "-o", tmp_path / "c.html"),
+        ("inspect", hard, files.npz, "--picture", tmp_path / "p.svg"),
+        ("convert", soft, "-o", tmp_path / "m.int.onnx", "-c", files.npz),
+        ("codegen", hard, "-o", tmp_path / "c", "--data", files.npz),
+    ):
+        came = edge_lstm(*call)
+        assert came.status == 1, call
+        assert "toy has 50 samples a second, the model learned from 25" in came.error
+        assert "--ignore-rate" in came.error
+        assert edge_lstm(*call, "--ignore-rate").status == 0, call
+    assert onnx_io.load(tmp_path / "m.int.onnx").metadata["rate_hz"] == "25"
 
 
 # Where the tests run in the background of a shell, interrupts come ignored.

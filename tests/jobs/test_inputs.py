@@ -36,6 +36,7 @@ def test_recordings_of_another_rate_are_refused(integer) -> None:
     for same in (integer, replace(integer, metadata={"rate_hz": "50.2"})):
         inputs.fitting(same, recordings())
     inputs.fitting(said, replace(recordings(), rate_hz=None))
+    assert inputs.fitting(said, recordings(), ignore_rate=True).rate_hz == 50
     for wrong in ("fast", "0", "nan", "-50", "1e-9", "inf"):
         with pytest.raises(EdgeLstmError, match=r"is no rate"):
             inputs.fitting(replace(integer, metadata={"rate_hz": wrong}), recordings())
