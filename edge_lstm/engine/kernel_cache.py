@@ -2,7 +2,8 @@
 
 The folder is `$EDGE_LSTM_CACHE`, else the user's cache folder. A file is named after the hash of the generated text, of the modules it is
 built from, and of the versions of Python, NumPy, Numba and llvmlite; and after the processor. A cache that cannot be read or written costs
-time, never a result: the kernels are then compiled for one process, and a warning says so once.
+time, never a result: the kernels are then compiled for one process, and a warning says so once. What nobody has used for a month is removed
+(`unused_kernels`).
 
 Where object code cannot be loaded (`machine_code.available`), Numba keeps its own files in the folder, and calls the kernels.
 
@@ -30,7 +31,7 @@ import llvmlite
 import numpy as np
 
 from edge_lstm import files
-from edge_lstm.engine import machine_code
+from edge_lstm.engine import machine_code, unused_kernels
 from edge_lstm.engine.entry_points import SIGNATURES
 from edge_lstm.errors import EdgeLstmError
 
@@ -106,6 +107,7 @@ class Kernels:
         path = folder() / f"{self.name}.{entry}.{machine_code.processor()}.o"
         try:
             code = machine_code.unsealed(path.read_bytes())
+            unused_kernels.used(path)
         except FileNotFoundError:
             code = b""
         except (OSError, EOFError) as error:
@@ -121,6 +123,7 @@ class Kernels:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 files.write_bytes(path, machine_code.sealed(code))
+                unused_kernels.remove_unused(folder())
             except (OSError, EdgeLstmError) as error:
                 _warn_about_cache(error)
         return machine_code.Loaded(entry, code)
@@ -157,9 +160,14 @@ class _NumbaKernels:
 
         function: Callable[..., Any] = getattr(self._module, entry)
         dispatcher: Any = numba.njit(cache=in_cache, nogil=True, error_model="numpy")(function)
-        if not in_cache or not _is_compiled(dispatcher, function):
+        kept = _compiled_files(dispatcher, function) if in_cache else []
+        if not kept:
             logger.info("compiling kernels (once): %s", entry)
         dispatcher.compile(signature)
+        if kept:
+            unused_kernels.used(kept[0])
+        elif in_cache:
+            unused_kernels.remove_unused(folder())
         dispatcher.disable_compile()  # arguments of another type are a TypeError, not a reason to compile anew
         called: Callable[..., Any] = dispatcher
         return called
@@ -202,10 +210,10 @@ def _in_memory(name: str, source: str) -> ModuleType:
     return module
 
 
-def _is_compiled(dispatcher: Any, function: Callable[..., Any]) -> bool:
-    """Whether the disk holds compiled code of the function. It may be of another processor: then only the announcement is missing."""
+def _compiled_files(dispatcher: Any, function: Callable[..., Any]) -> list[Path]:
+    """Compiled code of the function on the disk. It may be of another processor: then only the announcement is missing."""
     place = Path(dispatcher._cache.cache_path)
-    return any(place.glob(f"{function.__module__}.{function.__name__}-*.nbc"))
+    return list(place.glob(f"{function.__module__}.{function.__name__}-*.nbc"))
 
 
 @cache

@@ -21,6 +21,7 @@ from typing import Any
 import numba
 
 from edge_lstm import files
+from edge_lstm.engine import unused_kernels
 from edge_lstm.engine.kernel_cache import folder
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.train import elementary, products
@@ -49,6 +50,9 @@ def _kernel(source: str, function: str) -> Callable[..., Any]:
             logger.info("compiling training kernels (once): %s", function)
             path.parent.mkdir(parents=True, exist_ok=True)
             files.write_text(path, source)
+            unused_kernels.remove_unused(folder())
+        for kept in (path.parent / "__pycache__").glob(f"{path.stem}.*.nbi"):
+            unused_kernels.used(kept)  # not the source, whose time tells Numba whether its code is that of this source
         plain = getattr(_imported(path), function)
         return numba.njit(cache=True, **OPTIONS)(plain)
     except (OSError, EdgeLstmError, RuntimeError) as error:  # the folder, or Numba's own beside it, cannot be written
