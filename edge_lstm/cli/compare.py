@@ -25,6 +25,7 @@ def command(
     recording_column: options.RecordingColumn = None,
     channels: options.Channels = None,
     units_per_count: options.UnitsPerCount = None,
+    classes: options.Classes = None,
     ignore_rate: options.IgnoreRate = False,
     json: options.Json = False,
 ) -> None:
@@ -35,11 +36,12 @@ def command(
     from edge_lstm import onnx_io
     from edge_lstm.jobs.comparison import compare, lines, summary
     from edge_lstm.jobs.folders import ready_files
-    from edge_lstm.jobs.networks import distinct_names
+    from edge_lstm.jobs.networks import distinct_names, named
     from edge_lstm.report import page
 
     ready_files([output], [*models, data])
-    networks = dict(zip(distinct_names(models), map(onnx_io.load, models), strict=True))
+    loaded = [named(onnx_io.load(path), options.names(classes)) for path in models]
+    networks = dict(zip(distinct_names(models), loaded, strict=True))
     dataset = options.read_data(data, options.Reading(label_column, labels, person_column, recording_column, channels, units_per_count))
     with progress() as report:
         compared = compare(networks, dataset, window=window, stride=stride, ignore_rate=ignore_rate, progress=report)

@@ -78,7 +78,7 @@ def command(
         Form,
         typer.Option(help="What the ONNX file is fed: whole sequences; also their `lengths`; or a `stream`, states as inputs and outputs."),
     ] = Form.sequences,
-    seed: Annotated[int, typer.Option(help="Seed of fine-tuning.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of fine-tuning.")] = 0,
     target: options.Target = None,
     start: options.Start = "",
     end: options.End = "",
@@ -88,6 +88,7 @@ def command(
     recording_column: options.RecordingColumn = None,
     channels: options.Channels = None,
     units_per_count: options.UnitsPerCount = None,
+    classes: options.Classes = None,
     ignore_rate: options.IgnoreRate = False,
     json: options.Json = False,
 ) -> None:
@@ -100,11 +101,11 @@ def command(
     from edge_lstm import onnx_io
     from edge_lstm.jobs.conversion import convert, describe
     from edge_lstm.jobs.folders import ready_files
-    from edge_lstm.jobs.networks import integer_path, load_float
+    from edge_lstm.jobs.networks import integer_path, load_float, named
 
     written = output or integer_path(model)
     ready_files([written, checkpoint], [model, calibration])
-    network = load_float(model, start=start, end=end)
+    network = named(load_float(model, start=start, end=end), options.names(classes))
     dataset = None
     if calibration is not None:
         reading = options.Reading(label_column, labels, person_column, recording_column, channels, units_per_count)

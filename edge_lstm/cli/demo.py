@@ -15,7 +15,7 @@ def command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for models, header and report; made if it is missing.")] = Path(
         "edge-lstm-demo"
     ),
-    seed: Annotated[int, typer.Option(help="Seed of the split by person and of training.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the split by person and of training.")] = 0,
     json: options.Json = False,
 ) -> None:
     """Do the whole job on the bundled smart-watch recordings: train, convert to integers, check every engine, write C and a report.

@@ -37,6 +37,10 @@ Channels = Annotated[str | None, typer.Option(help="Columns to use as channels, 
 UnitsPerCount = Annotated[
     float | None, typer.Option(help="Physical units of one sensor count, where samples are counts.", rich_help_panel=_READING)
 ]
+Classes = Annotated[
+    str | None,
+    typer.Option("--classes", metavar="NAME,...", help="Names of the outputs in their order, where the model names no classes."),
+]
 IgnoreRate = Annotated[
     bool, typer.Option("--ignore-rate", help="Take recordings of another rate than the model's, sample for sample.")
 ]
@@ -62,7 +66,7 @@ def read_data(path: Path, reading: Reading = Reading(), target: str | None = Non
     """The recordings that the options name. Raises EdgeLstmError or UsageError as `edge_lstm.data.load` does."""
     from edge_lstm import data
 
-    return data.load(**_arguments(path, reading), targets=_names(target))
+    return data.load(**_arguments(path, reading), targets=names(target))
 
 
 def open_data(path: Path, reading: Reading) -> Source:
@@ -76,7 +80,7 @@ def _arguments(path: Path, reading: Reading) -> dict[str, Any]:
     """For `edge_lstm.data`: the bundled recordings for their word, the names of channels one by one."""
     from edge_lstm import data
 
-    channels = _names(reading.channels)
+    channels = names(reading.channels)
     if str(path) == BUNDLED and not path.exists():
         if reading != Reading(channels=reading.channels):
             raise UsageError("the bundled recordings know their labels and people; leave out the options for .csv files")
@@ -84,5 +88,6 @@ def _arguments(path: Path, reading: Reading) -> dict[str, Any]:
     return {"path": path, **vars(reading), "channels": channels}
 
 
-def _names(text: str | None) -> list[str] | None:
+def names(text: str | None) -> list[str] | None:
+    """The names of a list with commas; None where the option is not given."""
     return None if text is None else [name.strip() for name in text.split(",")]

@@ -43,7 +43,7 @@ def command(
     picojoules_per_cycle: Annotated[
         float | None, typer.Option(min=0.0, help="What your part takes per cycle, for the energy of a step.", show_default=False)
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the random counts.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random counts.")] = 0,
     label_column: options.LabelColumn = None,
     labels: options.Labels = None,
     person_column: options.PersonColumn = None,

@@ -36,6 +36,7 @@ def command(
     recording_column: options.RecordingColumn = None,
     channels: options.Channels = None,
     units_per_count: options.UnitsPerCount = None,
+    classes: options.Classes = None,
     ignore_rate: options.IgnoreRate = False,
     json: options.Json = False,
 ) -> None:
@@ -50,9 +51,10 @@ def command(
     from edge_lstm.fixed_point.integer_network import IntegerNetwork
     from edge_lstm.jobs import inputs
     from edge_lstm.jobs.folders import ready_files
+    from edge_lstm.jobs.networks import named
 
     ready_files([output], [model, data])
-    network = onnx_io.load(model)
+    network = named(onnx_io.load(model), options.names(classes))
     reading = options.Reading(label_column, labels, person_column, recording_column, channels, units_per_count)
     source = inputs.fitting(network, options.open_data(data, reading), ignore_rate=ignore_rate)
     if scores and inputs.output_names(network):

@@ -87,7 +87,7 @@ def command(
     rate: Annotated[float | None, typer.Option(min=0.001, help="Samples a second, where the recordings do not say.")] = None,
     folds: Annotated[int, typer.Option(min=0, help="Cross-validation: leave people out in so many parts; 0 for none.")] = 5,
     iterations: Annotated[int | None, typer.Option(min=1, help="Training iterations (default: the recipe's).")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of weights, order and folds.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and folds.")] = 0,
     sparsity: Annotated[float | None, typer.Option(min=0, help="Weight of open gates in the loss: 0.03 to 0.1 saves work.")] = None,
     work_target: Annotated[
         float | None, typer.Option(min=0.01, max=1, help="Instead: share of the products that may be left, such as 0.3; finds the weight.")

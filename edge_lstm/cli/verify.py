@@ -19,7 +19,7 @@ def command(
         typer.Argument(help="Recordings to run as well: .npz, .csv, .parquet, a folder, or the word `watch`.", show_default=False),
     ] = None,
     sequences: Annotated[int, typer.Option(min=2, help="Number of random sequences; half of them are extremes.")] = 32,
-    seed: Annotated[int, typer.Option(help="Seed of the random sequences.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random sequences.")] = 0,
     compilers: Annotated[bool, typer.Option("--c/--no-c", help="Compile and run the generated C, if a compiler is found.")] = True,
     label_column: options.LabelColumn = None,
     labels: options.Labels = None,

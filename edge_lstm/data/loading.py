@@ -190,4 +190,6 @@ def _scales(units_per_count: ArrayLike | None) -> NDArray[np.float64] | None:
     scales = np.asarray(units_per_count, dtype=np.float64)
     if scales.ndim > 1:
         raise UsageError(f"units_per_count must be one number or one a channel, its shape is {list(scales.shape)}")
+    if not (np.isfinite(scales).all() and (scales > 0).all()):
+        raise UsageError(f"units_per_count must be positive, not {units_per_count}")
     return scales

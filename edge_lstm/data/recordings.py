@@ -77,7 +77,7 @@ class Dataset:
             _check_samples(self, recording)
             _check_labels(self, recording)
             _check_targets(self, recording)
-        _check_scales(self)
+        require_scales(self)
 
     @property
     def is_integer(self) -> bool:
@@ -93,6 +93,18 @@ class _Described(Protocol):
 
     @property
     def channels(self) -> tuple[str, ...]: ...
+
+    @property
+    def is_integer(self) -> bool: ...
+
+    @property
+    def units_per_count(self) -> NDArray[np.float64] | None: ...
+
+    @property
+    def units(self) -> tuple[str, ...]: ...
+
+    @property
+    def rate_hz(self) -> float | None: ...
 
 
 def require_channels(dataset: _Described, expected: Sequence[str] | int) -> None:
@@ -216,7 +228,8 @@ def require_known_label(where: str, steps: NDArray[np.int64], known: int) -> Non
         raise EdgeLstmError(f"{where}: step labels run from {steps.min()} to {steps.max()}, there are {known} classes")
 
 
-def _check_scales(dataset: Dataset) -> None:
+def require_scales(dataset: _Described) -> None:
+    """Refuse scales, units and a rate that are none, or not as many as the channels."""
     scales = dataset.units_per_count
     if dataset.is_integer == (scales is None):
         expected = "given for int16" if dataset.is_integer else "None for float32"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lstm.data.recordings import UNLABELLED, Samples, require_finite, require_known_label
+from edge_lstm.data.recordings import UNLABELLED, Samples, require_finite, require_known_label, require_scales
 from edge_lstm.errors import EdgeLstmError
 
 PIECE_BYTES = 1 << 20  # of a file that are looked at together
@@ -63,6 +63,7 @@ class Source:
         empty = np.flatnonzero(self.lengths == 0)
         if len(empty):
             raise EdgeLstmError(f"{self.name}: recording {self.names[int(empty[0])]} is empty")
+        require_scales(self)
 
     @property
     def samples(self) -> int:

@@ -63,7 +63,10 @@ class Table:
         try:
             return float(str(cell))  # str() first: a truth value or a date is no measurement, though float() may take it
         except ValueError:
-            raise EdgeLstmError(f"{self.path}: {self.place(row)}, column {column}: {str(cell)!r} is not a number") from None
+            raise EdgeLstmError(
+                f"{self.path}: {self.place(row)}, column {column}: {str(cell)!r} is not a number; "
+                "if this is no channel, name the channels, or the column of labels"
+            ) from None
 
 
 def _is_missing(cell: object) -> bool:

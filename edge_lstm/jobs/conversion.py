@@ -167,6 +167,13 @@ def convert(
             for name in names
             if name != "float"
         )
+    still = np.flatnonzero(np.asarray(windows.x == windows.x[0, 0]).all((0, 1)))
+    if len(still) and network.preprocess is None:
+        constant = ", ".join(dataset.channels[channel] for channel in still)
+        learned += (f"never changing in these windows, so that its range is not known and other values may be clipped: {constant}",)
+    if not network.classes and (accuracies or (finetune and not numbers)) and dataset.classes:
+        order = ", ".join(f"{name} is {index}" for index, name in enumerate(dataset.classes))
+        learned += (f"the network names no classes; taken in the order of the recordings: {order}; --classes gives another order",)
     remarks = [f"formats calibrated on {min(len(windows), MOST_CALIBRATION)} windows of {windows.x.shape[1]} samples from {dataset.name}"]
     if untrained and changed is not network and gates_text(changed) != gates_text(network):
         remarks.append(

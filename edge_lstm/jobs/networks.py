@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from edge_lstm import onnx_io
 from edge_lstm.errors import UsageError
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.network import Network
+
+AnyNetwork = TypeVar("AnyNetwork", bound=Network | IntegerNetwork)
 
 
 def load_integer(path: str | os.PathLike[str]) -> IntegerNetwork:
@@ -29,6 +32,21 @@ def load_float(path: str | os.PathLike[str], *, start: str = "", end: str = "") 
     if isinstance(network, Network):
         return network
     raise UsageError(f"{path} is an integer model already; give the float model that it was made from")
+
+
+def named(network: AnyNetwork, classes: Sequence[str] | None) -> AnyNetwork:
+    """The network with these names for its outputs, in order; None: as it is.
+
+    Raises UsageError where it has other names already, or another number of outputs.
+    """
+    if classes is None:
+        return network
+    if network.classes and tuple(classes) != network.classes:
+        raise UsageError(f"{network.name} names its classes itself: {', '.join(network.classes)}")
+    if len(classes) != network.outputs or len(set(classes)) < len(classes) or network.outputs < 2:
+        given = f"{len(classes)} classes ({', '.join(classes)})"
+        raise UsageError(f"{given} for the {network.outputs} outputs of {network.name}: name each of several outputs, once")
+    return replace(network, classes=tuple(classes))
 
 
 def integer_path(path: Path) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -14,6 +16,9 @@ from edge_lstm.network import Network
 from edge_lstm.onnx_io.integer_read import read_integer
 from edge_lstm.onnx_io.network_read import read_own_network
 from edge_lstm.onnx_io.own_format import kind_of
+
+# Names that torch.onnx, tf2onnx and Keras give to every graph.
+_GENERIC = re.compile(r"(main_graph|main|graph|network|model|torch[_-]jit([_-]export)?|tf2onnx|sequential|functional)(_\d+)?")
 
 
 def load(path: str | os.PathLike[str], *, start: str = "", end: str = "") -> Network | IntegerNetwork:
@@ -30,7 +35,7 @@ def load(path: str | os.PathLike[str], *, start: str = "", end: str = "") -> Net
             _refuse_cut("a .keras file", start, end)
             from edge_lstm.onnx_io.read_keras import read_keras  # large readers that our own files do not need
 
-            return read_keras(path)
+            return _called(read_keras(path), path)
         model = _parse(path)
         kind = kind_of(model)
         if kind in ("integer", "float"):
@@ -38,11 +43,16 @@ def load(path: str | os.PathLike[str], *, start: str = "", end: str = "") -> Net
             return read_integer(model) if kind == "integer" else read_own_network(model)
         from edge_lstm.onnx_io.read import read_network
 
-        return read_network(model, path.parent, start=start, end=end)
+        return _called(read_network(model, path.parent, start=start, end=end), path)
     except EdgeLstmError as error:
         if not str(error).startswith(str(path)):
             error.args = (f"{path}: {error}",)  # the same error, with its type and its list of reasons, now naming the file
         raise
+
+
+def _called(network: Network, path: Path) -> Network:
+    """With the name of its file where an exporter has called it what it calls all: headers of two networks must differ in their names."""
+    return replace(network, name=path.stem) if _GENERIC.fullmatch(network.name) else network
 
 
 def _refuse_cut(what: str, start: str, end: str) -> None:

@@ -66,6 +66,10 @@ def _prepared(model: onnx.ModelProto, base_dir: Path | None) -> onnx.ModelProto:
         try:
             load_external_data_for_model(copy, str(base_dir))
         except (OSError, ValueError, onnx.checker.ValidationError) as error:
+            names = {entry.value for tensor in copy.graph.initializer for entry in tensor.external_data if entry.key == "location"}
+            missing = [name for name in sorted(names) if not (base_dir / name).is_file()]
+            if missing:
+                raise EdgeLstmError(f"the model keeps its weights in the file {missing[0]}, which must lie beside it") from error
             raise EdgeLstmError(f"cannot read the model's external weights: {_first_line(error)}") from error
     opset = next((o.version for o in copy.opset_import if o.domain in ("", "ai.onnx")), None)
     if opset is None or opset < OLDEST_OPSET:

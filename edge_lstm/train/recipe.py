@@ -128,7 +128,7 @@ class Recipe:
         for name in ("hidden", "layers", "iterations", "batch", "evaluations"):
             if getattr(self, name) < 1:
                 raise EdgeLstmError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("warm_up", "weight_decay", "noise", "scaling", "rotation", "sparsity"):
+        for name in ("seed", "warm_up", "weight_decay", "noise", "scaling", "rotation", "sparsity"):
             if getattr(self, name) < 0:
                 raise EdgeLstmError(f"{name} must not be negative, got {getattr(self, name)}")
         for name in ("learning_rate", "clip_norm", "slope"):

@@ -152,6 +152,29 @@ def test_more_folds_than_people(files: Files, edge_lstm, tmp_path: Path) -> None
     nothing_half_written(tmp_path)
 
 
+def test_a_seed_below_zero_is_a_wrong_call(files: Files, edge_lstm, tmp_path: Path) -> None:
+    for call in (
+        ("train", files.npz, "-o", tmp_path / "m.onnx"),
+        ("convert", files.soft, "-o", tmp_path / "m.int.onnx", "-c", files.npz),
+        ("verify", files.hard_int),
+        ("profile", files.hard_int),
+        ("demo", "-o", tmp_path / "demo"),
+    ):
+        came = edge_lstm(*call, "--seed", "-1")
+        assert came.status == 2, call
+        assert "--seed" in came.error
+    nothing_half_written(tmp_path)
+
+
+@pytest.mark.parametrize("units", ["0", "-1", "nan", "inf"])
+def test_counts_of_no_size_are_a_wrong_call(units: str, files: Files, edge_lstm, tmp_path: Path) -> None:
+    (tmp_path / "counts.csv").write_text("ax,ay,az\n" + "1,2,3\n" * 40)
+    for call in (("run", files.hard_int), ("verify", files.hard_int)):
+        came = edge_lstm(*call, tmp_path / "counts.csv", "--units-per-count", units)
+        assert came.status == 2, call
+        assert "units_per_count must be positive" in came.error
+
+
 @pytest.mark.parametrize("option", [("--cell", "lstn"), ("--window", "1"), ("--hidden", "0"), ("--gates", "firm"), ("--decimation", "30")])
 def test_a_wrong_option_of_train_is_a_wrong_call(option: tuple[str, str], files: Files, edge_lstm, tmp_path: Path) -> None:
     came = edge_lstm("train", files.npz, "-o", tmp_path / "m.onnx", "--window", "40", *option)

@@ -153,6 +153,9 @@ def test_a_changing_label_that_the_model_does_not_know_is_refused_when_it_is_rea
         ({"samples": np.zeros((5, 2)), "lengths": np.array([2, 2])}, "lengths add up to 4, samples has 5 rows"),
         ({"x": np.zeros((1, 5, 2)), "y": np.array([0, 1])}, "the labels must be"),
         ({"x": np.zeros((1, 5, 2)), "channels": np.array(["a"])}, "channels must be"),
+        ({"x": np.zeros((1, 5, 2), np.int16), "units_per_count": np.array([1.0, 0.0])}, "units_per_count must be positive"),
+        ({"x": np.zeros((1, 5, 2), np.int16), "units_per_count": np.ones(3)}, "2 units_per_count expected"),
+        ({"x": np.zeros((1, 5, 2)), "rate_hz": np.array(-50.0)}, "rate_hz must be positive"),
         (
             {"samples": np.zeros((4, 2)), "lengths": np.array([4]), "step_labels": np.array([0, 7, 7, 0]), "classes": np.array(["a"])},
             "step labels run from",
@@ -171,7 +174,7 @@ def test_what_load_refuses_is_refused(arrays: dict[str, np.ndarray], message: st
     ("content", "message"),
     [
         ("ax,ay\n1,2\n3\n", "line 3: 2 cells expected, 1 came"),
-        ("ax,ay\n" + "1,2\n" * 8 + "1,x\n", "line 10, column ay: 'x' is not a number"),
+        ("ax,ay\n" + "1,2\n" * 8 + "1,x\n", "line 10, column ay: 'x' is not a number; if this is no channel, name the channels"),
         ("ax,ay\n", "no sample under the header"),
         ("", r"its first line must name the columns"),
         ("ax,time\n1,2\n", "looks like a clock"),
