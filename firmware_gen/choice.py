@@ -37,7 +37,7 @@ class Instructions:
     of one element, when all are gathered, non-zero ones listed, or changed ones; dot, dot_listed, dot_values: one weight of a row behind
     a gate, byte by byte, along a list, or times what was gathered; few: bits -> of a listed column of 16 packed weights; segment: around
     the listed columns of 16 units; entry: of a table that a row adds; dot_at: as dot_listed where the list holds indexes alone; words:
-    (of a column of x, around those of a block) where two weights share a word, None where they never do.
+    (of a column of x, around those of a block) where two weights share a word, None where they never do; wide: the same of x of 16 bits.
     """
 
     column: float
@@ -54,16 +54,17 @@ class Instructions:
     entry: float
     dot_at: float
     words: tuple[float, float] | None = None
+    wide: tuple[float, float] = (0, 0)
 
 
-HALF_WORDS = Instructions(8.5, 13.5, 40, 6, 6, 7, 2.7, 8, 2.2, {4: 23, 2: 22, 1: 23}, 80, 4, 6)
-THUMB_2 = Instructions(18, 21, 32, 6, 6, 10, 6, 9, 5, {4: 23, 2: 22, 1: 23}, 80, 4, 6, (7, 30))
+HALF_WORDS = Instructions(8.5, 13.5, 40, 6, 6, 7, 2.7, 8, 2.2, {4: 23, 2: 22, 1: 23}, 80, 4, 6, None, (11, 28))
+THUMB_2 = Instructions(18, 21, 32, 6, 6, 10, 6, 9, 5, {4: 23, 2: 22, 1: 23}, 80, 4, 6, (7, 30), (19, 45))
 TARGETS: Mapping[str, Instructions] = {
-    "cortex-m0plus": Instructions(26.5, 29.5, 65, 9, 9, 15, 9, 11, 6, {4: 42, 2: 38, 1: 40}, 120, 5, 8, (14.5, 44)),
+    "cortex-m0plus": Instructions(26.5, 29.5, 65, 9, 9, 15, 9, 11, 6, {4: 42, 2: 38, 1: 40}, 120, 5, 8, (14.5, 44), (26.5, 55)),
     "cortex-m3": THUMB_2, "cortex-m4": HALF_WORDS, "cortex-m4f": HALF_WORDS, "cortex-m7": HALF_WORDS, "cortex-m33": HALF_WORDS,
     "cortex-m55": HALF_WORDS,
-    "rv32imc": Instructions(25, 28, 30, 6, 7, 10, 7, 9, 6, {4: 37, 2: 38, 1: 40}, 90, 5, 8),
-    "atmega328p": Instructions(84, 92, 260, 15, 22, 30, 20, 28, 20, {4: 128, 2: 166, 1: 94}, 300, 12, 25),
+    "rv32imc": Instructions(25, 28, 30, 6, 7, 10, 7, 9, 6, {4: 37, 2: 38, 1: 40}, 90, 5, 8, None, (27, 45)),
+    "atmega328p": Instructions(84, 92, 260, 15, 22, 30, 20, 28, 20, {4: 128, 2: 166, 1: 94}, 300, 12, 25, None, (130, 330)),
 }  # fmt: skip
 
 
@@ -274,6 +275,8 @@ def _sums(layer: IntegerRecurrent, group: Group, strategy: str, activity: LayerA
     active = sum(n * ((v.changed if kept else v.nonzero) if v else 1.0) for n, v in vectors)
     paired = group.paired(layer.inputs, layer.units)
     blocks = -(-layer.units // BLOCK) * len(group.rows)
+    if group.wide:
+        return blocks * (of.wide[0] * (paired + paired % 2) + of.wide[1]) + paired * of.gather
     always = paired * of.column if of.words is None or not group.x_in_words else of.words[0] * (paired + paired % 2) + of.words[1]
     added = of.block + always + active * of.listed
     return blocks * added + paired * of.gather

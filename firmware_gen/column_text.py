@@ -14,6 +14,7 @@ from firmware_gen.few_columns import BLOCK as FEW_BLOCK
 from firmware_gen.few_text import add_few
 from firmware_gen.simplify import Dataflow
 from firmware_gen.tables import Part
+from firmware_gen.wide_text import add_wide
 
 HALF_WORDS = ("cortex-m4", "cortex-m4f", "cortex-m7", "cortex-m33", "cortex-m55")  # that multiply two at a time
 LIST_END = 3  # entries behind a list: its end, what fills up a pair, and what is read with the end
@@ -113,6 +114,8 @@ class Writer:
         # What each unit's loop runs over at a time, and the parts of it that rows in bytes are summed by.
         self.block = max((FEW_BLOCK if group.bits < 8 else BLOCK for group in groups), default=BLOCK)
         self.parts = self.block // BLOCK
+        self.places: dict[int, tuple[str, int]] = {}  # row -> its group, and which of the group's sums it is
+        self.gathered: dict[tuple[int, int], str] = {}  # pass and shift of x of 16 bits -> the group whose values it stands in
         self.lists: dict[tuple[int, tuple[int, ...]], str] = {}  # pass and vectors of which nothing but states are listed -> its group
 
     def add(self, group: Group, which: str) -> None:
@@ -121,6 +124,9 @@ class Writer:
         lines = self.before.setdefault(self.pass_, [])
         if group.bits < 8:
             add_few(self, group, which)
+            return
+        if group.wide:
+            add_wide(self, group, which)
             return
         listed, paired = group.listed(self.inputs, self.units), group.paired(self.inputs, self.units)
         self.locals.lines.append(f"int32_t total{which} = 0;")
@@ -229,8 +235,8 @@ class Writer:
         """The sums of all rows of a group, of one block of units at a time. of: the group whose list it reads."""
         rows = [self.flow.layer.rows[self.flow.ops[index].name] for index in group.rows]
         weights = [_side_by_side(*blocks(self.flow, index, group)) for index in group.rows]
-        by_block = self._in_parts(np.stack(weights, axis=1))  # [blocks, rows, bytes of 8 units]
-        bias = self._in_parts(np.stack([padded_units(row.bias).reshape(-1, BLOCK) for row in rows], axis=1)).astype(np.int32)
+        by_block = self.in_parts(np.stack(weights, axis=1))  # [blocks, rows, bytes of 8 units]
+        bias = self.in_parts(np.stack([padded_units(row.bias).reshape(-1, BLOCK) for row in rows], axis=1)).astype(np.int32)
         signs, calls = self.parts == 1 and signs_suffice(self.flow, group), len(rows) * self.parts
         count, pairs, many = len(by_block), _up(paired, 2) // 2, _rows(row.name for row in rows)
         parts = (Part("COLUMN", BLOCK, listed), Part("LANES" if group.x_in_words else "PAIR", 2 * BLOCK, pairs))
@@ -271,8 +277,9 @@ class Writer:
         for k, index in enumerate(group.rows):
             sign = f"{P}_SIGN({sums}, {len(rows) - 1 - k}, {k}, u - first)"
             self.value[index] = Expression(f"{sign if signs else f'{sums}[{k}][u - first]'} - excess{which}", SUM)
+            self.places[index] = which, k
 
-    def _in_parts(self, values: npt.NDArray[Number]) -> npt.NDArray[Number]:
+    def in_parts(self, values: npt.NDArray[Number]) -> npt.NDArray[Number]:
         """[blocks of 8 units, rows, ...] as [blocks, rows of 8 units, ...], the parts of a row one behind the other."""
         n, rows, rest = -(-len(values) // self.parts), values.shape[1], values.shape[2:]
         values = np.pad(values, ((0, n * self.parts - len(values)), *((0, 0) for _ in values.shape[1:])))
@@ -288,16 +295,16 @@ class Writer:
         sources = ", ".join(self.vector(source).removeprefix("state->") for source in group.sources)
         with_x = row.W is not None and reads(row.W)
         gathered = group.bits == 8 and with_x and group.reads_x and not group.lists_x and row.input_shift == group.shift
-        if gathered or not group.lists_sources:
-            parts, what = [], []
-            if not group.lists_sources:
+        if gathered or (group.sources and not group.lists_sources):
+            parts, what, states = [], [], bool(group.sources) and not group.lists_sources
+            if states:
                 parts, what = [joined], [sources]
             if gathered and row.W is not None:
                 parts.append(row.W)
                 what.append("x")
             values = np.concatenate(parts, axis=1)
             values = np.pad(values, ((0, 0), (0, -values.shape[1] % QUAD)))
-            name = f"{row.name}_{'W' if group.lists_sources else 'R'}"
+            name = f"{row.name}_{'R' if states else 'W'}"
             comment = f"[units][{values.shape[1]}] weights of {', '.join(what)} in row {row.name}"
             table = self.names.tables.add_parts(self.names.infix + name, values, comment, (Part("QUAD", QUAD, values.shape[1] // QUAD),))
             factor = f" * {self.p.upper()}_X_FACTOR({2**group.shift})" if group.x_in_words and group.shift else ""

@@ -27,6 +27,8 @@ from edge_lstm.fixed_point.integer_network import IntegerRow
 from firmware_gen.packed import LARGEST
 from firmware_gen.schedule import Schedule
 from firmware_gen.simplify import Dataflow, Value
+from firmware_gen.wide_columns import Joint, joints
+from firmware_gen.wide_columns import unfit as unfit_wide
 
 STRATEGIES = ("rows", "dense", "event", "delta")
 # Endings of "event" and "delta": whether weights of few bits share words, with or without tables of x; without one it is chosen.
@@ -38,7 +40,8 @@ LARGEST_SUM = 2**23 - 1
 MOST_IN_WORDS = 62  # inputs: a bit of a word for each pair of columns, and one above
 SIGNS = 3  # rows whose signs fit one word, without the bit that has a sign itself
 Number = TypeVar("Number", bound=np.generic)
-Key = tuple[int, tuple[int, ...], bool, int, bool]  # of a group: pass, sources, whether it reads x, shift, whether weights share words
+# Of a group: pass, sources, whether it reads x, shift, whether weights share words, whether its sums join those of another group.
+Key = tuple[int, tuple[int, ...], bool, int, bool, bool]
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ class Group:
     lists_sources, lists_x: whether their columns are listed where they count, or added always, in pairs; lists_lazy: whether the rows
     behind a gate read a list of what is not zero; bits: of a weight; less than 8: all columns are listed (see `few_columns`), but
     for those of x where tables is not 0: the elements of x that share one; joins: whether x is listed as the sources are, elements or
-    changes; x_in_words: whether columns of x, all of which are added, may stand two weights in a word.
+    changes; x_in_words: whether columns of x, all of which are added, may stand two weights in a word; wide: whether it reads x of 16
+    bits, and nothing else; joints: for each of its rows the sum of another group that it joins, none for sums of their own.
     """
 
     pass_: int
@@ -66,6 +70,8 @@ class Group:
     tables: int = 0
     joins: bool = False
     x_in_words: bool = False
+    wide: bool = False
+    joints: tuple[Joint, ...] = ()
 
     def listed(self, inputs: int, units: int) -> int:
         """Number of columns that are listed."""
@@ -83,7 +89,7 @@ def signs_suffice(flow: Dataflow, group: Group) -> bool:
 
 @dataclass(frozen=True)
 class Plan:
-    """groups: rows by columns; dense: row -> why it is summed element by element all the same."""
+    """groups: rows by columns, each behind those whose sums it joins; dense: row -> why it is summed element by element all the same."""
 
     groups: tuple[Group, ...]
     dense: dict[str, str]
@@ -100,36 +106,58 @@ def plan_columns(
         return Plan((), {})
     dense: dict[str, str] = {}
     members: dict[Key, list[int]] = {}
+    always: dict[int, bool] = {}  # rows that are needed in every unit -> whether their weights share words
     for index in rows:
         row = flow.layer.rows[flow.ops[index].name]
         reason = _unfit(flow, index, row, strategy)
         if reason:
             dense[row.name] = reason
         elif not schedule.lazy[index]:
-            reads_x, shares = reads(row.W), few and row_bits(flow, index) < 8
-            key = schedule.pass_of[index], _sources(flow, index), reads_x, row.input_shift if reads_x and not shares else 0, shares
-            members.setdefault(key, []).append(index)
+            always[index] = few and row_bits(flow, index) < 8 and not _wide(flow, row)
+    joined = _joined(flow, schedule, always)
+    side_by_side = sorted(always, key=lambda k: (joined[k].shift, joined[k].add) if k in joined else (2**8, k))
+    for index in side_by_side:
+        row = flow.layer.rows[flow.ops[index].name]
+        reads_x, shares, joins_another = reads(row.W), always[index], _wide(flow, row) and index in joined
+        shift = row.input_shift if reads_x and not shares else 0
+        members.setdefault((schedule.pass_of[index], _sources(flow, index), reads_x, shift, shares, joins_another), []).append(index)
     groups: list[Group] = []
     lazy: dict[Key, list[int]] = {key: [] for key in members}
     claimed: set[int] = set()
     for index in rows:
         sources, row = _sources(flow, index), flow.layer.rows[flow.ops[index].name]
-        same = [key for key in members if sources and key[:2] == (schedule.pass_of[index], sources)]
+        same = [key for key in members if (sources or _wide(flow, row)) and key[:2] == (schedule.pass_of[index], sources)]
         if schedule.lazy[index] and same and row.name not in dense:
             claimed.add(index)
             lazy[min(same, key=lambda key: key[3] != row.input_shift)].append(index)  # best one that gathers x as the row reads it
     lists = strategy != "dense"
-    for key, indices in members.items():
-        (p, sources, reads_x, shift, shares), behind = key, tuple(lazy[key])
-        how = lists and bool(sources), lists and lists_x and reads_x, lists and lists_lazy and bool(behind)
+    for key, indices in sorted(members.items(), key=lambda member: flow.layer.wide and member[0][2]):
+        (p, sources, reads_x, shift, shares, joins_another), behind = key, tuple(lazy[key])
+        wide = reads_x and flow.layer.wide
+        how = lists and bool(sources), lists and lists_x and reads_x and not wide, lists and lists_lazy and bool(behind and sources)
         bits = max(row_bits(flow, index) for index in indices) if shares else 8
         tabled = tables if bits == 1 and reads_x else 0
-        joins, in_words = strategy == "event" or how[1], lists and not shares and not how[1] and _fits_words(flow, indices)
-        groups.append(Group(p, tuple(indices), behind, sources, reads_x, shift, *how, bits, tabled, joins, in_words))
+        joins, in_words = strategy == "event" or how[1], lists and not shares and not how[1] and not wide and _fits_words(flow, indices)
+        to = tuple(joined[index] for index in indices) if joins_another else ()
+        groups.append(Group(p, tuple(indices), behind, sources, reads_x, shift, *how, bits, tabled, joins, in_words, wide, to))
     for index in rows:
         if schedule.lazy[index] and index not in claimed and flow.ops[index].name not in dense:
             dense[flow.ops[index].name] = "it is needed only where its gate is open, and no other row reads the same vectors"
     return Plan(tuple(groups), dense)
+
+
+def _wide(flow: Dataflow, row: IntegerRow) -> bool:
+    """Whether a row reads x of 16 bits."""
+    return flow.layer.wide and reads(row.W)
+
+
+def _joined(flow: Dataflow, schedule: Schedule, always: dict[int, bool]) -> dict[int, Joint]:
+    """Of the rows that are needed in every unit, those of x of 16 bits and of states that are added -> where."""
+    wide = [index for index in always if _wide(flow, flow.layer.rows[flow.ops[index].name])]
+    states = {index: _sources(flow, index) for index, shares in always.items() if index not in wide and not shares}
+    together = {index: (schedule.pass_of[index], schedule.lazy[index]) for index in flow.ops}
+    found = joints(flow, wide, states, together)
+    return {index: joint for joint in found for index in (joint.of_input, joint.of_states)}
 
 
 def _fits_words(flow: Dataflow, rows: list[int]) -> bool:
@@ -191,8 +219,8 @@ def _unfit(flow: Dataflow, index: int, row: IntegerRow, strategy: str) -> str:
         reach = reach + ((127 * np.abs(row.W.astype(np.int64)).sum(1)) << row.input_shift)
     if not sources and not reads(row.W):
         return "it reads nothing"
-    if flow.layer.wide and reads(row.W):
-        return "its input has 16 bits, in two halves"
+    if _wide(flow, row):
+        return unfit_wide(flow, index, sources)
     if np.abs(weights).max(initial=0) > 127:
         return "it reads a vector twice, with weights that together leave 8 bits"
     if (len(sources) * units + inputs) * BLOCK > LARGEST_OFFSET:

@@ -74,6 +74,9 @@ class _Writer:
             self.flow, schedule(self.flow), choice.strategy, choice.lists_x, choice.lists_lazy, choice.few, choice.tables
         )  # fmt: skip
         by_columns = frozenset(index for group in self.column_plan.groups for index in (*group.rows, *group.lazy))
+        joints = [joint for group in self.column_plan.groups for joint in group.joints]
+        self.joined = {joint.add: self.flow.ops[joint.of_input].name for joint in joints}  # sum of two rows -> the first one's name
+        self.unwritten = {index for joint in joints for index in joint.absorbed}
         self.plan: Schedule = schedule(self.flow, by_columns)
         rescalings = [index for index, op in self.flow.ops.items() if op.code == "rescale" and index not in self.plan.arrays]
         clamps = {self.flow.ops[index].name: common_clamp(self.flow, index) for index in rescalings}
@@ -165,8 +168,9 @@ class _Writer:
         rows, pending = set(), [op]
         while pending:
             current = pending.pop()
-            if current.code == "row":
-                rows.add(current.name)
+            name = next((name for add, name in self.joined.items() if self.layer.ops[add] == current), "")
+            if current.code == "row" or name:
+                rows.add(name or current.name)
             else:
                 pending += [self.layer.ops[a] for a in current.args]
         return rows.pop() if len(rows) == 1 else op.code
@@ -192,8 +196,8 @@ class _Writer:
         role = "gate" if role in self.fields else role
         if op.code in ("state", "vector"):
             return op.name
-        if op.code == "row":
-            return f"a_{op.name}"
+        if op.code == "row" or index in self.joined:
+            return f"a_{self.joined.get(index, op.name)}"
         if op.code == "interpolate":
             role = next((r for r in sorted(self.layer.activations, key=len, reverse=True) if op.name.startswith(f"{r}_")), "curve")
             return role if role not in self.fields else "squashed"
@@ -222,11 +226,15 @@ class _Writer:
         chosen: set[int] = set(self.plan.arrays) | set(self.flow.roots())
         size: dict[int, int] = {}
         for index, op in self.flow.ops.items():
+            if index in self.unwritten:
+                size[index] = 0
+                continue
             inline = [a for a in self.flow.args[index] if isinstance(a, int) and a not in chosen and op.code != "row"]
             size[index] = (op.code not in ("state", "vector", "positive", "select")) + sum(size[a] for a in inline)
             users = self.flow.users(index)
             feeds_select = len(users) == 1 and self.flow.ops[users[0]].code == "select"
             elementary = op.code in ("row", "state") or (op.code == "interpolate" and not feeds_select) or self._is_gate(index)
+            elementary |= index in self.joined
             repeated = len(users) > 1 and op.code != "vector"
             only_as_vector = op.code == "state" and all(self.flow.ops[user].code == "row" for user in users)
             if not only_as_vector and (elementary or repeated or size[index] > LONGEST):
@@ -317,6 +325,8 @@ class _Writer:
 
     def _expression(self, index: int) -> Expression:
         op = self.flow.ops[index]
+        if index in self.columns.value:
+            return self.columns.value[index]
         if op.code == "state":
             return Expression(f"state->{self.fields[op.name][1]}[u]")
         if op.code == "row":
@@ -341,8 +351,6 @@ class _Writer:
         return op.code == "complement" and op.numbers == (1,) and isinstance(gate, int) and self.flow.ops[gate].code == "positive"
 
     def _row(self, index: int) -> Expression:
-        if index in self.columns.value:
-            return self.columns.value[index]
         op, args = self.flow.ops[index], self.flow.args[index]
         row, prefix, units = self.layer.rows[op.name], self.tables.prefix, f"{self.tables.prefix.upper()}_{self.infix.upper()}UNITS"
         terms = []

@@ -12,7 +12,7 @@ from firmware_gen.names import identifier
 from firmware_gen.packed import IN_A_BYTE, fewest_bits, pack
 
 WIDTH = 118
-BY_COLUMNS = ("COLUMN", "PAIR", "LANES")  # macros that store weights in a type of the target's own
+BY_COLUMNS = ("COLUMN", "PAIR", "LANES", "WIDE")  # macros that store weights in a type of the target's own
 BYTES = {"int8_t": 1, "int16_t": 2, "int32_t": 4, "uint8_t": 1, "uint16_t": 2, "uint32_t": 4}
 
 

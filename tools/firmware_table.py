@@ -1,8 +1,9 @@
 """The table of docs/firmware.md: what the header of an LSTM with random weights costs on emulated microcontrollers, as Markdown.
 
-Usage: python tools/firmware_table.py [-O2] [--gcc] [strategy ...] [target ...]
+Usage: python tools/firmware_table.py [-O2] [--gcc] [--wide] [--best] [strategy ...] [target ...]
 
-Takes about a minute for a target and a strategy; needs the extra `mcu`. Soft gates are run dense alone.
+Takes about a minute for a target and a strategy; needs the extra `mcu`. Soft gates are run dense alone. --wide: inputs of 16 bits;
+--best: the strategy that the generator chooses from the activity of the sequence.
 Compiles with the clang of the `ziglang` package, or with --gcc with the GNU compiler of the target, which has to be on PATH.
 """
 
@@ -15,7 +16,7 @@ import numpy as np
 from edge_lstm.cells import activation, cell
 from edge_lstm.engine import reference
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
-from edge_lstm.fixed_point.quantize import quantize
+from edge_lstm.fixed_point.quantize import Options, quantize
 from edge_lstm.network import Dense, Network, ReadOut, Recurrent, RowWeights
 from firmware_gen import emulation
 from firmware_gen.columns import STRATEGIES
@@ -25,7 +26,7 @@ SIZES = ((6, 16), (6, 32), (9, 64), (32, 128))
 STEPS, CLASSES = 40, 6
 
 
-def network(rng: np.random.Generator, inputs: int, units: int, gates: str) -> tuple[IntegerNetwork, np.ndarray]:
+def network(rng: np.random.Generator, inputs: int, units: int, gates: str, input_bits: int = 8) -> tuple[IntegerNetwork, np.ndarray]:
     """An LSTM with normally distributed weights, the mean over the steps, a dense layer; and one smooth random sequence of counts."""
     member = cell("lstm")
     activations = {role.name: activation(gates) if role.gate else role.default for role in member.roles}
@@ -38,10 +39,11 @@ def network(rng: np.random.Generator, inputs: int, units: int, gates: str) -> tu
     }  # fmt: skip
     recurrent = Recurrent(member, activations, rows, {}, {}, None)
     dense = Dense(rng.normal(0, 0.5, (CLASSES, units)), rng.normal(0, 0.1, CLASSES))
-    integer = quantize(Network((recurrent, ReadOut("mean"), dense), None, False, window=STEPS), smooth(rng, 8, inputs))
+    made = Network((recurrent, ReadOut("mean"), dense), None, False, window=STEPS)
+    integer = quantize(made, smooth(rng, 8, inputs), Options(input_bits=input_bits))
     front = integer.normalize
     x = smooth(rng, 1, inputs)
-    return integer, np.clip(np.round(x * 127 / 3 / (front.multiplier / 2.0**front.shift)), -32768, 32767).astype(np.int16)
+    return integer, np.clip(np.round(x * front.limit_of_x / 3 / (front.multiplier / 2.0**front.shift)), -32768, 32767).astype(np.int16)
 
 
 def smooth(rng: np.random.Generator, sequences: int, channels: int) -> np.ndarray:
@@ -65,7 +67,9 @@ def open_gates(integer: IntegerNetwork, raw: np.ndarray) -> float:
 
 def main(arguments: list[str]) -> None:
     optimization = next((one for one in arguments if one.startswith("-O")), "-O2")
-    strategies = [one for one in arguments if one in STRATEGIES] or ["dense"]
+    strategies: list[str | None] = [one for one in arguments if one in STRATEGIES]
+    strategies = strategies or ([None] if "--best" in arguments else ["dense"])
+    input_bits = 16 if "--wide" in arguments else 8
     named = [one for one in arguments if not one.startswith("-") and one not in STRATEGIES]
     targets = named or [target.name for target in emulation.TARGETS]
     columns = [
@@ -79,10 +83,10 @@ def main(arguments: list[str]) -> None:
         compiler = cross.compilers(emulation.target(name))[0 if "--gcc" in arguments else -1]
         for inputs, units in SIZES:
             for gates in ("threshold", "sigmoid"):
-                integer, raw = network(np.random.default_rng(inputs * units), inputs, units, gates)
+                integer, raw = network(np.random.default_rng(inputs * units), inputs, units, gates, input_bits)
                 if gates == "threshold":
                     opened[f"{inputs},{units}"] = open_gates(integer, raw)
-                for strategy in strategies if gates == "threshold" else ["dense"]:
+                for strategy in strategies if gates == "threshold" else strategies[:1] if strategies == [None] else ["dense"]:
                     found = emulation.profile(integer, raw, name, strategy=strategy, compiler=compiler, optimization=optimization)
                     if found.differing:
                         raise SystemExit(f"{name} {inputs},{units} {gates} {strategy}: {found.differing} of {found.values} values differ")

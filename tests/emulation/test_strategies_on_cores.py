@@ -66,6 +66,29 @@ def test_columns_of_x_in_words_give_the_bits_of_the_reference(target, strategy):
     assert (found.differing, found.strategy) == (0, strategy)
 
 
+OFTEN = ("event", "delta")
+SELDOM = {"cortex-m0plus": ("rows", "dense"), "cortex-m4": ("dense",), "rv32imc": ("rows",), "atmega328p": ("dense",)}
+
+
+def test_inputs_of_16_bits_give_the_bits_of_the_reference(core):
+    """An odd number of inputs. Sums of threshold gates join those of states: all in one kernel, or by different powers of two."""
+    for strategy in OFTEN + SELDOM.get(core.name, ()):
+        rng = np.random.default_rng(19)
+        network = random_integer(rng, "lstm", 5, 13, "mixed" if strategy == "dense" else "threshold", initial=True, input_bits=16, mix=1)
+        (layer,) = network.recurrent
+        if strategy == "event":
+            ops = tuple(replace(op, numbers=(5,)) if op.code == "raise" else op for op in layer.ops)
+            network = replace(network, layers=(replace(layer, ops=ops), *network.layers[1:]))
+        raw = np.concatenate([random_counts(rng, network, 1, 9, extremes=extremes) for extremes in (False, True)])
+        (text,) = build(network, "m", strategy).layers
+        groups = [group for group in text.column_plan.groups if group.wide]
+        assert [len(group.joints) for group in groups] == {"rows": [], "dense": [2, 0], "event": [3], "delta": [3]}[strategy]
+        assert len({joint.shift for group in groups for joint in group.joints}) == {"rows": 0, "event": 1}.get(strategy, 2)
+        assert text.column_plan.dense == {}
+        found = emulation.profile(network, raw, core, strategy=strategy)
+        assert (found.differing, found.strategy) == (0, strategy)
+
+
 @pytest.mark.parametrize("strategy", ["event-tables", "delta-packed"])
 def test_weights_that_share_words_give_the_bits_of_the_reference(core, strategy):
     """Three layers: rows behind a gate and 4 bits, 1 bit (which may read tables) beside 2, 2 bits beside rows in bytes, which the same

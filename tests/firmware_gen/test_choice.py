@@ -84,6 +84,17 @@ def test_a_list_that_two_groups_share_is_counted_once(watch):
             assert cost(network.recurrent[0], strategy, assumed(layer), listing) == layer.units
 
 
+def test_columns_of_inputs_of_16_bits_are_counted():
+    """Twice the inputs cost what twice the columns take, whatever the strategy; they are never listed, however quiet they are."""
+    few, many = (random_integer(np.random.default_rng(3), "lstm", n, 32, "threshold", input_bits=16).recurrent[0] for n in (6, 12))
+    for target in TARGETS.values():
+        quiet = [activity_of(layer, 0.2, 0.1, x=0.05) for layer in (few, many)]
+        more = [cost(many, strategy, quiet[1], target) - cost(few, strategy, quiet[0], target) for strategy in ("dense", "event", "delta")]
+        lazy = 32 * 0.5 * 6 * target.dot_values  # the candidate row, behind a gate
+        assert more == pytest.approx([6 * 4 * 3 * target.wide[0] + 6 * target.gather + lazy] * 3)
+    assert not any(choose(few, strategy, None, quiet[0]).lists_x for strategy in ("event", "delta"))
+
+
 def test_memory_is_not_spent_on_activity_that_nobody_measured(watch):
     """Kept sums take 12 bytes a unit."""
     soft = quantize(random_network(rng := np.random.default_rng(2), "lstm", 6, 32), random_input(rng, random_network(rng, "lstm", 6, 32)))

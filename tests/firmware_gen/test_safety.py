@@ -51,7 +51,7 @@ def networks() -> list[tuple[IntegerNetwork, str]]:
     bits = {"gates": "ternary", "candidates": "4", "dense": "4"}
     return [
         (random_integer(rng, "lstm", 6, 9, "threshold", read_out="mean", decimation=2, steps=5, outputs=3), "event"),
-        (random_integer(rng, "lstm", 6, 16, "sigmoid", read_out="last", steps=5, layers=2), "dense"),
+        (random_integer(rng, "lstm", 6, 16, "mixed", read_out="last", steps=5, layers=2, input_bits=16, mix=1), "dense"),
         (random_integer(rng, "lstm_peephole", 4, 9, "mixed", read_out="every", cell_bits=32, bits={"gates": "binary"}), "delta-tables"),
         (random_integer(rng, "gru_reset_before", 5, 9, "threshold", read_out="last", hidden=5, initial=True, bits=bits), "rows"),
     ]
@@ -99,7 +99,7 @@ def test_no_recursion_and_a_stack_within_the_banner(tmp_path, core, optimization
             size = re.search(r"(\d+) bytes \((\w+)\)", label)
             assert size is None or size[2] == "static", label
             frames[name] = int(size[1]) if size else 0
-            frames[name] += SAVED if re.search(r"watch_(add|keep)_(columns|changes|few\d)$", name) else 0
+            frames[name] += SAVED if re.search(r"watch_(add|keep)_(columns|changes|few\d|wide(_\d+)?)$", name) else 0
         calls: dict[str, set[str]] = {name: set() for name in frames}
         for caller, callee in re.findall(r'edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"', graph):
             calls.setdefault(caller, set()).add(callee)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from random_dataflows import random_dataflow
-from random_networks import random_counts, random_integer
+from random_networks import every_member, random_counts, random_integer
 
 from edge_lstm.engine import reference
 from firmware_gen import header
@@ -20,6 +20,7 @@ from firmware_gen.simplify import simplify
 from firmware_gen.toolchain import WARNINGS
 
 BY_COLUMNS = ("dense", "event", "delta")
+READ_OUTS = ("last", "mean", "every")
 BUT_DENSE = ("rows", "event", "delta")  # dense is what the other tests use
 
 
@@ -83,6 +84,52 @@ def test_optimized_code_of_stacked_layers_of_odd_sizes_gives_the_same_bits(any_c
     for network, host in zip(networks, hosts, strict=True):
         for raw in every_kind_of_counts(rng, network):
             assert differences(network, host, raw) == []
+
+
+def random_networks_of_16_bits():
+    rng = np.random.default_rng(26)
+    few = {"gates": "4", "candidates": "ternary"}
+    return [
+        (name, gates, random_integer(rng, name, 1 + k % 5, 1 + 7 * k % 20, gates, READ_OUTS[k % 3], initial=k % 8 == 0, input_bits=16,
+                                     bits=few if k % 3 == 0 else {}))
+        for k, (name, gates) in enumerate(every_member()) if k % 4 == 0
+    ]  # fmt: skip
+
+
+def test_rows_over_inputs_of_16_bits_give_the_bits_of_the_reference(compiler):
+    """Every cell, kinds of gates in turn; some weights of few bits, which share words beside those of x."""
+    strategy, of_16_bits = "delta", random_networks_of_16_bits()
+    rng = np.random.default_rng(27)
+    flags = (*WARNINGS, "-O0", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")
+    hosts = HostModel.several([network for *_, network in of_16_bits], compiler, flags, strategy=strategy)
+    joined = alone = 0
+    for (name, gates, network), host in zip(of_16_bits, hosts, strict=True):
+        for extremes in (False, True):
+            assert differences(network, host, random_counts(rng, network, 2, 12, extremes=extremes)) == [], (name, gates)
+        for group in (group for text in build(network, "m", strategy).layers for group in text.column_plan.groups):
+            joined += len(group.joints)
+            alone += len(group.rows) * (group.wide and not group.joints)
+    assert joined > 10
+    assert alone > 20
+
+
+def test_two_rows_join_only_where_their_sum_fits_with_all_its_parts(compiler):
+    """A bias of nearly 2^31 leaves no room for what some targets subtract: such a row is summed element by element, the others join.
+    A factor that lifts the row of the states to nearly 2^31 leaves no room for the sum of both, which then are summed apart."""
+    rng = np.random.default_rng(28)
+    network = random_integer(rng, "lstm", 4, 9, "threshold", "last", input_bits=16)
+    layer = network.recurrent[0]
+    far = layer.rows["f"].bias - np.sign(layer.rows["f"].bias) * (2**31 - 12_000_000)
+    alone = changed_row(network, "f", bias=np.where(np.arange(9) == 3, far, layer.rows["f"].bias).astype(np.int32))
+    ops = [replace(op, numbers=(14,)) if op.code == "raise" else op for op in layer.ops]
+    apart = replace(network, layers=(replace(layer, ops=tuple(ops)), *network.layers[1:]))
+    found = []
+    for one in (network, alone, apart):
+        (text,) = build(one, "m", "event").layers
+        wide = [group for group in text.column_plan.groups if group.wide]
+        found.append((sum(len(group.joints) for group in wide), sum(len(group.rows) for group in wide), text.column_plan.dense))
+        assert differences(one, HostModel(one, compiler, strategy="event"), random_counts(rng, one, 3, 20)) == []
+    assert found == [(3, 3, {}), (2, 2, {"f": "its sums may need more than 32 bits"}), (0, 3, {})]
 
 
 def test_kept_sums_do_not_drift_over_a_thousand_steps(compiler):
