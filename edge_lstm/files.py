@@ -13,7 +13,7 @@ from edge_lstm.errors import EdgeLstmError
 
 _PLAIN_FILE_MODE = 0o666  # what open() asks for; the process's umask is taken off it
 _STEM = 40  # characters of a name in that of its temporary file, which is no longer than a file system allows where the name is not
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)  # raised by write() without a file name
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)  # raised by write() without a file name
 
 
 @contextmanager
@@ -96,7 +96,7 @@ def _mode_for(target: Path) -> int:
 
 def _is_about(error: OSError, temporary: Path) -> bool:
     if error.filename is None:
-        return error.errno in _DISK_ERRORS
+        return error.errno in DISK_ERRORS
     return isinstance(error.filename, str | bytes | os.PathLike) and Path(os.fsdecode(error.filename)) == temporary
 
 

@@ -21,6 +21,7 @@ from edge_lstm.cli.run import command as run
 from edge_lstm.cli.train import command as train
 from edge_lstm.cli.verify import command as verify
 from edge_lstm.errors import EdgeLstmError, UsageError
+from edge_lstm.files import DISK_ERRORS
 
 DONE, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 
@@ -66,6 +67,7 @@ def call(arguments: Sequence[str]) -> int:
         warnings.showwarning = lambda message, *_, **__: _say(f"warning: {message}")
         try:
             status = command.main(list(arguments), prog_name="edge-lstm", standalone_mode=False)
+            sys.stdout.flush()
         except UsageError as error:
             _say(f"error: {error}")
             return WRONG_CALL
@@ -77,11 +79,29 @@ def call(arguments: Sequence[str]) -> int:
         except (KeyboardInterrupt, typer.Abort):
             status = INTERRUPTED
         except BrokenPipeError:  # the reader, `head` say, has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _write_nothing_more()
+            return FAILED
+        except OSError as error:  # of the system, not of the program
+            if error.filename is None and error.errno not in DISK_ERRORS:
+                raise
+            full = "" if error.errno not in DISK_ERRORS else "; is the disk of the output, or of temporary files (TMPDIR), full?"
+            _say(f"error: {'' if error.filename is None else f'{error.filename}: '}{error.strerror}{full}")
+            if error.filename is None:  # it may have been stdout
+                _write_nothing_more()
+            return FAILED
+        except MemoryError as error:
+            _say(f"error: the memory is too small for this job{f': {error}' if str(error) else ''}")
             return FAILED
     if status == INTERRUPTED:
         _say("interrupted: nothing was left half-written")
     return status if isinstance(status, int) else DONE
+
+
+def _write_nothing_more() -> None:
+    """What is left in the buffer of stdout goes nowhere, so that Python does not try once more when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _wrong_call(error: Exception) -> int:

@@ -130,14 +130,13 @@ class _Request:
         recording_column: str | None, channels: Sequence[str] | None, rate_hz: float | None, units_per_count: ArrayLike | None,
         targets: Sequence[str] | None = None,
     ):  # fmt: skip
-        self.path = Path(path)
-        if not self.path.exists():
-            raise EdgeLstmError(f"{self.path}: no such file or folder")
+        self.path = _existing(Path(path), "file or folder")
         if channels is not None and len(channels) == 0:
             raise UsageError("name at least one channel, or none at all to read every one")
         if label_column is not None and labels is not None:
             raise UsageError("give either a label column or a labels file, not both")
-        self.files, self.suffix = _files(self.path, Path(labels) if labels is not None else None)
+        labels_file = None if labels is None else _existing(Path(labels), "labels file")
+        self.files, self.suffix = _files(self.path, labels_file)
         for_tables = {
             "label_column": label_column,
             "labels": labels,
@@ -152,7 +151,7 @@ class _Request:
             raise UsageError(f"{self.path}: {given[0]} is for .csv and .parquet; {holds}")
         picked = None if channels is None else tuple(channels)
         self.columns = TableColumns(label_column, person_column, recording_column, picked, tuple(targets or ()))
-        self.labels = None if labels is None else read_labels_file(_existing(Path(labels)))
+        self.labels = None if labels_file is None else read_labels_file(labels_file)
         self.scales = _scales(units_per_count)
 
 
@@ -169,7 +168,7 @@ def _files(path: Path, labels: Path | None) -> tuple[list[Path], str]:
         inside = sorted(file for file in path.iterdir() if file.suffix.lower() in _TABLE_READERS)
     except OSError as error:
         raise EdgeLstmError(f"{path}: cannot be read ({error.strerror or error})") from error
-    files = [file for file in inside if labels is None or not (labels.exists() and file.samefile(labels))]
+    files = [file for file in inside if labels is None or not file.samefile(labels)]
     kinds = sorted({file.suffix.lower() for file in files})
     if not kinds:
         raise EdgeLstmError(f"{path}: no .csv or .parquet file in this folder")
@@ -178,9 +177,13 @@ def _files(path: Path, labels: Path | None) -> tuple[list[Path], str]:
     return files, kinds[0]
 
 
-def _existing(path: Path) -> Path:
-    if not path.exists():
-        raise EdgeLstmError(f"{path}: no such labels file")
+def _existing(path: Path, what: str) -> Path:
+    try:
+        there = path.exists()
+    except OSError as error:  # a folder above it may not be entered
+        raise EdgeLstmError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if not there:
+        raise EdgeLstmError(f"{path}: no such {what}")
     return path
 
 

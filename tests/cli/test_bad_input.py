@@ -307,6 +307,37 @@ def test_ctrl_c_in_training_leaves_nothing(files: Files, tmp_path: Path) -> None
     nothing_half_written(out)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full is a device of Linux")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_stdout_is_one_line(unbuffered: str, files: Files) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-c", "from edge_lstm.cli import main; main()", "--version"]
+        done = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, timeout=60)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: No space left on device; is the disk")
+
+
+def test_what_the_system_refuses_is_one_line(files: Files, edge_lstm, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "exists", refuse)
+        assert "secret/r.npz: cannot be read (Permission denied)" in edge_lstm("run", files.hard_int, Path("secret/r.npz")).error
+    refused = PermissionError(13, "Permission denied", "x.npz")
+    for error, said in ((refused, "x.npz: Permission denied"), (MemoryError(), "memory is too small")):
+
+        def fail(*_: object, error: BaseException = error) -> None:
+            raise error
+
+        monkeypatch.setattr("edge_lstm.cli.options.open_data", fail)
+        came = edge_lstm("run", files.hard_int, files.npz)
+        assert came.status == 1
+        assert said in came.error
+
+
 def test_a_reader_that_leaves_early_is_no_error(files: Files) -> None:
     code = "from edge_lstm.cli import main; main()"
     command = f'"{sys.executable}" -c "{code}" run "{files.hard_int}" "{files.npz}" --stream | head -n 1'
