@@ -78,6 +78,8 @@ def quantize(
     from edge_lstm.fixed_point.quantize import quantize as quantized
     from edge_lstm.jobs.conversion import refuse_untrained_gates, with_gates
 
+    if not isinstance(network, Network):
+        raise UsageError(f"{getattr(network, 'name', network)!r} is no float network; integers are made from these only")
     changed = with_gates(network, gates)
     refuse_untrained_gates(network, changed, untrained, "use LSTMClassifier or `edge-lstm convert --finetune`, or set untrained=True")
     return quantized(changed, calibration, Options(separate_rows=separate_rows, input_bits=input_bits, cell_bits=cell_bits))
@@ -105,7 +107,7 @@ def export_c(
 
 
 def compare(
-    models: Mapping[str, Network | IntegerNetwork] | Sequence[str | os.PathLike[str]],
+    models: Mapping[str, Network | IntegerNetwork] | Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
     data: Dataset | str | os.PathLike[str],
     output: str | os.PathLike[str] | None = None,
     *,
@@ -113,7 +115,7 @@ def compare(
 ) -> dict[str, Any]:
     """Accuracy, latency and memory of several networks on the same recordings; with `output`, an HTML report too.
 
-    models: name -> network, or paths of model files. data: recordings, or a path that `edge_lstm.data.load` reads.
+    models: name -> network, or paths of model files, or one path. data: recordings, or a path that `edge_lstm.data.load` reads.
     ignore_rate: take recordings of another rate than the models', sample for sample.
     Returns {"accuracy": {name: ...}, "latency_seconds": {engine: ...}, "bytes": {name: ...}, ...}.
 
@@ -127,6 +129,8 @@ def compare(
 
     if output is not None:
         require_writable(output)
+    if isinstance(models, (str, os.PathLike)):
+        models = [models]
     named = models if isinstance(models, Mapping) else {Path(path).name: onnx_io.load(path) for path in models}
     report = compared(named, data if isinstance(data, Dataset) else load_data(data), ignore_rate=ignore_rate)
     if output is not None:

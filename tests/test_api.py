@@ -10,7 +10,7 @@ from toy_commands import float_network, nothing_half_written, recordings
 
 import edge_lstm
 import firmware_gen
-from edge_lstm import data, onnx_io
+from edge_lstm import data, engine, onnx_io
 from edge_lstm.engine import reference
 from edge_lstm.errors import EdgeLstmError, UsageError
 from edge_lstm.fixed_point.quantize import quantize
@@ -37,6 +37,15 @@ def test_quantize_is_that_of_fixed_point_and_refuses_untrained_gates() -> None:
         edge_lstm.quantize(network, X, gates="firm")
 
 
+def test_networks_of_the_other_kind_are_refused() -> None:
+    integer = quantize(float_network(), X)
+    with pytest.raises(UsageError, match="'toy' is no float network"):
+        edge_lstm.quantize(integer, X)  # type: ignore[arg-type]
+    for call in (engine.Stream, lambda network: engine.Streams(network, 2), lambda network: engine.run(network, X)):
+        with pytest.raises(UsageError, match="the engine runs integer networks only"):
+            call(float_network())  # type: ignore[arg-type, operator]
+
+
 def test_export_c_writes_the_header(tmp_path: Path) -> None:
     network = edge_lstm.quantize(float_network(), X)
     paths = edge_lstm.export_c(network, tmp_path / "fw", name="motion", self_test=X[:2])
@@ -60,6 +69,6 @@ def test_compare_gives_figures_and_writes_a_page(tmp_path: Path) -> None:
 def test_compare_takes_paths(tmp_path: Path) -> None:
     onnx_io.save_integer(quantize(float_network(), X), tmp_path / "m.int.onnx")
     data.save(recordings(), tmp_path / "d.npz")
-    assert set(edge_lstm.compare([tmp_path / "m.int.onnx"], tmp_path / "d.npz")["accuracy"]) == {"m.int.onnx"}
+    assert set(edge_lstm.compare(tmp_path / "m.int.onnx", tmp_path / "d.npz")["accuracy"]) == {"m.int.onnx"}
     with pytest.raises(EdgeLstmError, match="does not exist"):
         edge_lstm.compare([tmp_path / "absent.onnx"], tmp_path / "d.npz")

@@ -10,6 +10,7 @@ from edge_lstm.engine.layout import Target
 from edge_lstm.engine.packing import Stack
 from edge_lstm.engine.prepared import Prepared
 from edge_lstm.engine.target import choose
+from edge_lstm.errors import UsageError
 from edge_lstm.fixed_point.integer_network import (
     IntegerBidirectional,
     IntegerConv1d,
@@ -98,6 +99,8 @@ _prepared: dict[tuple[int, Target], tuple[weakref.ref[IntegerNetwork], Stages]] 
 
 def prepare(network: IntegerNetwork, kernel: str | None = None) -> Stages:
     """`network` made ready for this machine, or for the named kernel; made once for each network, and forgotten with it."""
+    if not isinstance(network, IntegerNetwork):
+        raise UsageError("the engine runs integer networks only; make one by edge_lstm.quantize or edge-lstm convert")
     target = choose(kernel)
     key = id(network), target
     found = _prepared.get(key)

@@ -32,6 +32,7 @@ def rescaling(ratio: npt.NDArray[np.float64], reach: int, short: int = INT16) ->
 
 def _rescaling(ratio: npt.NDArray[np.float64], reach: int, largest: int) -> Rescaling:
     """With multipliers below `largest`."""
+    ratio = np.minimum(ratio, reach + 1.0)  # one unit of v, and any other that is not 0, is then beyond reach already
     shift = max(0, min(24, math.floor(math.log2(2**30 / (reach + 1)))))
     while shift and float(ratio.max()) * 2**shift >= largest:
         shift -= 1

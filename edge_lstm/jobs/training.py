@@ -141,6 +141,8 @@ def _with_sensor(prepared: Prepared, plan: Plan) -> Prepared:
     """With the vectors and the features that the plan asks for."""
     dataset, units = prepared.dataset, prepared.units_per_count
     if plan.features == "raw" and not plan.rotation:
+        if plan.imu:
+            raise UsageError("an imu is described but not used: ask for its features (--features imu) or turns in training (--rotation)")
         return prepared
     imu = imu_of(plan.imu, len(dataset.channels), dataset.units)
     if plan.features == "raw":

@@ -170,7 +170,7 @@ class _Estimator:
                 raise EdgeLstmError(f"y has shape {targets.shape}, expected one label for each of the {len(x)} sequences")
             return targets
         parts = [np.asarray(part) for part in y]
-        if [len(part) for part in parts] != [len(part) // self.decimation for part in x]:
+        if not all(part.ndim for part in parts) or [len(part) for part in parts] != [len(part) // self.decimation for part in x]:
             raise EdgeLstmError("y must have one entry for every step of each sequence of x (a step is `decimation` samples)")
         targets = np.full((len(parts), max(map(len, parts)), *parts[0].shape[1:]), missing, np.result_type(*parts))
         for k, part in enumerate(parts):
@@ -265,6 +265,10 @@ class LSTMClassifier(_Estimator):
         flat = np.concatenate([np.asarray(part) for part in y]) if self._every else np.asarray(y)
         if not self._every and flat.shape != (len(x),):
             raise EdgeLstmError(f"y has shape {flat.shape}, expected one label for each of the {len(x)} sequences")
+        if flat.dtype.kind == "f" and not (flat == np.floor(flat)).all():  # NaN too
+            raise EdgeLstmError("y holds numbers with a fraction, or NaN; labels are whole numbers or texts (LSTMRegressor learns numbers)")
+        if flat.dtype.kind == "O" and len(kinds := {type(label).__name__ for label in flat.tolist()}) > 1:
+            raise EdgeLstmError(f"y mixes labels of different types: {', '.join(sorted(kinds))}")
         classes = np.unique(flat)
         if len(classes) < 2:
             raise EdgeLstmError(f"there is only the class {classes.tolist()[0]!r} in y; a classifier needs two or more")
@@ -318,7 +322,7 @@ class LSTMRegressor(_Estimator):
     def fit(self, x: Array | Sequence[Array], y: Any) -> LSTMRegressor:
         """Trains on x with the numbers y. Raises EdgeLstmError for NaN in x and wrong shapes; NaN in y is not learned from."""
         padded(x)
-        targets = self._targets(x, [np.asarray(part, np.float64) for part in y] if self._every else y, np.nan).astype(np.float64)
+        targets = self._targets(x, [_numbers(part) for part in y] if self._every else _numbers(y), np.nan)
         self._single = targets.ndim == (2 if self._every else 1)
         self._train(x, targets[..., None] if self._single else targets, ())
         return self
@@ -329,15 +333,27 @@ class LSTMRegressor(_Estimator):
         return self._cut(x, found[..., 0] if self._single else found)
 
     def score(self, x: Array | Sequence[Array], y: Any) -> float:
-        """R^2, the mean over the outputs."""
+        """R^2, the mean over the outputs; entries of y that are NaN are left out. Of an output that never changes, as scikit-learn has it:
+        1 if it is met exactly, else 0.
+        """
         found = np.concatenate(self._as_parts(self.predict(x)))
         wanted = np.concatenate(self._as_parts(y))
         if found.shape != wanted.shape:
             raise EdgeLstmError(f"y has {len(wanted)} numbers, expected {len(found)}")
-        errors, spread = ((found - wanted) ** 2).sum(0), ((wanted - wanted.mean(0)) ** 2).sum(0)
-        return float(np.mean(1 - errors / np.maximum(spread, 1e-30)))
+        if np.isnan(wanted).all(0).any():
+            raise EdgeLstmError("y holds no number to compare with, only NaN")
+        errors, spread = np.nansum((found - wanted) ** 2, 0), np.nansum((wanted - np.nanmean(wanted, 0)) ** 2, 0)
+        changes = np.nanmin(wanted, 0) < np.nanmax(wanted, 0)  # not spread > 0: the mean of equal values may be off in its last bit
+        return float(np.mean(np.where(changes, 1 - errors / np.where(changes, spread, 1), errors == 0)))
 
     def _as_parts(self, y: Any) -> list[Array]:
         outputs = self.network_.outputs
-        return [np.asarray(part, np.float64).reshape(-1, outputs) for part in (y if self._every else [y])]
+        return [_numbers(part).reshape(-1, outputs) for part in (y if self._every else [y])]
+
+
+def _numbers(y: Any) -> npt.NDArray[np.float64]:
+    try:
+        return np.asarray(y, np.float64)
+    except (TypeError, ValueError) as error:
+        raise EdgeLstmError(f"y must hold numbers: {error}") from error
 

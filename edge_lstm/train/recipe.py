@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from numbers import Integral
 from typing import Any
 
 from edge_lstm.cells import KINDS, Activation, Cell, activation, cell, family
@@ -126,6 +127,8 @@ class Recipe:
         if self.squash is not None and self.squash not in KINDS:
             raise EdgeLstmError(f"unknown activation {self.squash!r}: choose one of {', '.join(KINDS)}")
         for name in ("hidden", "layers", "iterations", "batch", "evaluations"):
+            if not isinstance(getattr(self, name), Integral):
+                raise EdgeLstmError(f"{name} must be a whole number, got {getattr(self, name)!r}")
             if getattr(self, name) < 1:
                 raise EdgeLstmError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("seed", "warm_up", "weight_decay", "noise", "scaling", "rotation", "sparsity"):

@@ -118,6 +118,13 @@ def test_the_features_of_an_imu_are_part_of_the_model(people: Path, edge_lstm, t
     assert "real signals" in edge_lstm("convert", tmp_path / "m.onnx", "-o", tmp_path / "blind.int.onnx").error
 
 
+def test_a_sensor_that_nothing_uses_is_refused(files: Files, edge_lstm, tmp_path: Path) -> None:
+    came = edge_lstm("train", files.npz, "-o", tmp_path / "m.onnx", *SMALL, "--imu", "acc=0,1,2")
+    assert came.status == 2
+    assert "not used" in came.error
+    nothing_half_written(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [

@@ -97,3 +97,16 @@ def test_predicting_before_fitting_or_with_other_inputs_is_refused() -> None:
     model = LSTMClassifier(hidden=8, iterations=2, batch=16).fit(x, y)
     with pytest.raises(EdgeLstmError, match="3 inputs, the classifier was fitted on 2"):
         model.predict(np.zeros((1, 5, 3)))
+
+
+def test_labels_that_are_none_are_refused() -> None:
+    x, y = waves(0, n=6)
+    fractions, unknown = np.linspace(0, 1, 6), np.array([0, 1, np.nan, 0, 1, 0])
+    for labels in (fractions, unknown):
+        with pytest.raises(EdgeLstmError, match="numbers with a fraction, or NaN"):
+            LSTMClassifier(**SMALL).fit(x, labels)
+    with pytest.raises(EdgeLstmError, match="mixes labels of different types: int, str"):
+        LSTMClassifier(**SMALL).fit(x, np.array([*y[:5], 1], object))
+    with pytest.raises(EdgeLstmError, match=r"hidden must be a whole number, got 2\.5"):
+        LSTMClassifier(hidden=2.5).fit(x, y)  # type: ignore[arg-type]
+    assert list(LSTMClassifier(hidden=2, iterations=2).fit(x, np.array([3.0, 7.0] * 3)).classes_) == [3, 7]

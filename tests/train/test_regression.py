@@ -10,6 +10,7 @@ import pytest
 from edge_lstm import engine, train
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.float_inference import run
+from edge_lstm.train.estimator import LSTMRegressor
 from edge_lstm.train.head import squared_error
 
 rng = np.random.default_rng(0)
@@ -64,3 +65,23 @@ def test_targets_that_cannot_be_learned_are_refused(y: np.ndarray, message: str)
         train.fit(train.Recipe(**SMALL), X, y)
     with pytest.raises(EdgeLstmError, match="class weights are for classes"):
         train.fit(train.Recipe(class_weights="balanced", **SMALL), X, Y)
+
+
+def test_the_score_of_numbers_that_are_missing_or_never_change() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(30, 8, 1)).cumsum(1)
+    y = x[:, -1].repeat(2, 1) * [1, 3]
+    model = LSTMRegressor(hidden=3, iterations=5).fit(x, y)
+    found = model.predict(x)
+    y[::3, 0] = np.nan
+    known = ~np.isnan(y[:, 0])
+    wanted = [1 - ((found - y)[k, j] ** 2).sum() / ((y[k, j] - y[k, j].mean()) ** 2).sum() for j, k in enumerate((known, slice(None)))]
+    assert model.score(x, y) == pytest.approx(np.mean(wanted))
+    assert model.score(x, np.zeros((30, 2))) == 0
+    assert model.score(x, found[:1].repeat(30, 0)) == 0
+    with pytest.raises(EdgeLstmError, match="only NaN"):
+        model.score(x, np.full((30, 2), np.nan))
+    with pytest.raises(EdgeLstmError, match="y must hold numbers"):
+        model.fit(x, np.array(["a"] * 30))
+    with pytest.raises(EdgeLstmError, match="one entry for every step"):
+        LSTMRegressor(read_out="every").fit(x, x[:, -1, 0])
