@@ -58,7 +58,7 @@ class Instructions:
 
 
 HALF_WORDS = Instructions(8.5, 13.5, 40, 6, 6, 7, 2.7, 8, 2.2, {4: 23, 2: 22, 1: 23}, 80, 4, 6, None, (11, 28))
-THUMB_2 = Instructions(18, 21, 32, 6, 6, 10, 6, 9, 5, {4: 23, 2: 22, 1: 23}, 80, 4, 6, (7, 30), (19, 45))
+THUMB_2 = Instructions(18, 21, 32, 6, 6, 10, 6, 9, 5, {4: 23, 2: 22, 1: 23}, 80, 4, 6, (7, 30), (20, 45))
 TARGETS: Mapping[str, Instructions] = {
     "cortex-m0plus": Instructions(26.5, 29.5, 65, 9, 9, 15, 9, 11, 6, {4: 42, 2: 38, 1: 40}, 120, 5, 8, (14.5, 44), (26.5, 55)),
     "cortex-m3": THUMB_2, "cortex-m4": HALF_WORDS, "cortex-m4f": HALF_WORDS, "cortex-m7": HALF_WORDS, "cortex-m33": HALF_WORDS,

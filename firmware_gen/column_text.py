@@ -26,7 +26,8 @@ QUAD = 4  # weights of a row behind a gate that are read as one word
 class Persistent:
     """What a strategy keeps in the struct between two steps.
 
-    shape, lengths: as numbers and as C text; meaning: for its comment; start: C expression of its element [k] or [t][k] after a reset.
+    shape, lengths: as numbers and as C text; meaning: for its comment; start: C expression of its element [k] or [t][k] after a reset;
+    declared: type in C, where a target may have a smaller one than `type`.
     """
 
     type: str
@@ -35,6 +36,7 @@ class Persistent:
     lengths: tuple[str, ...]
     meaning: str
     start: str = "0"
+    declared: str = ""
 
 
 @dataclass
@@ -255,7 +257,7 @@ class Writer:
             kept = f"{sums}_{self.number}" if self.number else sums
             meaning = f"row{many} without what is added always; as the target keeps them"
             shape, lengths = (count, bias[0].size), (f"{self.P}BLOCKS", str(bias[0].size))
-            self.persistent.append(Persistent("int32_t", kept, shape, lengths, meaning, f"{start}[t][k]"))
+            self.persistent.append(Persistent("int32_t", kept, shape, lengths, meaning, f"{start}[t][k]", f"{self.p}_kept"))
             kernel, at, kind = "add_changes", f"state->{kept}[{block}]", "kept"
         lists = f"columns{of}" if listed else f"{self.p}_nothing"
         kind = f"{kind}_signs" if signs else kind

@@ -40,7 +40,7 @@ FUNCTIONS = (
     *(f"{name}_x{shift}" for name in ("add_columns", "add_changes") for shift in range(9)),
     "dot_values", "next_window", "vectors", "vectors_copy", "vectors_curve", "add_signs", "keep_signs", "offset", "listed", "end_part",
     "tables4", "tables6", "tables8", "add_few1", "add_few2", "add_few4", "keep_few1", "keep_few2", "keep_few4",
-    "vectors_round", "vectors_list", "gather_wide", "add_each_wide", "add_wide", *(f"add_wide_{shift}" for shift in range(31)),
+    "vectors_round", "vectors_list", "kept", "gather_wide", "add_each_wide", "add_wide", *(f"add_wide_{shift}" for shift in range(31)),
 )  # fmt: skip
 
 # Bytes of stack that registers and return addresses of the deepest call are allowed. The most seen is 374 (clang for a Cortex-M0+, -O2), on
@@ -54,7 +54,8 @@ Stage = LayerText | FeedForwardText
 @dataclass(frozen=True)
 class Field:
     """One field of the state struct. shape: () for a scalar; lengths: the shape as C text; meaning: for its comment;
-    start: value after a reset, a C expression (of the index k for an array); front: whether it belongs to the front end."""
+    start: value after a reset, a C expression (of the index k for an array); front: whether it belongs to the front end; declared: type
+    in C, where a target may have a smaller one than `type`."""
 
     type: str
     name: str
@@ -63,12 +64,14 @@ class Field:
     meaning: str
     start: str = "0"
     front: bool = False
+    declared: str = ""
 
     @property
     def declaration(self) -> str:
         """The field in the struct, with its comment."""
         shape = "".join(f"[{n}]" for n in self.shape)
-        return f"{self.type} {self.name}{''.join(f'[{n}]' for n in self.lengths)}; /* {shape}{' ' if shape else ''}{self.meaning} */"
+        array = "".join(f"[{n}]" for n in self.lengths)
+        return f"{self.declared or self.type} {self.name}{array}; /* {shape}{' ' if shape else ''}{self.meaning} */"
 
     @property
     def bytes(self) -> int:
@@ -345,7 +348,7 @@ def _recurrent_fields(text: LayerText, prefix: str, tables: Tables) -> list[Fiel
     if text.output_stored and text.output_field is not None:
         fields.append(Field("int8_t", text.output_field, shape, lengths, "output of the layer"))
     for kept in text.columns.persistent:
-        fields.append(Field(kept.type, kept.name, kept.shape, kept.lengths, kept.meaning, kept.start))
+        fields.append(Field(kept.type, kept.name, kept.shape, kept.lengths, kept.meaning, kept.start, declared=kept.declared))
     return fields
 
 

@@ -81,7 +81,7 @@ def main(arguments: list[str]) -> None:
     opened: dict[str, float] = {}
     for name in targets:
         compiler = cross.compilers(emulation.target(name))[0 if "--gcc" in arguments else -1]
-        for inputs, units in SIZES:
+        for inputs, units in SIZES[: 2 if name == "atmega328p" else None]:  # 32 KB of flash
             for gates in ("threshold", "sigmoid"):
                 integer, raw = network(np.random.default_rng(inputs * units), inputs, units, gates, input_bits)
                 if gates == "threshold":

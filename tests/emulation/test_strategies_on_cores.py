@@ -30,6 +30,8 @@ def test_every_strategy_gives_the_bits_of_the_reference(core, strategy, lists, m
     found = emulation.profile(network, raw, core, strategy=strategy)
     assert (found.differing, found.strategy) == (0, strategy)
     assert found.values > raw.size
+    if strategy == "delta" and core.name == "atmega328p":  # which keeps sums in 24 bits
+        assert found.ram.state <= build(network, "m", strategy).state_bytes - 3 * 16
 
 
 @pytest.mark.parametrize("units", [32, 35])
