@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -144,7 +145,7 @@ def command(
     prepared = prepare(dataset, plan)
     with progress() as report:
         judged = cross_validate(prepared, plan, folds, progress=report, checkpoint=checkpoint) if folds else None
-        made = train_on_all(prepared, plan, progress=report, checkpoint=checkpoint)
+        made = train_on_all(prepared, plan, progress=report, checkpoint=checkpoint).called(output.stem)
     onnx_io.save_network(made.network, output)
     files = [output]
     if made.integer is not None:
@@ -170,4 +171,5 @@ def command(
     for file in files:
         line(f"wrote {file}")
     if made.integer is None:
-        line(f"make integers of it with: edge-lstm convert {output} -c {data}")
+        given = " ".join(f"--{name.replace('_', '-')} {quote(str(value))}" for name, value in vars(reading).items() if value is not None)
+        line(f"make integers of it with: edge-lstm convert {quote(str(output))} -c {quote(str(data))} {given}".rstrip())

@@ -121,6 +121,8 @@ def prepare(dataset: data.Dataset, plan: Plan) -> Prepared:
         )
     if not plan.numbers:
         data.require_every_class(y[data.known(y)], dataset.classes)
+        if len(dataset.classes) < 2:
+            raise EdgeLstmError(f"{dataset.name}: there is only the class {dataset.classes[0]}; a network learns to tell two or more apart")
     if dataset.units_per_count is not None:
         prepared = Prepared(dataset, windows, y, windows.x, dataset.units_per_count)
     else:

@@ -41,6 +41,10 @@ class Result:
     integer: IntegerNetwork | None
     history: History
 
+    def called(self, name: str) -> Result:
+        """The same with another name for both networks."""
+        return replace(self, network=replace(self.network, name=name), integer=self.integer and replace(self.integer, name=name))
+
 
 def fit(
     recipe: Recipe,

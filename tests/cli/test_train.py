@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -52,11 +53,11 @@ def test_soft_gates_give_a_standard_onnx_lstm(files: Files, edge_lstm, tmp_path:
 
 def test_the_same_seed_gives_the_same_files(files: Files, edge_lstm, tmp_path: Path) -> None:
     options = ("--hidden", 4, "--window", 40, "--iterations", 20, "--folds", 0)
-    for name in ("a", "b"):
-        assert edge_lstm("train", files.npz, "-o", tmp_path / f"{name}.onnx", *options).status == 0
-    assert edge_lstm("train", files.npz, "-o", tmp_path / "c.onnx", *options, "--seed", 1).status == 0
-    assert (tmp_path / "a.int.onnx").read_bytes() == (tmp_path / "b.int.onnx").read_bytes()
-    assert (tmp_path / "a.int.onnx").read_bytes() != (tmp_path / "c.int.onnx").read_bytes()
+    for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
+        (tmp_path / folder).mkdir()
+        assert edge_lstm("train", files.npz, "-o", tmp_path / folder / "m.onnx", *options, "--seed", seed).status == 0
+    assert (tmp_path / "a/m.int.onnx").read_bytes() == (tmp_path / "b/m.int.onnx").read_bytes()
+    assert (tmp_path / "a/m.int.onnx").read_bytes() != (tmp_path / "c/m.int.onnx").read_bytes()
 
 
 def test_recordings_in_floats_train_too(edge_lstm, tmp_path: Path) -> None:
@@ -118,6 +119,28 @@ def test_the_features_of_an_imu_are_part_of_the_model(people: Path, edge_lstm, t
     assert "real signals" in edge_lstm("convert", tmp_path / "m.onnx", "-o", tmp_path / "blind.int.onnx").error
 
 
+def test_one_class_alone_is_refused(edge_lstm, tmp_path: Path) -> None:
+    (tmp_path / "one.csv").write_text("ax,ay,what\n" + "".join(f"{k % 7},{k % 5},walk\n" for k in range(90)))
+    came = edge_lstm("train", tmp_path / "one.csv", "-o", tmp_path / "m.onnx", "--label-column", "what", "--window", 20, "--folds", 0)
+    assert came.status == 1
+    assert "there is only the class walk" in came.error
+    nothing_half_written(tmp_path, "one.csv")
+
+
+def test_a_network_has_the_name_of_its_file_and_the_next_command_is_whole(edge_lstm, tmp_path: Path) -> None:
+    """Two headers of one size would otherwise have one name; and a command that is printed works as it stands."""
+    folder = tmp_path / "my data"
+    folder.mkdir()
+    (folder / "two.csv").write_text("ax,ay,what\n" + "".join(f"{k % 7},{k % 5},{'walk' if k < 45 else 'run'}\n" for k in range(90)))
+    given = ("--label-column", "what", "--window", 20, "--folds", 0, "--iterations", 2, "--hidden", 3)
+    came = edge_lstm("train", folder / "two.csv", "-o", folder / "gait.onnx", *given, "--gates", "soft")
+    program, *arguments = shlex.split(came.out.splitlines()[-1].partition(": ")[2])
+    assert program == "edge-lstm"
+    assert edge_lstm(*arguments).status == 0
+    assert edge_lstm("codegen", folder / "gait.int.onnx", "-o", folder / "c").status == 0
+    nothing_half_written(folder / "c", "gait.h")
+
+
 def test_a_sensor_that_nothing_uses_is_refused(files: Files, edge_lstm, tmp_path: Path) -> None:
     came = edge_lstm("train", files.npz, "-o", tmp_path / "m.onnx", *SMALL, "--imu", "acc=0,1,2")
     assert came.status == 2
@@ -146,11 +169,12 @@ def test_options_of_the_recipe_and_a_checkpoint(files: Files, edge_lstm, tmp_pat
     kept = tmp_path / "training.npz"
     outputs = []
     for name, more in (("plain", ()), ("kept", ("--checkpoint", kept))):
+        (tmp_path / name).mkdir()
         came = edge_lstm(
             "train",
             files.npz,
             "-o",
-            tmp_path / f"{name}.onnx",
+            tmp_path / name / "m.onnx",
             *SMALL[:4],
             "--decimation",
             2,
@@ -162,10 +186,10 @@ def test_options_of_the_recipe_and_a_checkpoint(files: Files, edge_lstm, tmp_pat
             *more,
         )
         assert came.status == 0, came.err
-        outputs.append((tmp_path / f"{name}.int.onnx").read_bytes())
+        outputs.append((tmp_path / name / "m.int.onnx").read_bytes())
     assert outputs[0] == outputs[1]
     assert not list(tmp_path.glob("training*"))
-    made = onnx_io.load(tmp_path / "kept.int.onnx")
+    made = onnx_io.load(tmp_path / "kept" / "m.int.onnx")
     assert isinstance(made, IntegerNetwork)
     assert np.abs(made.recurrent[0].rows["f"].R[0]).max() == 1
     assert np.abs(made.recurrent[0].rows["g"].R[0]).max() <= 7
