@@ -36,8 +36,9 @@ def _indices(values: Sequence[int]) -> ir.Constant:
 class Code:
     """Appends instructions to a function under construction. Addresses and counts are int64, lanes are sixteen int32."""
 
-    def __init__(self, builder: ir.IRBuilder, machine: Instructions = KERNELS["portable"]):
-        self.builder, self.machine = builder, machine
+    def __init__(self, builder: ir.IRBuilder, machine: Instructions = KERNELS["portable"], wide: bool = False):
+        """wide: whether sixteen lanes are one register of AVX-512."""
+        self.builder, self.machine, self.wide = builder, machine, wide
 
     # ---- scalars ----------------------------------------------------------------------------------------------------------
 
@@ -151,6 +152,10 @@ class Code:
             results.append(phi)
         return results
 
+    def is_positive(self, a: Value) -> Value:
+        """One bit."""
+        return self.builder.icmp_signed(">", a, self.integer(0))
+
     def is_less(self, a: Value, b: int) -> Value:
         """One bit."""
         return self.builder.icmp_signed("<", a, self.integer(b))
@@ -188,11 +193,18 @@ class Code:
         return self.builder.or_(a, b)
 
     def shift_left(self, a: Value, b: Value) -> Value:
-        return self.builder.shl(a, b)
+        return self._call("llvm.x86.avx512.psllv.d.512", [a, b]) if self._each_by_its_own(b) else self.builder.shl(a, b)
 
     def shift_right(self, a: Value, b: Value) -> Value:
         """Arithmetic."""
-        return self.builder.ashr(a, b)
+        return self._call("llvm.x86.avx512.psrav.d.512", [a, b]) if self._each_by_its_own(b) else self.builder.ashr(a, b)
+
+    def _each_by_its_own(self, counts: Value) -> bool:
+        """Whether to shift each lane by its own count, although LLVM sees that all counts are alike and would shift by one.
+
+        Zen 4 shifts by a count in a register where it runs dot products, and by counts in lanes elsewhere.
+        """
+        return self.wide and counts.type == _LANES and not isinstance(counts, ir.Constant)
 
     def minimum(self, a: Value, b: Value) -> Value:
         return self.builder.select(self.builder.icmp_signed("<", a, b), a, b)

@@ -67,6 +67,11 @@ class Target:
         return 4 // self.source_bytes
 
     @property
+    def is_wide(self) -> bool:
+        """Whether sixteen lanes are one register (AVX-512)."""
+        return self.accumulators >= LANES
+
+    @property
     def narrows(self) -> bool:
         """Whether 16-bit lanes pay: where products of them are one instruction."""
         return bool(self.instructions.rounded)

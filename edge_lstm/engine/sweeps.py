@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from llvmlite import ir
@@ -79,6 +80,9 @@ class _Stack:
     ) -> None:
         """A tile for every group, for `count` sequences or for one. Sequences with lists share the weights in the cache."""
         code, size = self.code, self.target.sequences(len(tile.phase.rows))
+        overlaps = tile.overlaps and not listed
+        if overlaps:
+            size //= 2
 
         def visit(index: Value, _: list[Value]) -> list[Value]:
             # Odd steps visit the groups backwards: what the step before used last is still in the cache.
@@ -88,7 +92,7 @@ class _Stack:
                 tile.emit(places, 1, listed)
                 return []
             tiles = code.quotient(count, size)
-            places = self._sequences(tile, places, tiles, size, listed)
+            places = self._overlapping(tile, places, tiles, size) if overlaps else self._sequences(tile, places, tiles, size, listed)
             if size > 1:
                 self._sequences(tile, places, code.minus(count, code.times(tiles, size)), 1, listed)
             return []
@@ -97,16 +101,53 @@ class _Stack:
 
     def _sequences(self, tile: Tile, places: Places, count: Value, size: int, listed: bool) -> Places:
         """`count` times `size` sequences; returns the places behind them."""
-        code = self.code
-        moving = ("units", "segments", "current", "following", "inputs", "lists")
 
         def body(_: Value, carried: list[Value]) -> list[Value]:
-            tile.emit(replace(places, **dict(zip(moving, carried, strict=True))), size, listed, block=True)
-            step, input_step = code.times(places.stride, size), code.times(places.input_stride, size)
-            return [code.plus(at, input_step if name == "inputs" else step) for name, at in zip(moving, carried, strict=True)]
+            tile.emit(_moved(places, carried), size, listed, block=True)
+            return self._ahead(places, carried, size)
 
-        ends = code.loop(count, [getattr(places, name) for name in moving], body)
-        return replace(places, **dict(zip(moving, ends, strict=True)))
+        return _moved(places, self.code.loop(count, _moving(places), body))
+
+    def _overlapping(self, tile: Tile, places: Places, count: Value, size: int) -> Places:
+        """As `_sequences`, with the units of each tile among the dot products of the next."""
+        code, moving, rows = self.code, len(_MOVING), len(tile.phase.rows)
+
+        def tabled(sums: list[Value]) -> list[list[Value]]:
+            return [sums[first : first + size] for first in range(0, len(sums), size)]
+
+        def finish(carried: list[Value]) -> list[Value]:
+            """The units of the tile before the places."""
+            tile.finish(_moved(places, self._ahead(places, carried[:moving], -size)), tabled(carried[moving:]))
+            return []
+
+        def body(index: Value, carried: list[Value]) -> list[Value]:
+            def between() -> None:
+                code.where(code.is_positive(index), [], lambda: finish(carried))
+
+            sums = tile.sums(_moved(places, carried[:moving]), size, between=between)
+            return [*self._ahead(places, carried[:moving], size), *chain(*sums)]
+
+        ends = code.loop(count, [*_moving(places), *[code.constant(0)] * (rows * size)], body)
+        code.where(code.is_positive(count), [], lambda: finish(ends))
+        return _moved(places, ends[:moving])
+
+    def _ahead(self, places: Places, moving: list[Value], sequences: int) -> list[Value]:
+        """Addresses that many sequences further on."""
+        code = self.code
+        step, input_step = code.times(places.stride, sequences), code.times(places.input_stride, sequences)
+        return [code.plus(at, input_step if name == "inputs" else step) for name, at in zip(_MOVING, moving, strict=True)]
+
+
+# What differs from one sequence to the next.
+_MOVING = ("units", "segments", "current", "following", "inputs", "lists")
+
+
+def _moving(places: Places) -> list[Value]:
+    return [getattr(places, name) for name in _MOVING]
+
+
+def _moved(places: Places, addresses: list[Value]) -> Places:
+    return replace(places, **dict(zip(_MOVING, addresses, strict=True)))
 
 
 def step_of_all_layers(code: Code, structure: Structure, target: Target, block: bool, lists: bool, places: Sequence[Value]) -> Value:
@@ -204,7 +245,7 @@ def _add_products(code: Code, weights: Value, values: Value, inputs: Value, sums
 
 def _intrinsic(arity: int, emit: Emit, target: Target | None = None) -> Any:
     """An intrinsic of int64 arguments that returns an int64, 0 where `emit` gives nothing."""
-    machine = (target.instructions,) if target else ()
+    machine = (target.instructions, target.is_wide) if target else ()
 
     def typed(*arguments: Any) -> Any:
         def code(context: Any, builder: ir.IRBuilder, signature: Any, values: Sequence[Value]) -> Value:

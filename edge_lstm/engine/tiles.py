@@ -96,17 +96,37 @@ class Tile:
         self.is_last = phase is self.plan.phases[-1]
         self.loaded: dict[str, Value] = {}  # what one tile has loaded
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether the units of one tile are computed among the dot products of the next.
+
+        A processor looks ahead over some hundred instructions. Behind all dot products of a tile the units wait for the last of them,
+        with the next tile's out of sight. Half of the accumulators then wait, so two tiles of half the sequences are at work. Three
+        curves and more need the registers, and take longer than those dot products.
+        """
+        curves = sum(self.plan.ops[index].code == "interpolate" for index in self.phase.ops)
+        return self.target.is_wide and self.target.sequences(len(self.phase.rows)) > 1 and curves < 3
+
     def emit(self, places: Places, sequences: int, listed: bool = False, block: bool = False) -> None:
         """listed: whether each sequence has a list of its tiles that are not zero; block: whether the list is made for few units too."""
-        self.loaded = {}
-        self.listed = listed
-        self.block = block
-        self._units(places, sequences, self._dot_products(places, sequences))
+        self.finish(places, self.sums(places, sequences, listed, block))
+
+    def sums(
+        self, places: Places, sequences: int, listed: bool = False, block: bool = False, between: Callable[[], None] | None = None
+    ) -> list[list[Value]]:
+        """The accumulators [row][sequence]. between: emits what is to stand between the products with x and those with the states."""
+        self.loaded, self.listed, self.block = {}, listed, block
+        return self._dot_products(places, sequences, between)
+
+    def finish(self, places: Places, sums: list[list[Value]]) -> None:
+        """From the accumulators to the new states."""
+        loaded, self.loaded = self.loaded, {}  # what is loaded in a branch is not there behind it
+        self._units(places, len(sums[0]), sums)
+        self.loaded = loaded
 
     # ---- dot products -----------------------------------------------------------------------------------------------------
 
-    def _dot_products(self, places: Places, sequences: int) -> list[list[Value]]:
-        """Accumulators [row][sequence]."""
+    def _dot_products(self, places: Places, sequences: int, between: Callable[[], None] | None) -> list[list[Value]]:
         code, names = self.code, [self.plan.ops[index].name for index in self.phase.rows]
         accumulators: list[list[Value]] = [[code.constant(0)] * sequences for _ in names]
         weights = places.weights
@@ -127,6 +147,8 @@ class Tile:
                 if row in fed:
                     start = code.shift_left(start, self.number(places, f"input_shift {name}"))
                 accumulators[row][s] = code.add(start, bias) if self.phase.rows[row] not in self.layer.bare else start
+        if between is not None:
+            between()
         for one in [p for p in passes if p.segment is not None]:
             sources = code.plus(places.segments, code.times(places.segment_bytes, one.segment or 0))
             if self.listed and one.segment == self.layer.listed:
