@@ -58,7 +58,7 @@ def _foundation() -> bytes:
     here = Path(__file__).parent
     versions = (sys.version, np.__version__, _numba_version(), llvmlite.__version__)
     modules = (
-        "code.py", "tiles.py", "narrow_tiles.py", "sweeps.py", "memory.py", "layout.py", "instructions.py",
+        "code.py", "products.py", "tiles.py", "narrow_tiles.py", "sweeps.py", "memory.py", "layout.py", "instructions.py",
         "common_parts.py", "object_code.py", "python_calls.py", "machine_code.py",
     )  # fmt: skip
     return repr(versions).encode() + b"".join((here / name).read_bytes() for name in modules)

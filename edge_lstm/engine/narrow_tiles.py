@@ -10,7 +10,8 @@ from edge_lstm.engine.layout import LINE, PERMUTED_SEGMENTS
 from edge_lstm.fixed_point.integer_network import IntOp
 
 if TYPE_CHECKING:
-    from edge_lstm.engine.tiles import Places, Tile
+    from edge_lstm.engine.products import Places
+    from edge_lstm.engine.tiles import Tile
 
 FRACTION = 0x7FFF  # the place within a segment, as a fraction of 2^15
 

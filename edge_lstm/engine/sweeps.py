@@ -15,8 +15,9 @@ from numba import types
 from numba.extending import intrinsic
 
 from edge_lstm.engine.code import Code, Value
-from edge_lstm.engine.layout import LANES, LINE, Structure, Target
-from edge_lstm.engine.tiles import Places, Tile, group_places, list_tiles
+from edge_lstm.engine.layout import LANES, LINE, SPARSE_UNITS, Structure, Target
+from edge_lstm.engine.products import Places, group_places, list_tiles
+from edge_lstm.engine.tiles import Tile
 
 Emit = Callable[..., Value | None]
 
@@ -84,13 +85,31 @@ class _Stack:
         if overlaps:
             size //= 2
 
-        def visit(index: Value, _: list[Value]) -> list[Value]:
+        def places_of(first: Value, size: int = 1) -> list[Places]:
             # Odd steps visit the groups backwards: what the step before used last is still in the cache.
-            group = code.either(parity, code.minus(code.minus(groups, 1), index), index)
-            places = group_places(code, whole, tile.layer, self.target, group, group_weights)
-            if count is None:
-                tile.emit(places, 1, listed)
+            group = code.either(parity, code.minus(code.minus(groups, size), first), first)
+            return [group_places(code, whole, tile.layer, self.target, code.plus(group, k), group_weights) for k in range(size)]
+
+        if count is None:
+            pairs = code.integer(0)
+            if tile.pairs:  # from SPARSE_UNITS on weights come from the second-level cache, one group after the other
+                pairs = code.times(code.either_less(groups, SPARSE_UNITS // LANES), code.quotient(groups, 2))
+
+            def visit_pair(index: Value, _: list[Value]) -> list[Value]:
+                tile.emit_pair(places_of(code.times(index, 2), 2))
                 return []
+
+            def visit_one(index: Value, _: list[Value]) -> list[Value]:
+                tile.emit(places_of(code.plus(code.times(pairs, 2), index))[0], 1, listed)
+                return []
+
+            if tile.pairs:
+                code.loop(pairs, [], visit_pair)
+            code.loop(code.minus(groups, code.times(pairs, 2)), [], visit_one)
+            return
+
+        def visit(index: Value, _: list[Value]) -> list[Value]:
+            (places,) = places_of(index)
             tiles = code.quotient(count, size)
             places = self._overlapping(tile, places, tiles, size) if overlaps else self._sequences(tile, places, tiles, size, listed)
             if size > 1:
@@ -124,7 +143,7 @@ class _Stack:
             def between() -> None:
                 code.where(code.is_positive(index), [], lambda: finish(carried))
 
-            sums = tile.sums(_moved(places, carried[:moving]), size, between=between)
+            sums = tile.sums([_moved(places, carried[:moving])], size, between=between)
             return [*self._ahead(places, carried[:moving], size), *chain(*sums)]
 
         ends = code.loop(count, [*_moving(places), *[code.constant(0)] * (rows * size)], body)

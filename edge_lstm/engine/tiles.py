@@ -6,14 +6,14 @@ registers from the first product to the last operator.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 from edge_lstm.engine.code import Code, Value
-from edge_lstm.engine.layout import LANES, LINE, PERMUTED_SEGMENTS, SPARSE_UNITS, LayerStructure, Structure, Target
+from edge_lstm.engine.layout import LINE, PERMUTED_SEGMENTS, Structure, Target
 from edge_lstm.engine.narrow_tiles import Narrow, Values
-from edge_lstm.engine.plan import Phase, is_behind_gate
-from edge_lstm.fixed_point.integer_network import HALF_BITS, IntOp
+from edge_lstm.engine.plan import Phase
+from edge_lstm.engine.products import Places, Products
+from edge_lstm.fixed_point.integer_network import IntOp
 
 Place = Callable[[str], Value]
 
@@ -38,63 +38,22 @@ def _round_shift(code: Code, value: Value, at: Place) -> Value:
     return code.shift_right(code.add(value, at("half")), at("shift"))
 
 
-@dataclass(frozen=True)
-class Places:
-    """Addresses for one group. constants, units: of the group; current, following: the group's place in the segments; in the first record.
-
-    model: start of the model; weights: first tile; segments: start of the current segments; inputs: of the layer.
-    stride, input_stride: from one sequence to the next; segment_bytes: from one segment to the next; tiles: of x and of a segment;
-    input_bytes: of x, or of each half of it; lists: what `list_tiles` made of the listed segment.
-    """
-
-    model: Value
-    weights: Value
-    constants: Value
-    units: Value
-    segments: Value
-    current: Value
-    following: Value
-    inputs: Value
-    stride: Value
-    input_stride: Value
-    segment_bytes: Value
-    input_tiles: Value
-    unit_tiles: Value
-    input_bytes: Value
-    lists: Value
-
-
-LISTED_COUNT, LISTED_FIRST = LINE, LINE + 8  # where a list of tiles holds their number, and the first of them
-
-
-def list_tiles(code: Code, sources: Value, tiles: Value, to: Value, always: bool) -> None:
-    """Lists the tiles of sources, kept as v + 128, that hold more than zeros. Made once a step, and read by every group.
-
-    A list is 128 sum v in all lanes, the number of tiles, then the sources of each tile, signed, and its position, 4 bytes both.
-    always: also where there are few units; otherwise the list is then empty.
-    """
-
-    def body(tile: Value, carried: list[Value]) -> list[Value]:
-        entry = code.plus(to, code.times(carried[0], 8), LISTED_FIRST)
-        code.store_index(tile, code.plus(entry, 4))
-        busy = code.copy_signed(code.plus(sources, code.times(tile, 4)), entry)
-        return [code.plus(carried[0], busy), code.add(carried[1], code.dot(code.constant(0), code.bias_bytes(), code.tile_sources(entry)))]
-
-    many = code.integer(1) if always else code.minus(1, code.either_less(tiles, SPARSE_UNITS // 4))
-    count, total = code.loop(code.times(many, tiles), [code.integer(0), code.constant(0)], body)
-    code.store(total, to)
-    code.store_index(count, code.plus(to, LISTED_COUNT))
-
-
-class Tile:
-    """Emits the code of one phase of a layer for one group and `sequences` sequences."""
+class Tile(Products):
+    """Emits the code of one phase of a layer for one group and some sequences, or for two groups and one."""
 
     def __init__(self, code: Code, structure: Structure, index: int, phase: Phase, target: Target):
-        self.code, self.structure, self.index, self.phase, self.target = code, structure, index, phase, target
-        self.layer: LayerStructure = structure.layers[index]
-        self.plan = self.layer.plan
+        super().__init__(code, structure, index, phase, target)
         self.is_last = phase is self.plan.phases[-1]
-        self.loaded: dict[str, Value] = {}  # what one tile has loaded
+
+    @property
+    def pairs(self) -> bool:
+        """Whether one sequence visits the groups of a small layer in pairs. (Measured: dot products of int16 lose by it.)"""
+        return self._holds_two and bool(self.target.instructions.quads)
+
+    @property
+    def _holds_two(self) -> bool:
+        """Whether registers hold the accumulators of two tiles."""
+        return self.target.is_wide and self.target.sequences(len(self.phase.rows)) > 1
 
     @property
     def overlaps(self) -> bool:
@@ -105,174 +64,23 @@ class Tile:
         curves and more need the registers, and take longer than those dot products.
         """
         curves = sum(self.plan.ops[index].code == "interpolate" for index in self.phase.ops)
-        return self.target.is_wide and self.target.sequences(len(self.phase.rows)) > 1 and curves < 3
+        return self._holds_two and curves < 3
 
     def emit(self, places: Places, sequences: int, listed: bool = False, block: bool = False) -> None:
         """listed: whether each sequence has a list of its tiles that are not zero; block: whether the list is made for few units too."""
-        self.finish(places, self.sums(places, sequences, listed, block))
+        self.finish(places, self.sums([places], sequences, listed, block))
 
-    def sums(
-        self, places: Places, sequences: int, listed: bool = False, block: bool = False, between: Callable[[], None] | None = None
-    ) -> list[list[Value]]:
-        """The accumulators [row][sequence]. between: emits what is to stand between the products with x and those with the states."""
-        self.loaded, self.listed, self.block = {}, listed, block
-        return self._dot_products(places, sequences, between)
+    def emit_pair(self, pair: Sequence[Places]) -> None:
+        """Two groups for one sequence, which read each source once; twice the accumulators hide how long a dot product takes."""
+        sums = self.sums(pair, 1)
+        for k, places in enumerate(pair):
+            self.finish(places, [[row[k]] for row in sums])
 
     def finish(self, places: Places, sums: list[list[Value]]) -> None:
         """From the accumulators to the new states."""
         loaded, self.loaded = self.loaded, {}  # what is loaded in a branch is not there behind it
         self._units(places, len(sums[0]), sums)
         self.loaded = loaded
-
-    # ---- dot products -----------------------------------------------------------------------------------------------------
-
-    def _dot_products(self, places: Places, sequences: int, between: Callable[[], None] | None) -> list[list[Value]]:
-        code, names = self.code, [self.plan.ops[index].name for index in self.phase.rows]
-        accumulators: list[list[Value]] = [[code.constant(0)] * sequences for _ in names]
-        weights = places.weights
-        fed = {row for one in self.phase.passes if one.segment is None for row, _ in one.rows}
-        passes = sorted(self.phase.passes, key=lambda one: one.segment is not None)
-        for one in [p for p in passes if p.segment is None]:
-            inputs = places.inputs
-            if self.plan.wide:  # the high halves, then the low ones by the same weights
-                self._pass(one.rows, accumulators, weights, inputs, places.input_stride, places.input_tiles)
-                for row, _ in one.rows:
-                    accumulators[row] = [code.shift_left(value, code.constant(HALF_BITS)) for value in accumulators[row]]
-                inputs = code.plus(inputs, places.input_bytes)
-            weights = self._pass(one.rows, accumulators, weights, inputs, places.input_stride, places.input_tiles)
-        for row, name in enumerate(names):
-            bias = code.constant(0) if self.phase.rows[row] in self.layer.bare else self.constant(places, f"bias {name}")
-            for s in range(sequences):
-                start = accumulators[row][s]
-                if row in fed:
-                    start = code.shift_left(start, self.number(places, f"input_shift {name}"))
-                accumulators[row][s] = code.add(start, bias) if self.phase.rows[row] not in self.layer.bare else start
-        if between is not None:
-            between()
-        for one in [p for p in passes if p.segment is not None]:
-            sources = code.plus(places.segments, code.times(places.segment_bytes, one.segment or 0))
-            if self.listed and one.segment == self.layer.listed:
-                if self.block:  # the listed segment is read by the only pass of this kind, so no weights follow
-                    for s in range(sequences):
-                        for (row, _), total in zip(one.rows, self._listed_sums(places, one.rows, accumulators, weights, s), strict=True):
-                            accumulators[row][s] = total
-                    continue
-                weights = self._listed_pass(places, one.rows, accumulators, weights, sources)
-                continue
-            skips = sequences == 1 and self._is_sparse(one.segment or 0)
-            weights = self._pass(one.rows, accumulators, weights, sources, places.stride, places.unit_tiles, skips)
-        return accumulators
-
-    def _pass(
-        self,
-        rows: tuple[tuple[int, int], ...],
-        accumulators: list[list[Value]],
-        weights: Value,
-        sources: Value,
-        stride: Value,
-        tiles: Value,
-        skips: bool = False,
-    ) -> Value:
-        """Adds the products with one source vector to the accumulators of `rows`; returns the address behind the weights.
-
-        skips: for one sequence, whether tiles of zeros are left out where there are many units.
-        """
-        code = self.code
-        sequences = len(accumulators[0])
-        starts = [sources]
-        for _ in range(sequences - 1):
-            starts.append(code.plus(starts[-1], stride))
-
-        few = code.is_less(tiles, SPARSE_UNITS // self.target.tile_sources) if skips else None
-
-        def body(tile: Value, carried: list[Value]) -> list[Value]:
-            address, sums = carried[0], carried[1:]
-            if skips:
-                at = code.plus(starts[0], code.times(tile, 4))
-                busy = code.is_busy(at, few)
-                added = code.where(busy, sums, lambda: self._products(sums, code.tile_sources(at), address))
-                return [code.plus(address, LINE * len(rows)), *added]
-            loaded = [code.tile_weights(code.plus(address, LINE * k)) for k in range(len(rows))]
-            offset = code.times(tile, 4)
-            added = []
-            for s in range(sequences):
-                values = code.tile_sources(code.plus(starts[s], offset))
-                added += [code.dot(sums[s * len(rows) + k], values, loaded[k]) for k in range(len(rows))]
-            return [code.plus(address, LINE * len(rows)), *added]
-
-        flat = [accumulators[row][s] for s in range(sequences) for row, _ in rows]
-        weights, *flat = code.loop(tiles, [weights, *flat], body)
-        for s in range(sequences):
-            for k, (row, _) in enumerate(rows):
-                accumulators[row][s] = flat[s * len(rows) + k]
-        return weights
-
-    def _listed_pass(
-        self, places: Places, rows: tuple[tuple[int, int], ...], accumulators: list[list[Value]], weights: Value, sources: Value
-    ) -> Value:
-        """As `_pass` for one sequence, of the listed tiles alone where there are many units; otherwise of all."""
-        code = self.code
-        size = LINE * len(rows)
-        few = code.either_less(places.unit_tiles, SPARSE_UNITS // self.target.tile_sources)
-        flat = [accumulators[row][0] for row, _ in rows]
-
-        def plain(tile: Value, carried: list[Value]) -> list[Value]:
-            values = code.tile_sources(code.plus(sources, code.times(tile, 4)))
-            return [code.plus(carried[0], size), *self._products(carried[1:], values, carried[0])]
-
-        _, *flat = code.loop(code.times(few, places.unit_tiles), [weights, *flat], plain)
-
-        flat = code.where(code.is_zero(few), flat, lambda: self._listed_sums(places, rows, accumulators, weights, 0))
-        for k, (row, _) in enumerate(rows):
-            accumulators[row][0] = flat[k]
-        return code.plus(weights, code.times(places.unit_tiles, size))
-
-    def _listed_sums(
-        self, places: Places, rows: tuple[tuple[int, int], ...], accumulators: list[list[Value]], weights: Value, s: int
-    ) -> list[Value]:
-        """The accumulators of sequence s with the products of its listed tiles.
-
-        Sources are kept as bytes v + 128, so zeros count. Here weights become w + 128 and sources v, and sum (w + 128) v - 128 sum v
-        = sum w v; the constants of the rows count on 128 sum w beside it, which is added.
-        """
-        code, size = self.code, LINE * len(rows)
-        lists = code.plus(places.lists, code.times(places.stride, s))
-
-        def one(k: Value, sums: list[Value]) -> list[Value]:
-            entry = code.plus(lists, code.times(k, 8), LISTED_FIRST)
-            values = code.tile_sources(entry)
-            at = code.plus(weights, code.times(code.load_index(code.plus(entry, 4)), size))
-            loaded = [code.raised_weights(code.plus(at, LINE * r)) for r in range(len(rows))]
-            return [code.dot(total, weight, values) for total, weight in zip(sums, loaded, strict=True)]
-
-        sums = code.loop(code.load_index(code.plus(lists, LISTED_COUNT)), [accumulators[row][s] for row, _ in rows], one)
-        total = code.lanes_at(lists)
-        zeros = [self.constant(places, f"zeros {self.plan.ops[self.phase.rows[row]].name}") for row, _ in rows]
-        return [code.add(code.subtract(value, total), zero) for value, zero in zip(sums, zeros, strict=True)]
-
-    def _products(self, sums: list[Value], sources: Value, weights: Value) -> list[Value]:
-        """One tile's products added to the sums of one sequence."""
-        return [
-            self.code.dot(total, sources, self.code.tile_weights(self.code.plus(weights, LINE * k))) for k, total in enumerate(sums)
-        ]
-
-    def _is_sparse(self, segment: int) -> bool:
-        """Whether a segment holds values behind threshold gates, which are often zero, and zero is kept as zero."""
-        return is_behind_gate(self.plan, segment) and self.target.instructions.offset == 0
-
-    # ---- the dataflow of the units ------------------------------------------------------------------------------------------
-
-    def number(self, places: Places, name: str) -> Value:
-        """A number of the model in all lanes, loaded once for all sequences."""
-        if name not in self.loaded:
-            self.loaded[name] = self.code.splat_at(self.code.plus(places.model, self.structure.number(f"{self.index}.{name}")))
-        return self.loaded[name]
-
-    def constant(self, places: Places, name: str) -> Value:
-        """A constant of the group, loaded once for all sequences."""
-        if name not in self.loaded:
-            self.loaded[name] = self.code.lanes_at(self.code.plus(places.constants, LINE * self.layer.constant_names.index(name)))
-        return self.loaded[name]
 
     def _units(self, places: Places, sequences: int, accumulators: list[list[Value]]) -> None:
         """Operator by operator, each for all sequences: they share the constants, and fill each other's waiting times."""
@@ -370,23 +178,3 @@ class Tile:
         return code.shift_right(line, number("shift"))
 
 
-def group_places(code: Code, whole: Places, layer: LayerStructure, target: Target, group: Value, group_weights: Value) -> Places:
-    """The places of one group, from those of the layer."""
-    lanes = code.times(group, LANES * target.source_bytes)
-    return Places(
-        whole.model,
-        code.plus(whole.weights, code.times(group, group_weights)),
-        code.plus(whole.constants, code.times(group, LINE * len(layer.constant_names))),
-        code.plus(whole.units, code.times(group, LINE * len(layer.unit_names))),
-        whole.segments,
-        code.plus(whole.current, lanes),
-        code.plus(whole.following, lanes),
-        whole.inputs,
-        whole.stride,
-        whole.input_stride,
-        whole.segment_bytes,
-        whole.input_tiles,
-        whole.unit_tiles,
-        whole.input_bytes,
-        whole.lists,
-    )

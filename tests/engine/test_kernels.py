@@ -129,11 +129,17 @@ EITHER_GATES = [(KERNELS[0], "threshold"), *((kernel, "sigmoid") for kernel in K
 
 @pytest.mark.parametrize(("kernel", "gates"), EITHER_GATES)
 def test_units_inputs_and_batch_of_any_size(kernel: str, gates: str) -> None:
-    for units, inputs, batch, steps in [(1, 1, 1, 1), (15, 3, 2, 7), (16, 4, 3, 6), (17, 5, 4, 5), (33, 9, 35, 3), (130, 50, 5, 3)]:
+    sizes = [(1, 1, 1, 1), (15, 3, 2, 7), (16, 4, 3, 6), (17, 5, 4, 5), (33, 9, 35, 3), (64, 2, 1, 4), (100, 6, 7, 3), (130, 50, 5, 3)]
+    for units, inputs, batch, steps in sizes:
         rng = np.random.default_rng(units)
         network = random_integer(rng, "lstm", inputs, units, gates)
         raw = random_counts(rng, network, batch, steps)
-        assert_same(engine.run(network, raw, states=True, kernel=kernel), reference.run(network, raw, states=True))
+        wanted = reference.run(network, raw, states=True)
+        assert_same(engine.run(network, raw, states=True, kernel=kernel), wanted)
+        stream = engine.Stream(network, kernel)  # visits the units in another order than a batch
+        stream.run(reference.normalize(network.normalize, raw)[0])
+        for state, values in stream.states[0].items():
+            np.testing.assert_array_equal(values, wanted.states[0][state][0, -1], err_msg=state)
 
 
 def with_extreme_weights(rng: np.random.Generator, network: IntegerNetwork) -> IntegerNetwork:

@@ -1,0 +1,259 @@
+"""The dot products of a tile: sixteen units for a few sequences at once, or a few groups of sixteen for one sequence.
+
+Accumulators stay in registers from the first product to the last; weights are loaded once for all sequences, sources once for all groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from edge_lstm.engine.code import Code, Value
+from edge_lstm.engine.layout import LANES, LINE, SPARSE_UNITS, LayerStructure, Structure, Target
+from edge_lstm.engine.plan import Phase, is_behind_gate
+from edge_lstm.fixed_point.integer_network import HALF_BITS
+
+Rows = tuple[tuple[int, int], ...]  # of `plan.Pass`
+
+
+@dataclass(frozen=True)
+class Places:
+    """Addresses for one group. constants, units: of the group; current, following: the group's place in the segments; in the first record.
+
+    model: start of the model; weights: first tile; segments: start of the current segments; inputs: of the layer.
+    stride, input_stride: from one sequence to the next; segment_bytes: from one segment to the next; tiles: of x and of a segment;
+    input_bytes: of x, or of each half of it; lists: what `list_tiles` made of the listed segment.
+    """
+
+    model: Value
+    weights: Value
+    constants: Value
+    units: Value
+    segments: Value
+    current: Value
+    following: Value
+    inputs: Value
+    stride: Value
+    input_stride: Value
+    segment_bytes: Value
+    input_tiles: Value
+    unit_tiles: Value
+    input_bytes: Value
+    lists: Value
+
+
+LISTED_COUNT, LISTED_FIRST = LINE, LINE + 8  # where a list of tiles holds their number, and the first of them
+
+
+def list_tiles(code: Code, sources: Value, tiles: Value, to: Value, always: bool) -> None:
+    """Lists the tiles of sources, kept as v + 128, that hold more than zeros. Made once a step, and read by every group.
+
+    A list is 128 sum v in all lanes, the number of tiles, then the sources of each tile, signed, and its position, 4 bytes both.
+    always: also where there are few units; otherwise the list is then empty.
+    """
+
+    def body(tile: Value, carried: list[Value]) -> list[Value]:
+        entry = code.plus(to, code.times(carried[0], 8), LISTED_FIRST)
+        code.store_index(tile, code.plus(entry, 4))
+        busy = code.copy_signed(code.plus(sources, code.times(tile, 4)), entry)
+        return [code.plus(carried[0], busy), code.add(carried[1], code.dot(code.constant(0), code.bias_bytes(), code.tile_sources(entry)))]
+
+    many = code.integer(1) if always else code.minus(1, code.either_less(tiles, SPARSE_UNITS // 4))
+    count, total = code.loop(code.times(many, tiles), [code.integer(0), code.constant(0)], body)
+    code.store(total, to)
+    code.store_index(count, code.plus(to, LISTED_COUNT))
+
+
+def _flat(accumulators: list[list[Value]], rows: Rows) -> list[Value]:
+    """The accumulators [row][column] of some rows, column by column."""
+    return [accumulators[row][column] for column in range(len(accumulators[0])) for row, _ in rows]
+
+
+def _unflatten(accumulators: list[list[Value]], rows: Rows, flat: list[Value]) -> None:
+    for k, value in enumerate(flat):
+        accumulators[rows[k % len(rows)][0]][k // len(rows)] = value
+
+
+class Products:
+    """Emits the dot products of one phase of a layer."""
+
+    def __init__(self, code: Code, structure: Structure, index: int, phase: Phase, target: Target):
+        self.code, self.structure, self.index, self.phase, self.target = code, structure, index, phase, target
+        self.layer: LayerStructure = structure.layers[index]
+        self.plan = self.layer.plan
+        self.loaded: dict[str, Value] = {}  # what one tile has loaded
+
+    def sums(
+        self,
+        groups: Sequence[Places],
+        sequences: int,
+        listed: bool = False,
+        block: bool = False,
+        between: Callable[[], None] | None = None,
+    ) -> list[list[Value]]:
+        """The accumulators [row][sequence], or [row][group] of several groups for one sequence.
+
+        between: emits what is to stand between the products with x and those with the states.
+        """
+        self.loaded, self.listed, self.block = {}, listed, block
+        return self._dot_products(groups, sequences, between)
+
+    def _dot_products(self, groups: Sequence[Places], sequences: int, between: Callable[[], None] | None) -> list[list[Value]]:
+        code, names, places = self.code, [self.plan.ops[index].name for index in self.phase.rows], groups[0]
+        columns = len(groups) * sequences
+        accumulators: list[list[Value]] = [[code.constant(0)] * columns for _ in names]
+        weights = [one.weights for one in groups]
+        fed = {row for one in self.phase.passes if one.segment is None for row, _ in one.rows}
+        passes = sorted(self.phase.passes, key=lambda one: one.segment is not None)
+        for one in [p for p in passes if p.segment is None]:
+            inputs = places.inputs
+            if self.plan.wide:  # the high halves, then the low ones by the same weights
+                self._pass(one.rows, accumulators, weights, inputs, places.input_stride, places.input_tiles)
+                for row, _ in one.rows:
+                    accumulators[row] = [code.shift_left(value, code.constant(HALF_BITS)) for value in accumulators[row]]
+                inputs = code.plus(inputs, places.input_bytes)
+            weights = self._pass(one.rows, accumulators, weights, inputs, places.input_stride, places.input_tiles)
+        for row, name in enumerate(names):
+            for column in range(columns):
+                value = accumulators[row][column]
+                if row in fed:
+                    value = code.shift_left(value, self.number(places, f"input_shift {name}"))
+                if self.phase.rows[row] not in self.layer.bare:
+                    value = code.add(value, self.constant(groups[column // sequences], f"bias {name}"))
+                accumulators[row][column] = value
+        if between is not None:
+            between()
+        for one in [p for p in passes if p.segment is not None]:
+            sources = code.plus(places.segments, code.times(places.segment_bytes, one.segment or 0))
+            if self.listed and one.segment == self.layer.listed:
+                if self.block:  # the listed segment is read by the only pass of this kind, so no weights follow
+                    for s in range(sequences):
+                        self._listed_sums(places, one.rows, accumulators, weights[0], s)
+                    continue
+                weights = [self._listed_pass(places, one.rows, accumulators, weights[0], sources)]
+                continue
+            skips = sequences == 1 and self._is_sparse(one.segment or 0)
+            weights = self._pass(one.rows, accumulators, weights, sources, places.stride, places.unit_tiles, skips)
+        return accumulators
+
+    def _pass(
+        self,
+        rows: Rows,
+        accumulators: list[list[Value]],
+        weights: list[Value],
+        sources: Value,
+        stride: Value,
+        tiles: Value,
+        skips: bool = False,
+    ) -> list[Value]:
+        """Adds the products with one source vector to the accumulators of `rows`; returns the addresses behind the weights.
+
+        weights: of each group; skips: for one sequence, whether tiles of zeros are left out where there are many units.
+        """
+        code, groups = self.code, len(weights)
+        sequences = len(accumulators[0]) // groups
+        starts = [sources]
+        for _ in range(sequences - 1):
+            starts.append(code.plus(starts[-1], stride))
+
+        few = code.is_less(tiles, SPARSE_UNITS // self.target.tile_sources) if skips else None
+
+        def body(tile: Value, carried: list[Value]) -> list[Value]:
+            at, sums = carried[:groups], carried[groups:]
+            offset = code.times(tile, 4)
+            if skips:
+                source = code.plus(starts[0], offset)
+                sums = code.where(code.is_busy(source, few), sums, lambda: self._products(sums, [code.tile_sources(source)], at, rows))
+            else:
+                sums = self._products(sums, (code.tile_sources(code.plus(start, offset)) for start in starts), at, rows)
+            return [*(code.plus(address, LINE * len(rows)) for address in at), *sums]
+
+        ends = code.loop(tiles, [*weights, *_flat(accumulators, rows)], body)
+        _unflatten(accumulators, rows, ends[groups:])
+        return ends[:groups]
+
+    def _products(self, sums: list[Value], sources: Iterable[Value], weights: list[Value], rows: Rows) -> list[Value]:
+        """One tile's products added to `sums`, which are flat; sources: of each sequence; weights: of each group."""
+        code = self.code
+        loaded = [[code.tile_weights(code.plus(at, LINE * k)) for k in range(len(rows))] for at in weights]
+        if len(weights) == 1:
+            pairs = ((source, weight) for source in sources for weight in loaded[0])
+        else:
+            (source,) = sources
+            pairs = ((source, weight) for group in loaded for weight in group)
+        return [code.dot(total, source, weight) for total, (source, weight) in zip(sums, pairs, strict=True)]
+
+    def _listed_pass(self, places: Places, rows: Rows, accumulators: list[list[Value]], weights: Value, sources: Value) -> Value:
+        """As `_pass` for one sequence, of the listed tiles alone where there are many units; otherwise of all."""
+        code, tiles = self.code, places.unit_tiles
+        few = code.either_less(tiles, SPARSE_UNITS // self.target.tile_sources)
+        self._pass(rows, accumulators, [weights], sources, places.stride, code.times(few, tiles))
+        flat = _flat(accumulators, rows)
+
+        def listed() -> list[Value]:
+            self._listed_sums(places, rows, accumulators, weights, 0)
+            return _flat(accumulators, rows)
+
+        _unflatten(accumulators, rows, code.where(code.is_zero(few), flat, listed))
+        return code.plus(weights, code.times(tiles, LINE * len(rows)))
+
+    def _listed_sums(self, places: Places, rows: Rows, accumulators: list[list[Value]], weights: Value, s: int) -> None:
+        """Adds the products of the listed tiles of sequence s to its accumulators.
+
+        Sources are kept as bytes v + 128, so zeros count. Here weights become w + 128 and sources v, and sum (w + 128) v - 128 sum v
+        = sum w v; the constants of the rows count on 128 sum w beside it, which is added.
+        """
+        code, size = self.code, LINE * len(rows)
+        lists = code.plus(places.lists, code.times(places.stride, s))
+
+        def one(k: Value, sums: list[Value]) -> list[Value]:
+            entry = code.plus(lists, code.times(k, 8), LISTED_FIRST)
+            values = code.tile_sources(entry)
+            at = code.plus(weights, code.times(code.load_index(code.plus(entry, 4)), size))
+            loaded = [code.raised_weights(code.plus(at, LINE * r)) for r in range(len(rows))]
+            return [code.dot(total, weight, values) for total, weight in zip(sums, loaded, strict=True)]
+
+        sums = code.loop(code.load_index(code.plus(lists, LISTED_COUNT)), [accumulators[row][s] for row, _ in rows], one)
+        total = code.lanes_at(lists)
+        for (row, _), value in zip(rows, sums, strict=True):
+            zero = self.constant(places, f"zeros {self.plan.ops[self.phase.rows[row]].name}")
+            accumulators[row][s] = code.add(code.subtract(value, total), zero)
+
+    def _is_sparse(self, segment: int) -> bool:
+        """Whether a segment holds values behind threshold gates, which are often zero, and zero is kept as zero."""
+        return is_behind_gate(self.plan, segment) and self.target.instructions.offset == 0
+
+    def number(self, places: Places, name: str) -> Value:
+        """A number of the model in all lanes, loaded once for all sequences."""
+        if name not in self.loaded:
+            self.loaded[name] = self.code.splat_at(self.code.plus(places.model, self.structure.number(f"{self.index}.{name}")))
+        return self.loaded[name]
+
+    def constant(self, places: Places, name: str) -> Value:
+        """A constant of the group, loaded once for all sequences."""
+        key = f"{id(places.constants)} {name}"
+        if key not in self.loaded:
+            self.loaded[key] = self.code.lanes_at(self.code.plus(places.constants, LINE * self.layer.constant_names.index(name)))
+        return self.loaded[key]
+
+
+def group_places(code: Code, whole: Places, layer: LayerStructure, target: Target, group: Value, group_weights: Value) -> Places:
+    """The places of one group, from those of the layer."""
+    lanes = code.times(group, LANES * target.source_bytes)
+    return Places(
+        whole.model,
+        code.plus(whole.weights, code.times(group, group_weights)),
+        code.plus(whole.constants, code.times(group, LINE * len(layer.constant_names))),
+        code.plus(whole.units, code.times(group, LINE * len(layer.unit_names))),
+        whole.segments,
+        code.plus(whole.current, lanes),
+        code.plus(whole.following, lanes),
+        whole.inputs,
+        whole.stride,
+        whole.input_stride,
+        whole.segment_bytes,
+        whole.input_tiles,
+        whole.unit_tiles,
+        whole.input_bytes,
+        whole.lists,
+    )
