@@ -53,6 +53,7 @@ def render_header(model: Model) -> str:
     x_kernels = sorted(
         (("add_changes" if "kept" in name else "add_columns", int(shift)), "signs" in name) for name, _, shift in with_x.values()
     )  # fmt: skip
+    gathering = [line for text in model.layers if text.vectors for line in text.vectors.gather]
     seldom = any(f"{model.prefix}_seldom(u)" in line for text in model.layers for part in text.passes for line in part.body)
     return TEMPLATES.get_template("header.h.j2").render(
         model=model, network=network, host_function=network.host_function, p=model.prefix, P=model.prefix.upper(), banner=banner(model),
@@ -62,7 +63,7 @@ def render_header(model: Model) -> str:
         column_kinds=column_kinds, x_kernels=x_kernels, plain_kinds=plain_kinds, narrow="lists" in column_kinds and model.narrow,
         index_type=f"uint{8 * model.index_bytes}_t",
         seldom=seldom, with_vectors=any(text.vectors for text in model.layers),
-        rounds=any("_vectors_round(" in line for text in model.layers if text.vectors for line in text.vectors.gather),
+        gathers={kind for kind in ("round", "whole") if any(f"_vectors_{kind}(" in line for line in gathering)},
         lists=any(kernel.listed for text in model.layers if text.vectors for kernel in text.vectors.kernels),
         kernels=[kernel for text in model.layers if text.vectors for kernel in text.vectors.kernels],
         layer_title=_layer_title, activation_lines=_activation_lines, function_of=function_of,

@@ -40,7 +40,8 @@ FUNCTIONS = (
     *(f"{name}_x{shift}" for name in ("add_columns", "add_changes") for shift in range(9)),
     "dot_values", "next_window", "vectors", "vectors_copy", "vectors_curve", "add_signs", "keep_signs", "offset", "listed", "end_part",
     "tables4", "tables6", "tables8", "add_few1", "add_few2", "add_few4", "keep_few1", "keep_few2", "keep_few4",
-    "vectors_round", "vectors_list", "kept", "gather_wide", "add_each_wide", "add_wide", *(f"add_wide_{shift}" for shift in range(31)),
+    "vectors_round", "vectors_list", "vectors_whole",
+    "kept", "gather_wide", "add_each_wide", "add_wide", *(f"add_wide_{shift}" for shift in range(31)),
 )  # fmt: skip
 
 # Bytes of stack that registers and return addresses of the deepest call are allowed. The most seen is 374 (clang for a Cortex-M0+, -O2), on

@@ -12,7 +12,8 @@ from firmware_gen.activity import LayerActivity
 from firmware_gen.columns import reads
 from firmware_gen.expressions import LayerNames
 from firmware_gen.schedule import Schedule, stored_as_read
-from firmware_gen.simplify import Dataflow
+from firmware_gen.simplify import Dataflow, Value
+from firmware_gen.wide_columns import Joint, joints
 
 LANES, GROUPS = 16, (6, 5, 4, 3, 2, 1)  # weights of a vector; rows that share one load of a vector
 BLOCK = 32  # units, at most
@@ -29,8 +30,8 @@ LISTS_HELD, LISTED, GATHERED, LISTED_ROWS = 2, (2.0, 4.25), 3.5, 4
 @dataclass(frozen=True)
 class RowKernel:
     """A kernel for rows. name: of its function, without prefix; group: rows that it sums together; narrow: vectors of 8 elements of 16
-    bits (x, shifted already); before, shift: vectors that are summed first and shifted left then; behind: vectors after them; listed:
-    bytes behind these of which lists say which to read."""
+    bits (x that has no more elements, or has 16 bits; shifted already); before, shift: vectors that are summed first and shifted left
+    then; behind: vectors after them; listed: bytes behind these of which lists say which to read."""
 
     name: str
     group: int
@@ -76,9 +77,11 @@ class RowWriter:
         self.P = f"{self.p.upper()}_{names.infix.upper()}"
         self.units, self.inputs = flow.layer.units, flow.layer.inputs
         self.rows = [index for index, op in flow.ops.items() if op.code == "row"]
-        self.small = self.inputs <= 8  # x is read in 16 bits, shifted already
+        self.small = self.inputs <= 8 or flow.layer.wide  # x is read in 16 bits, shifted already
+        self.x_vectors = -(-self.inputs // (8 if self.small else LANES))
         blocks = -(-self.units // BLOCK)
         self.size = -(-self.units // (blocks * FULL)) * FULL
+        self.joints = self._joints()
         self.tables: list[str] = []
         self.order: dict[int, int] = {}
         self.calls = 0  # for all units
@@ -91,6 +94,22 @@ class RowWriter:
             read = Read(f"z{len(self.z) + 1 if self.z else ''}", bool(shifts), sources, tuple(shifts) if shifts and self.small else (0,))
             self.z.append(read)
             self.z_of |= dict.fromkeys(members, read)
+
+    def _joints(self) -> dict[int, Joint]:
+        """Sums of a row of x of 16 bits and one of states, which are made where both are known: a gate is the sign of one number."""
+        always = [index for index in self.rows if not self.plan.lazy[index]]
+        wide = [index for index in always if self.flow.layer.wide and self.reads_x(index) and not self.flow.args[index]]
+        states = {index: tuple(a for a, _ in self._sources(index)) for index in always if index not in wide and self.flow.args[index]}
+        together = {index: (self.plan.pass_of[index], self.plan.lazy[index]) for index in self.flow.ops}
+        return {joint.add: joint for joint in joints(self.flow, wide, states, together)}
+
+    def is_sum(self, value: Value) -> bool:
+        """Whether a value is read from the sums: a row, or two rows that are joined."""
+        return isinstance(value, int) and (self.flow.ops[value].code == "row" or value in self.joints)
+
+    def place_of(self, index: int) -> int:
+        """Which of the arrays of sums a row is in, or two that are joined."""
+        return self.order[self.joints[index].of_input if index in self.joints else index]
 
     def row(self, index: int) -> IntegerRow:
         return self.flow.layer.rows[self.flow.ops[index].name]
@@ -116,7 +135,7 @@ class RowWriter:
         return [ready[time] for time in sorted(ready)]
 
     def x_bytes(self, read: Read) -> int:
-        return 0 if not read.x else 2 * 8 if self.small else LANES * -(-self.inputs // LANES)
+        return LANES * self.x_vectors if read.x else 0
 
     def bytes_of(self, read: Read) -> int:
         """Of one copy of an array that rows read."""
@@ -151,7 +170,7 @@ class RowWriter:
 
     def _kernel(self, index: int, group: int) -> RowKernel:
         x, first, last = self._span(index)
-        narrow, wide = int(x and self.small), -(-self.inputs // LANES) if x and not self.small else 0
+        narrow, wide = (self.x_vectors if x and small else 0 for small in (self.small, not self.small))
         shift = self.row(index).input_shift if wide and self.reads_x(index) else 0
         behind = (last - first) * self._whole // LANES
         listed = LANES * behind if group == LISTED_ROWS and self.worth_lists(index) else 0
@@ -164,7 +183,7 @@ class RowWriter:
         """Whether so much of what a row reads is 0 that it is cheaper, in instructions and in time, to gather the weights of the rest."""
         x, first, last = self._span(index)
         vectors = (last - first) * self._whole // LANES
-        if not 1 < vectors <= 256 // LANES or (x and -(-self.inputs // LANES) > HELD):
+        if not 1 < vectors <= 256 // LANES or (x and self.x_vectors > HELD):
             return False
         sources = [self.activity.vectors.get(a) for a, _ in self.z_of[index].sources[first:last]]
         lists = 0.5 + sum(self.units * (source.nonzero if source else 1.0) for source in sources) / LANES
@@ -189,7 +208,7 @@ class RowWriter:
         (row,) = self.flow.args[gate]
         if self._decided(gate, index):
             pass
-        elif not isinstance(row, int) or self.flow.ops[row].code != "row" or self.plan.lazy[row] or not self.sign_alone(row):
+        elif not isinstance(row, int) or not self.is_sum(row) or self.plan.lazy[row] or not self.sign_alone(row):
             return False
         opened = min(self.activity.open.get(self.flow.layer.ops[s].args[0], 1.0) for s in self.plan.lazy[index])
         kernel = self._kernel(index, 1)
@@ -207,7 +226,8 @@ class RowWriter:
         return bool(users) and index not in self.flow.roots() and all(self.flow.ops[user].code == "positive" for user in users)
 
     def _bias(self, index: int) -> npt.NDArray[np.int32]:
-        return self.row(index).bias.astype(np.int32) - self.sign_alone(index)
+        joined = next((add for add, joint in self.joints.items() if joint.of_input == index), index)
+        return self.row(index).bias.astype(np.int32) - self.sign_alone(joined)
 
     def _weights(self, index: int) -> npt.NDArray[np.int8]:
         """[units, bytes]: a row as its kernel reads it: x, then the states, each padded to whole vectors."""
@@ -241,7 +261,9 @@ class RowWriter:
         lines = []
         for read in self.z:
             for copy, shift in enumerate(read.shifts):
-                if read.x and self.small:
+                if read.x and self.flow.layer.wide:
+                    lines.append(f"{self.p}_vectors_whole({read.name}[{copy}], x, {self.P}INPUTS, {shift});")
+                elif read.x and self.small:
                     loaded = f"vldrbq_z_s16(x, vctp16q({self.P}INPUTS))" if self.inputs < 8 else "vldrbq_s16(x)"
                     value = f"vshlq_n_s16({loaded}, {shift})" if shift else loaded
                     lines.append(f"vstrhq_s16((int16_t *)(void *){read.name}[{copy}], {value});")
@@ -298,6 +320,13 @@ class RowWriter:
             found.append((kernel, call))
         return found
 
+    def join(self, joint: Joint) -> list[str]:
+        """Adds the sums of a row of the states to those of a row of x."""
+        to, states = (f"sums[{self.order[index]}]" for index in (joint.of_input, joint.of_states))
+        raised = f"vshlq_n_s32(vldrwq_s32(&{states}[k]), {joint.shift})" if joint.shift else f"vldrwq_s32(&{states}[k])"
+        line = f"vstrwq_s32(&{to}[k], vaddq_s32(vldrwq_s32(&{to}[k]), {raised}));"
+        return [f"{self.p.upper()}_KEEP_LOOP", f"for (uint32_t k = 0; k < {self.size}; k += {FULL}) {{ {line} }}"]
+
     def _place(self, members: list[int]) -> str:
         """Rows of one call have their sums one behind the other: the order of all sums of a pass is that of the calls."""
         first = sum(self.plan.pass_of[index] == self.plan.pass_of[members[0]] for index in self.order)
@@ -332,7 +361,7 @@ class RowWriter:
 
     def _sums(self, index: int, at: int) -> str:
         """The sums of a row from unit `at` of its block on."""
-        return f"&sums[{self.order[index]}][{at}]" if at else f"sums[{self.order[index]}]"
+        return f"&sums[{self.place_of(index)}][{at}]" if at else f"sums[{self.place_of(index)}]"
 
 
 def _interleaved(weights: npt.NDArray[np.int8], kernel: RowKernel) -> npt.NDArray[np.int8]:
@@ -342,6 +371,6 @@ def _interleaved(weights: npt.NDArray[np.int8], kernel: RowKernel) -> npt.NDArra
     listed = weights[..., length - kernel.listed :].reshape(blocks, rows // kernel.group, -1)
     grouped = weights[..., : length - kernel.listed].reshape(blocks, rows // kernel.group, kernel.group, -1)
     cut = 8 * kernel.narrow
-    narrow = grouped[..., :cut].reshape(blocks, rows // kernel.group, -1)
+    narrow = grouped[..., :cut].reshape(*grouped.shape[:3], -1, 8).swapaxes(2, 3).reshape(blocks, rows // kernel.group, -1)
     wide = grouped[..., cut:].reshape(*grouped.shape[:3], -1, LANES).swapaxes(2, 3).reshape(blocks, rows // kernel.group, -1)
     return np.concatenate([narrow, wide, listed], axis=2).reshape(blocks, -1)

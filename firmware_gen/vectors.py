@@ -52,9 +52,9 @@ class VectorText:
 
 def obstacle(flow: Dataflow) -> str:
     """Why a layer has no form on vectors; "" where it has one."""
-    if flow.layer.wide:
-        return "its input has 16 bits"
     rows = [index for index, op in flow.ops.items() if op.code == "row"]
+    if flow.layer.wide and max(flow.layer.rows[flow.ops[index].name].input_shift for index in rows) > 1:
+        return "its input of 16 bits leaves them once it is shifted"
     if not any(flow.args[index] or reads(flow.layer.rows[flow.ops[index].name].W) for index in rows):
         return "no row reads anything"
     return ""
@@ -106,6 +106,8 @@ class _Writer(RowWriter):
         for kernel, line in self.together([index for index in rows if index not in alone]):
             kernels[kernel.name] = kernel
             lines.append(line)
+        for joint in self.joints.values():
+            lines += self.join(joint) if self.plan.pass_of[joint.add] == p else []
         for index in alone:
             kernel, more = self.alone(index)
             kernels[kernel.name] = kernel
@@ -153,7 +155,7 @@ class _Writer(RowWriter):
             lasting = p == self.plan.passes - 1 and index in self.flow.roots()
             if kept or lasting or index in read:
                 found.add(index)
-                if here and self.flow.ops[index].code != "row":
+                if here and not self.is_sum(index):
                     merged = self._merged(index)
                     read |= set(self.flow.args[index]) - set(merged)
                     read |= {a for part in merged for a in self.flow.args[part]}
@@ -220,8 +222,8 @@ class _Writer(RowWriter):
 
     def _value(self, index: int, value: dict[int, str]) -> str:
         op, args = self.flow.ops[index], self.flow.args[index]
-        if op.code == "row":
-            return f"vldrwq_s32(&sums[{self.order[index]}][u - {self.size} * block])"
+        if self.is_sum(index):
+            return f"vldrwq_s32(&sums[{self.place_of(index)}][u - {self.size} * block])"
         if op.code == "state":
             kind, field = self.fields[op.name]
             return self._load(kind, f"state->{field}")
@@ -229,7 +231,7 @@ class _Writer(RowWriter):
             return self._per_unit(op.name, op.name, f"parameter {op.name}")
         if self._is_mask(index):
             return f"vshrq_n_s32({self._number(args[0], value)}, 31)"
-        if op.code == "positive" and isinstance(args[0], int) and self.flow.ops[args[0]].code == "row" and self.sign_alone(args[0]):
+        if op.code == "positive" and isinstance(args[0], int) and self.is_sum(args[0]) and self.sign_alone(args[0]):
             return f"vcmpgeq_n_s32({self._number(args[0], value)}, 0)"
         if op.code == "select" and isinstance(args[0], int) and self._is_mask(args[0]):
             return f"vbicq_s32({self._number(args[1], value)}, {value[args[0]]})"
@@ -279,7 +281,7 @@ class _Writer(RowWriter):
         """Whether a threshold gate is kept as all ones where it is closed: the signs of a row, behind which nothing but selects stand.
         Compilers move predicates to and from the register of flags; a shift and an instruction that clears bits need none."""
         op, (row, *_) = self.flow.ops[index], (*self.flow.args[index], None)
-        if op.code != "positive" or not isinstance(row, int) or self.flow.ops[row].code != "row" or not self.sign_alone(row):
+        if op.code != "positive" or not isinstance(row, int) or not self.is_sum(row) or not self.sign_alone(row):
             return False
         users = self.flow.users(index)
         return index not in self.flow.roots() and all(

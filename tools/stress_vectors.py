@@ -38,6 +38,7 @@ def drawn(seed: int) -> tuple[str, IntegerNetwork, npt.NDArray[np.int16]]:
     options = {"layers": int(rng.integers(1, 3)), "decimation": int(rng.integers(1, 3)), "cell_bits": int(rng.choice([16, 32]))}
     if rng.integers(2):  # few units: vectors that are not full
         units = 1 + units % 12
+    options["input_bits"] = int(rng.choice([8, 16]))
     network = random_integer(rng, name, inputs, units, gates, read_out, **options)
     activity = str(rng.choice(["dense", "extremes", "sparse"]))
     raw = random_counts(rng, network, 1, STEPS, extremes=activity == "extremes")

@@ -26,6 +26,7 @@ CASES = (
     ("lstm_coupled", 6, 33, "three_level", {"read_out": "mean", "decimation": 2}, "x in 16 bits, six rows at a time, three levels"),
     ("janet", 40, 150, "threshold", {}, "more vectors than registers, a gate and what is left of it"),
     ("lstm_no_output_gate", 20, 270, "threshold", {"read_out": "every"}, "a loop over vectors, a row for open gates only"),
+    ("lstm_peephole", 140, 17, "mixed", {"input_bits": 16}, "x of 16 bits in a loop over vectors, sums of thresholds joined"),
     ("lstm_no_input_gate", 35, 2, "threshold", {"read_out": "mean"}, "fields of the state shorter than what a store of a vector spans"),
 )
 
@@ -98,10 +99,13 @@ def test_random_dataflows_go_by_vectors(cortex_m55):
     assert emulation.profile(network, raw, cortex_m55, strategy="event").differing == 0
 
 
-@pytest.mark.parametrize(("inputs", "units"), [(20, 64), (6, 32), (20, 10)], ids=["z is loaded again", "z is held", "less than a block"])
-def test_a_row_behind_a_gate_is_summed_alone_where_the_gate_is_seldom_open(cortex_m55, monkeypatch, inputs, units):
+@pytest.mark.parametrize(
+    ("inputs", "units", "bits"), [(20, 64, 8), (6, 32, 8), (20, 10, 8), (20, 46, 16)],
+    ids=["z is loaded again", "z is held", "less than a block", "two rows joined decide"],
+)  # fmt: skip
+def test_a_row_behind_a_gate_is_summed_alone_where_the_gate_is_seldom_open(cortex_m55, monkeypatch, inputs, units, bits):
     rng = np.random.default_rng(1)
-    network = random_integer(rng, "lstm", inputs, units, "threshold")
+    network = random_integer(rng, "lstm", inputs, units, "threshold", input_bits=bits)
     raw = random_counts(rng, network, 1, 6)
     (layer,) = network.recurrent
     often = assumed(layer)
