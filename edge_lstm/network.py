@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from edge_lstm.cells import Activation, Cell
+from edge_lstm.cells import STATELESS, Activation, Cell
 from edge_lstm.cells.activations import IDENTITY
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.features import Features
@@ -58,6 +58,9 @@ class Recurrent:
         missing |= set(self.cell.parameters) - set(self.parameters)
         if missing:
             raise EdgeLstmError(f"{self.cell.name}: nothing given for {', '.join(sorted(missing))}")
+        for role, activation in self.activations.items():
+            if activation.kind in STATELESS:
+                raise EdgeLstmError(f"{self.cell.name}: {role} cannot be {activation}, which is for dense layers and convolutions alone")
         for row in self.cell.rows:
             weights = self.rows[row.name]
             shapes = [None if weights.W is None else weights.W.shape[0], *(r.shape for r in weights.R), weights.b.shape]

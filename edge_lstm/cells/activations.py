@@ -5,6 +5,7 @@ Integer tables are made from these functions by `edge_lstm.fixed_point`; derivat
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +17,16 @@ FloatArray = npt.NDArray[np.floating]
 
 def _sigmoid(x: FloatArray, alpha: float, beta: float) -> FloatArray:
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x)), x.dtype)
+
+
+def _gelu(x: FloatArray, alpha: float, beta: float) -> FloatArray:
+    """x Phi(x), with Phi the normal distribution (Hendrycks & Gimpel 2016)."""
+    return np.asarray(0.5 * x * (1 + np.asarray(np.frompyfunc(math.erf, 1, 1)(x / math.sqrt(2)), np.float64)), x.dtype)
+
+
+def _gelu_tanh(x: FloatArray, alpha: float, beta: float) -> FloatArray:
+    """Its approximation by tanh, of the same paper."""
+    return np.asarray(0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))), x.dtype)
 
 
 @dataclass(frozen=True)
@@ -64,17 +75,27 @@ KINDS: dict[str, Kind] = {
         2.0,
         -1.0,
     ),
+    "leaky_relu": Kind(
+        lambda x, a, b: np.where(x > 0, x, a * x).astype(x.dtype), lambda a, b: (-_INF, _INF), lambda a, b: None, 0.01
+    ),
+    "elu": Kind(
+        lambda x, a, b: np.where(x > 0, x, a * np.expm1(np.minimum(x, 0))).astype(x.dtype), lambda a, b: (-a, _INF), lambda a, b: None, 1.0
+    ),
+    "gelu": Kind(_gelu, lambda a, b: (-0.17, _INF), lambda a, b: None),
+    "gelu_tanh": Kind(_gelu_tanh, lambda a, b: (-0.171, _INF), lambda a, b: None),
 }
 
 WITH_PARAMETERS = ("hard_sigmoid", "scaled_sigmoid", "clamp")
+# Of dense layers and convolutions alone: bent and without an upper limit. No recurrent cell has them.
+STATELESS = ("leaky_relu", "elu", "gelu", "gelu_tanh")
 
 
 @dataclass(frozen=True)
 class Activation:
     """One activation function: a kind of `KINDS` with its parameters.
 
-    alpha, beta: only used by hard_sigmoid (clip(alpha x + beta, 0, 1)), scaled_sigmoid (alpha sigmoid(x) + beta) and clamp
-    (clip(x, alpha, beta)).
+    alpha, beta: only used by hard_sigmoid (clip(alpha x + beta, 0, 1)), scaled_sigmoid (alpha sigmoid(x) + beta), clamp
+    (clip(x, alpha, beta)), leaky_relu (alpha x below 0) and elu (alpha (e^x - 1) below 0).
     Raises ValueError for an unknown kind, a slope that is not positive, or limits that leave nothing between them.
     """
 
@@ -85,7 +106,7 @@ class Activation:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"unknown activation {self.kind!r}: choose one of {', '.join(KINDS)}")
-        if self.kind in ("hard_sigmoid", "scaled_sigmoid") and not self.alpha > 0:
+        if self.kind in ("hard_sigmoid", "scaled_sigmoid", "leaky_relu", "elu") and not 0 < self.alpha < _INF:
             raise ValueError(f"activation {self.kind} needs a positive slope alpha, got {self.alpha}")
         if self.kind == "clamp" and not (self.alpha <= 0 < self.beta and np.isfinite(self.beta - self.alpha)):
             raise ValueError(f"activation clamp needs finite limits around 0, got {self.alpha} and {self.beta}")
@@ -110,6 +131,8 @@ class Activation:
         return self.kind == "threshold"
 
     def __str__(self) -> str:
+        if self.kind in ("leaky_relu", "elu"):
+            return f"{self.kind}({self.alpha:g})"
         return f"{self.kind}({self.alpha:g}, {self.beta:g})" if self.kind in WITH_PARAMETERS else self.kind
 
 

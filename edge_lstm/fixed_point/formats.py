@@ -89,6 +89,33 @@ def knots(activation: Activation, segments: int, width: float, unit: float) -> n
     return values
 
 
+def bent(activation: Activation, unit: float) -> tuple[Curve, float]:
+    """(curve, unit of its argument) of an activation of `STATELESS`, for results within +-INT8 units of `unit`.
+
+    Such a function has no upper limit, so its curve reaches as far as these results do, on both sides of 0; what lies beyond saturates.
+    """
+    seen, below = INT8 * unit, activation.alpha
+    if activation.kind == "leaky_relu":
+        reach = max(seen, min(seen / below, INT8 * seen))
+    elif activation.kind == "elu":
+        settled = math.log(max(4 * below / unit, 1.0))  # from there on within a quarter of a unit of -alpha
+        reach = max(seen, min(settled, -math.log1p(-seen / below)) if below > seen else settled)
+    else:
+        reach = max(seen + 0.25, 5.0)  # x Phi(x) is at least x - 0.17, and within 2^-19 of 0 below -5
+    for segments in (64, 256):
+        x = (np.arange(segments + 1) - segments / 2) * (2 * reach / segments)
+        y = np.asarray(activation(x), np.float64)
+        inner = np.asarray(activation((x[1:] + x[:-1]) / 2), np.float64)
+        matters = np.minimum(np.abs(y[1:]), np.abs(y[:-1])) <= (INT8 + 1) * unit  # of the others both ends saturate
+        if float(np.abs((y[1:] + y[:-1]) / 2 - inner)[matters].max()) <= unit / 4:
+            break
+    largest = float(np.maximum(np.abs(y[1:]), np.abs(y[:-1]))[matters].max())
+    extra = max(0, min(15, math.floor(math.log2(INT16 * unit / largest))))
+    values = np.clip(np.floor(y * (2.0**extra / unit) + 0.5), -INT16, INT16).astype(np.int16)
+    segment_shift = 16 - round(math.log2(segments))  # the argument has 16 bits
+    return Curve(str(activation), values, segment_shift, extra), 2 * reach / 2**16
+
+
 def sampled(activation: Activation, unit: float, grid: float = PREACTIVATION) -> Curve:
     """The curve of `activation` for arguments in units of `grid`, with results in units of `unit` and as many more bits as int16 has."""
     saturation, segments = activation.saturation or 16.0, SEGMENTS.get(activation.kind, 64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -36,6 +37,35 @@ def _softsign(body: Body, x: str, activation: Activation, dtype: FloatType) -> s
     return body.emit("Div", x, body.emit("Add", body.emit("Abs", x), body.constant(1.0, dtype)))
 
 
+def _halves(body: Body, x: str, dtype: FloatType) -> tuple[str, str]:
+    """The part of x above 0, and that below."""
+    zero = body.constant(0.0, dtype)
+    return body.emit("Max", x, zero), body.emit("Min", x, zero)
+
+
+def _leaky_relu(body: Body, x: str, activation: Activation, dtype: FloatType) -> str:
+    above, below = _halves(body, x, dtype)
+    return body.emit("Add", above, body.emit("Mul", below, body.constant(activation.alpha, dtype)))
+
+
+def _elu(body: Body, x: str, activation: Activation, dtype: FloatType) -> str:
+    above, below = _halves(body, x, dtype)
+    bent = body.emit("Sub", body.emit("Exp", below), body.constant(1.0, dtype))
+    return body.emit("Add", above, body.emit("Mul", bent, body.constant(activation.alpha, dtype)))
+
+
+def _gelu(body: Body, x: str, activation: Activation, dtype: FloatType) -> str:
+    """x times its share, 0.5 (1 + erf(x / sqrt 2)) or the same by tanh. Runtimes have erf in 32 bits only."""
+    if activation.kind == "gelu":
+        single = body.emit("Cast", body.emit("Mul", x, body.constant(math.sqrt(0.5), dtype)), to=ONNX_TYPE[np.float32])
+        bent = body.emit("Cast", body.emit("Erf", single), to=ONNX_TYPE[dtype])
+    else:
+        cubed = body.emit("Mul", body.emit("Mul", x, x), x)
+        inner = body.emit("Add", x, body.emit("Mul", cubed, body.constant(0.044715, dtype)))
+        bent = body.emit("Tanh", body.emit("Mul", inner, body.constant(math.sqrt(2 / math.pi), dtype)))
+    return body.emit("Mul", x, _line(body, bent, 0.5, 0.5, dtype))
+
+
 _OPERATORS: dict[str, Callable[[Body, str, Activation, FloatType], str]] = {
     "sigmoid": lambda body, x, f, dtype: body.emit("Sigmoid", x),
     "hard_sigmoid": lambda body, x, f, dtype: _clip(body, _line(body, x, f.alpha, f.beta, dtype), 0.0, 1.0, dtype),
@@ -47,6 +77,10 @@ _OPERATORS: dict[str, Callable[[Body, str, Activation, FloatType], str]] = {
     "softsign": _softsign,
     "relu": lambda body, x, f, dtype: body.emit("Relu", x),
     "identity": lambda body, x, f, dtype: x,
+    "leaky_relu": _leaky_relu,
+    "elu": _elu,
+    "gelu": _gelu,
+    "gelu_tanh": _gelu,
     "scaled_sigmoid": lambda body, x, f, dtype: _line(body, body.emit("Sigmoid", x), f.alpha, f.beta, dtype),
 }
 

@@ -54,6 +54,10 @@ class KerasLayer:
         return self.config.get(name, default)
 
 
+# What Keras takes for their parameters where a layer names them by a text.
+_BENT = {"leaky_relu": Activation("leaky_relu", 0.2), "elu": Activation("elu", 1.0), "gelu": Activation("gelu")}
+
+
 def activation(name: object, where: str) -> Activation:
     """The activation function called `name` in Keras 3 (its hard_sigmoid is relu6(x + 3) / 6). Raises Refusal for any other."""
     plain = {"sigmoid": "sigmoid", "tanh": "tanh", "relu": "relu", "linear": "identity", "softsign": "softsign", None: "identity"}
@@ -63,8 +67,10 @@ def activation(name: object, where: str) -> Activation:
         return Activation("hard_tanh")
     if name == "relu6":
         return Activation("clamp", 0.0, 6.0)
+    if name in _BENT:
+        return _BENT[str(name)]
     if not isinstance(name, (str, type(None))) or name not in plain:
-        read = ", ".join([str(k) for k in plain if k] + ["hard_sigmoid", "hard_tanh", "relu6"])
+        read = ", ".join([str(k) for k in plain if k] + ["hard_sigmoid", "hard_tanh", "relu6", *_BENT])
         raise Refusal(f"{where} {name if isinstance(name, str) else 'of its own'} is not read; read are {read}")
     return Activation(plain[name])
 
@@ -183,6 +189,11 @@ def _activation_layer(layer: KerasLayer, signal: Signal, variables: Variables, r
         raise Refusal("negative_slope and threshold are not read")
     if layer.kind == "ReLU" and layer.get("max_value") is not None:
         return add_activation(signal, Activation("clamp", 0.0, float(layer.get("max_value"))), features)
+    if layer.kind in ("LeakyReLU", "ELU"):
+        slope = float(layer.get("negative_slope", 0.3) if layer.kind == "LeakyReLU" else layer.get("alpha", 1.0))
+        if not slope > 0:
+            raise Refusal(f"a slope of {slope:g} is not read; it must be positive")
+        return add_activation(signal, Activation("leaky_relu" if layer.kind == "LeakyReLU" else "elu", slope), features)
     if layer.kind == "Softmax" and layer.get("axis", -1) not in (-1, len(signal.axes) - 1):
         raise Refusal(f"axis = {layer.get('axis')} is not read; it must be the last")
     name = {"ReLU": "relu", "Softmax": "softmax"}.get(layer.kind, layer.get("activation"))
@@ -270,6 +281,8 @@ LAYERS: dict[str, Callable[[KerasLayer, Signal, Variables, Roles], Signal]] = {
     "TimeDistributed": _time_distributed,
     "Activation": _activation_layer,
     "ReLU": _activation_layer,
+    "LeakyReLU": _activation_layer,
+    "ELU": _activation_layer,
     "Softmax": _activation_layer,
     "BatchNormalization": _batch_normalization,
     "GlobalAveragePooling1D": _average_over_time,

@@ -169,6 +169,25 @@ def _clip(node: Node) -> Activation:
     raise Refusal(f"clips to {low:g} ... {high:g}; read are finite limits around 0, and 0 ... infinity")
 
 
+def _sloped(kind: str, alpha: float) -> Callable[[Node], Activation]:
+    """LeakyRelu or Elu, with the attribute alpha and its default."""
+
+    def function(node: Node) -> Activation:
+        given = float(node.attribute("alpha", alpha))
+        if not 0 <= given < math.inf:
+            raise Refusal(f"attribute alpha = {given:g} must be positive")
+        return Activation(kind, given) if given else Activation("relu")
+
+    return function
+
+
+def _gelu(node: Node) -> Activation:
+    approximate = node.attribute("approximate", b"none").decode()
+    if approximate not in ("none", "tanh"):
+        raise Refusal(f"attribute approximate = {approximate} is unknown")
+    return Activation("gelu_tanh" if approximate == "tanh" else "gelu")
+
+
 def _softmax(node: Node) -> Value:
     signal = settle(opened(node.signal(0)))
     rank = len(signal.axes)
@@ -233,6 +252,9 @@ TAIL_OPERATORS: dict[str, Operator] = {
     "Tanh": operator(_activation(lambda node: Activation("tanh"))),
     "Softsign": operator(_activation(lambda node: Activation("softsign"))),
     "HardSigmoid": operator(_activation(_hard_sigmoid), "alpha", "beta"),
+    "LeakyRelu": operator(_activation(_sloped("leaky_relu", 0.01)), "alpha"),
+    "Elu": operator(_activation(_sloped("elu", 1.0)), "alpha"),
+    "Gelu": operator(_activation(_gelu), "approximate"),
     "Clip": operator(_activation(_clip), "min", "max"),
     "Softmax": operator(_softmax, "axis"),
     "ArgMax": operator(_arg_max, "axis", "keepdims", "select_last_index"),

@@ -28,6 +28,10 @@ def _hard_tanh(module: nn.Module) -> Activation | None:
     return activation("clamp", low, high) if low <= 0 < high else None
 
 
+def _sloped(kind: str, alpha: float) -> Activation | None:
+    return activation(kind, alpha) if alpha > 0 else activation("relu") if alpha == 0 else None
+
+
 # What may follow a linear layer, as the activation of that layer; None where its arguments have no counterpart.
 _ACTIVATIONS: dict[type[nn.Module], Callable[[nn.Module], Activation | None]] = {
     nn.ReLU: lambda module: activation("relu"),
@@ -37,6 +41,9 @@ _ACTIVATIONS: dict[type[nn.Module], Callable[[nn.Module], Activation | None]] = 
     nn.Hardsigmoid: lambda module: activation("hard_sigmoid", 1 / 6, 0.5),
     nn.Hardtanh: _hard_tanh,
     nn.ReLU6: _hard_tanh,
+    nn.LeakyReLU: lambda module: _sloped("leaky_relu", getattr(module, "negative_slope", 0.0)),
+    nn.ELU: lambda module: _sloped("elu", getattr(module, "alpha", 0.0)),
+    nn.GELU: lambda module: activation("gelu_tanh" if getattr(module, "approximate", "none") == "tanh" else "gelu"),
 }
 
 

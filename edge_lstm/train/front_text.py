@@ -53,7 +53,7 @@ def parse(text: str) -> tuple[FrontLayer, ...]:
         one = found[-1]
         if one.span < 1 or one.stride < 1 or (one.kind == "conv" and one.outputs < 1):
             raise EdgeLstmError(f"layer in front {part!r}: outputs, steps and stride must be at least 1")
-        if one.activation not in KINDS or one.activation == "threshold":
+        if one.activation not in KINDS or one.activation in ("threshold", "gelu", "gelu_tanh"):
             raise EdgeLstmError(f"layer in front {part!r}: unknown activation {one.activation!r}; try relu, tanh, hard_tanh or identity")
     return tuple(found)
 

@@ -88,6 +88,10 @@ def derivative(activation: Activation, y: Array) -> Array | float:
         return 1.0
     if activation.kind == "relu":
         return (y > 0).astype(y.dtype)
+    if activation.kind == "leaky_relu":
+        return np.asarray(np.where(y > 0, 1, activation.alpha), y.dtype)
+    if activation.kind == "elu":
+        return np.asarray(np.where(y > 0, 1, y + activation.alpha), y.dtype)
     if activation.kind == "tanh":
         return 1 - y * y
     if activation.kind == "sigmoid":
@@ -100,7 +104,7 @@ def derivative(activation: Activation, y: Array) -> Array | float:
     if activation.kind in ("hard_tanh", "hard_sigmoid", "clamp"):
         (low, high), slope = activation.bounds, activation.alpha if activation.kind == "hard_sigmoid" else 1.0
         return np.asarray(slope * ((y > low) & (y < high)), y.dtype)
-    raise EdgeLstmError(f"a dense layer with activation {activation} cannot be trained: it has no slope")
+    raise EdgeLstmError(f"a layer with activation {activation} cannot be trained here: its value does not tell its slope")
 
 
 def loss(scores: Array, labels: Array, weights: Array) -> tuple[float, Array]:

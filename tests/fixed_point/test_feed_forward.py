@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from random_networks import BEHIND, random_input, random_network
 
-from edge_lstm.cells import activation
+from edge_lstm.cells import STATELESS, activation
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.bounds import prove_network
+from edge_lstm.fixed_point.curve import Curve
 from edge_lstm.fixed_point.feed_forward import integer_convolution, integer_dense
+from edge_lstm.fixed_point.formats import bent
 from edge_lstm.fixed_point.integer_network import IntegerReadOut
-from edge_lstm.fixed_point.operators import average, requantize
+from edge_lstm.fixed_point.operators import average, interpolate, requantize
 from edge_lstm.fixed_point.quantize import Options, calibrate, quantize, quantize_with_ranges
 from edge_lstm.network import Conv1d, Dense
 
@@ -34,6 +36,27 @@ def test_outputs_are_those_of_the_function_to_a_step_of_eight_bits(kind: str) ->
         assert np.abs(made).max() <= 127
         assert np.abs(made * layer.output_scale - function(represented)).max() < 1.1 * layer.output_scale + 0.004
         assert len(np.unique(made)) > (100 if kind in ("tanh", "softsign", "hard_tanh", "identity", "scaled_sigmoid") else 50)
+
+
+@pytest.mark.parametrize("kind", STATELESS)
+def test_curves_without_an_upper_limit_are_met_whatever_their_slope_and_range(kind: str) -> None:
+    """Within 3/4 of a step of 8 bits, on every argument that the curve reaches; beyond, the result is saturated or settled."""
+    rng = np.random.default_rng(STATELESS.index(kind))
+    for _ in range(40):
+        function, unit = activation(kind, 10 ** rng.uniform(-3, 0.5)), 10 ** rng.uniform(-3 if "gelu" in kind else -3.9, 1.5)
+        curve, argument = bent(function, unit)
+        assert (len(curve.knots) - 1) << curve.segment_shift == 2**16
+        v = np.concatenate([np.arange(-(2**15), 2**15, 37), np.arange(-300, 300)])
+
+        def made(v: np.ndarray, curve: Curve = curve) -> np.ndarray:
+            return np.clip(interpolate(v, curve.knots, curve.segment_shift, curve.out_shift), -127, 127)
+
+        wanted = np.clip(function(v * argument) / unit, -127, 127)
+        assert np.abs(made(v) - wanted).max() <= 0.76
+        far = np.array([-(2.0**25), 2.0**25])
+        settled = np.clip(function(far * argument) / unit, -127, 127)
+        if kind != "leaky_relu" or function.alpha > 1 / 127:
+            assert np.abs(made(far.astype(np.int64)) - settled).max() <= 0.76
 
 
 def test_a_mean_is_rounded_half_up_and_clipped() -> None:

@@ -179,5 +179,19 @@ def test_layers_around_the_cell_give_the_same_bits(name: str, streams: bool, rea
                 assert_same(expected, stream_in_onnx_runtime(integer, raw), "ONNX Runtime, streamed")
 
 
+def test_dense_layers_with_every_activation_give_the_same_bits() -> None:
+    rng = np.random.default_rng(3)
+    networks = [random_integer(rng, "rnn", 3, 6, "sigmoid", "last", hidden=5, behind=kind) for kind in BEHIND]
+    hosts = firmware_gen.host.HostModel.several(networks, compilers()[0], ["-O0"])
+    for kind, network, host in zip(BEHIND, networks, hosts, strict=True):
+        session = IntegerSession(network, states=True)
+        for raw in inputs(rng, network, 5):
+            expected = reference.run(network, raw, states=True)
+            assert_same(expected, numba(network, raw), f"Numba, {kind}")
+            assert_same(expected, host.run(raw, states=True), f"C, {kind}")
+            found = session.run(raw)
+            assert_same(expected, reference.Run(found.scores, found.states), f"ONNX Runtime, {kind}")
+
+
 def test_the_sweep_is_as_large_as_it_claims() -> None:
     assert len(MEMBERS) * NETWORKS >= 2000

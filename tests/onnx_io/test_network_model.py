@@ -12,7 +12,7 @@ from network_equality import unread
 from random_networks import every_member, random_input, random_network, random_recurrent
 
 from edge_lstm import float_inference
-from edge_lstm.cells import Activation, activation
+from edge_lstm.cells import STATELESS, Activation, activation
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.network import Bidirectional, Conv1d, Dense, Layer, Network, Pool, ReadOut
 from edge_lstm.onnx_io import network_model
@@ -133,12 +133,12 @@ def test_directions_convolutions_and_pooling_compute_as_float_inference(read_out
     assert relative_error(alone, rng.normal(0, 1, (2, 40, 5))) < (1e-5 if dtype is np.float32 else 1e-12)
 
 
-@pytest.mark.parametrize("kind", ["sigmoid", "hard_sigmoid", "three_level", "hard_tanh", "softsign", "scaled_sigmoid"])
+@pytest.mark.parametrize("kind", ["sigmoid", "hard_sigmoid", "three_level", "hard_tanh", "softsign", "scaled_sigmoid", *STATELESS])
 def test_every_dense_activation_computes_as_float_inference(kind: str) -> None:
     rng = np.random.default_rng(3)
     layer = random_recurrent(rng, "rnn", 4, 6)
     network = Network((layer, ReadOut("last"), Dense(rng.normal(0, 2, (5, 6)), rng.normal(0, 1, 5), activation(kind))))
-    assert relative_error(network, rng.normal(0, 1, (9, 5, 4))) < 1e-12
+    assert relative_error(network, rng.normal(0, 1, (9, 5, 4))) < (1e-6 if kind == "gelu" else 1e-12)  # runtimes have erf in 32 bits only
 
 
 def test_weights_of_two_precisions_are_computed_in_the_wider() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from read_graphs import Graph, assert_reads, layers
+from read_graphs import STEPS, Graph, assert_reads, layers
 
 INPUTS, UNITS, CLASSES = 5, 7, 4
 LARGEST = 2**63 - 1
@@ -200,6 +200,26 @@ def test_a_branch_whose_condition_is_known_is_taken() -> None:
         else_branch=branch("same", "Identity", [value], ["same"]),
     )
     assert_reads(graph.model(linear(graph, squeezed)))
+
+
+@pytest.mark.parametrize(
+    ("operator", "attributes", "kind"),
+    [
+        ("LeakyRelu", {}, "leaky_relu(0.01)"),
+        ("LeakyRelu", {"alpha": 0.3}, "leaky_relu(0.3)"),
+        ("LeakyRelu", {"alpha": 0.0}, "relu"),
+        ("Elu", {}, "elu(1)"),
+        ("Elu", {"alpha": 0.4}, "elu(0.4)"),
+        ("Gelu", {}, "gelu"),
+        ("Gelu", {"approximate": "tanh"}, "gelu_tanh"),
+    ],
+)
+def test_activations_of_dense_layers_without_an_upper_limit(operator: str, attributes: dict[str, Any], kind: str) -> None:
+    graph = Graph({"x": (STEPS, "batch", 4)}, opset=20)
+    state = graph.node("Squeeze", graph.recurrent("LSTM", "x", 4, 6)[1], graph.constant([0]))
+    hidden = graph.node(operator, graph.node("Gemm", state, graph.random(6, 8, scale=2.0), graph.random(8)), **attributes)
+    network = assert_reads(graph.model(graph.node("MatMul", hidden, graph.random(8, 3))), time_major=True)
+    assert str(network.layers[2].activation) == kind
 
 
 @pytest.mark.parametrize("time_distributed", [False, True])

@@ -56,7 +56,7 @@ def on_sequence(operator: str, *more: Any, **attributes: Any) -> Callable[[Graph
 
 CASES: dict[str, tuple[Callable[[Graph], str], str]] = {
     "operator": (on_last("LayerNormalization", np.ones(UNITS)), r"LayerNormalization_\d+: operator LayerNormalization is not supported: "),
-    "activation": (on_last("Elu"), r"Elu node Elu_\d+: operator Elu is not supported"),
+    "activation": (on_last("Selu"), r"Selu node Selu_\d+: operator Selu is not supported"),
     "arg max over time": (lambda g: g.node("ArgMax", sequence(g), axis=0), r"reads axis .* as the features"),
     "the last of equal classes": (on_last("ArgMax", axis=1, select_last_index=1), "select_last_index"),
     "a layer on the class": (lambda g: g.node("Relu", on_last("ArgMax", axis=1)(g)), "behind an ArgMax"),
@@ -77,6 +77,7 @@ CASES: dict[str, tuple[Callable[[Graph], str], str]] = {
                 r"merges several axes.*Flatten.*last step"),
     "heads": (on_last("Reshape", [0, 2, UNITS // 2]), r"cuts an axis into pieces"),
     "bias per step": (lambda g: g.node("Add", sequence(g), g.random(9, 1, UNITS)), r"constant of shape \[9, 1, 6\]"),
+    "slope": (on_last("LeakyRelu", alpha=-0.5), r"attribute alpha = -0.5 must be positive"),
     "clip": (on_last("Clip", 1.0, 2.0), r"clips to 1 \.\.\. 2"),
     "wrong weights": (lambda g: g.node("MatMul", last(g, sequence(g)), g.random(UNITS, CLASSES, 1)), r"multiplies by weights"),
     "behind softmax": (lambda g: g.node("Relu", g.node("Softmax", last(g, sequence(g)), axis=1)), r"Relu_\d+: computes on behind a Soft"),

@@ -156,7 +156,9 @@ def test_modules_of_several_kinds_follow_each_other() -> None:
 def test_a_head_may_have_hidden_layers_dropout_and_a_softmax() -> None:
     recurrent = drawn(HardLSTM(4, 6, batch_first=True, dtype=torch.float64), 7)
     x = np.random.default_rng(4).normal(0, 1, (3, 10, 4))
-    for activation in (nn.ReLU(), nn.Tanh(), nn.Sigmoid(), nn.Softsign(), nn.Hardsigmoid(), nn.Hardtanh(), nn.Identity()):
+    plain = (nn.ReLU(), nn.Tanh(), nn.Sigmoid(), nn.Softsign(), nn.Hardsigmoid(), nn.Hardtanh(), nn.Identity())
+    bent = (nn.LeakyReLU(), nn.LeakyReLU(0.3), nn.LeakyReLU(0), nn.ELU(), nn.ELU(0.4), nn.GELU(), nn.GELU(approximate="tanh"))
+    for activation in (*plain, *bent):
         hidden = nn.Sequential(nn.Linear(6, 5), activation, nn.Dropout(0.5))
         head = drawn(nn.Sequential(nn.Dropout(0.3), hidden, nn.Linear(5, 3, bias=False), nn.Softmax(-1)).double(), 8)
         network = to_network(recurrent, head, classes=("a", "b", "c"))

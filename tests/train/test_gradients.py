@@ -22,7 +22,7 @@ LENGTHS = np.array([5, 3, 1])
 SLOPE = 0.7
 SMOOTH_GATES = ("sigmoid", "hard_sigmoid")
 SQUASHES = ("tanh", "softsign", "scaled_sigmoid", "hard_tanh", "relu", "identity", "clamp")
-BEHIND = (*SMOOTH_GATES, *SQUASHES)
+BEHIND = (*SMOOTH_GATES, *SQUASHES, "leaky_relu", "elu")
 
 
 def smooth(rng: np.random.Generator, network: Network) -> Network:
