@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lstm.data.recordings import UNLABELLED, Samples, require_finite, require_known_label, require_scales
+from edge_lstm.data.recordings import UNLABELLED, Samples, first_repeated, require_finite, require_known_label, require_scales
 from edge_lstm.errors import EdgeLstmError
 
 PIECE_BYTES = 1 << 20  # of a file that are looked at together
@@ -63,6 +63,14 @@ class Source:
         empty = np.flatnonzero(self.lengths == 0)
         if len(empty):
             raise EdgeLstmError(f"{self.name}: recording {self.names[int(empty[0])]} is empty")
+        for what, named in (("channel", self.channels), ("class", self.classes)):
+            if repeated := first_repeated(named):
+                raise EdgeLstmError(f"{self.name}: two of its {what} names are {repeated!r}; names must differ")
+        known = len(self.classes)
+        wrong = np.flatnonzero((self.labels >= known) | ((self.labels < 0) & (self.labels != UNLABELLED)))
+        if len(wrong):
+            first = int(wrong[0])
+            raise EdgeLstmError(f"{self.name}: recording {self.names[first]}: label {self.labels[first]} is not one of the {known} classes")
         require_scales(self)
 
     @property

@@ -156,6 +156,9 @@ def test_a_changing_label_that_the_model_does_not_know_is_refused_when_it_is_rea
         ({"x": np.zeros((1, 5, 2), np.int16), "units_per_count": np.array([1.0, 0.0])}, "units_per_count must be positive"),
         ({"x": np.zeros((1, 5, 2), np.int16), "units_per_count": np.ones(3)}, "2 units_per_count expected"),
         ({"x": np.zeros((1, 5, 2)), "rate_hz": np.array(-50.0)}, "rate_hz must be positive"),
+        ({"x": np.zeros((2, 5, 2)), "y": np.array([0, 5]), "classes": np.array(["a", "b"])}, "recording 1: label 5 is not one of the 2"),
+        ({"x": np.zeros((2, 5, 2)), "y": np.array([-3, 1]), "classes": np.array(["a", "b"])}, "recording 0: label -3 is not one of the 2"),
+        ({"x": np.zeros((1, 5, 2)), "channels": np.array(["a", "a"])}, "two of its channel names are 'a'"),
         (
             {"samples": np.zeros((4, 2)), "lengths": np.array([4]), "step_labels": np.array([0, 7, 7, 0]), "classes": np.array(["a"])},
             "step labels run from",
