@@ -17,8 +17,10 @@ from firmware_gen.few_columns import BLOCK as FEW_BLOCK
 from firmware_gen.few_columns import segments
 from firmware_gen.schedule import schedule
 from firmware_gen.simplify import Dataflow, simplify
+from firmware_gen.vectors import obstacle
 
 Lists = tuple[bool, bool, bool, int]  # lists_x, lists_lazy, few, tables of a `Choice`
+VECTORS = "cortex-m55"  # the target that has vectors
 CHOSEN_FROM = ("dense", "event", "delta")  # rows is only slower: it is for who wants the least memory
 LISTING = ("event", "delta")  # those in which weights of few bits can share words
 TABLE_ELEMENTS, TABLE_BYTES = (4, 6, 8), 512  # elements of x that may share a table; of RAM for all tables
@@ -115,6 +117,9 @@ def choose(layer: IntegerRecurrent, strategy: str | None, target: str | None = N
     names = (*CHOSEN_FROM, *(s + ending for ending in packed for s in LISTING))
     costs = {name: {s: _least(columns, s, found, TARGETS[name]) for s in names} for name in on}
     total = {s: sum(of[s] / max(of["dense"], 1.0) for of in costs.values()) / len(on) for s in names}
+    if target == VECTORS and not obstacle(columns.flow):  # whose vectors sum rows in their own way: kept sums would be memory for nothing
+        best = min(("dense", "event"), key=total.__getitem__)
+        return Choice(best, ("its vectors sum rows in a way of their own, whatever the strategy",), *_lists(columns, best, found, on))
     best = _less(total, ("dense", "event"), "delta", found)
     best = _packed_or(columns, best, total, {ending: _less(total, ("event" + ending,), "delta" + ending, found) for ending in packed})
     reasons = _reasons(best, total, costs, target, found)

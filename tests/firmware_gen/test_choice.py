@@ -52,7 +52,8 @@ def test_the_choice_follows_the_activity(watch, target):
     layer = watch.recurrent[0]
     cases = {"delta": (0.9, 0.02), "event": (0.05, 0.05)}
     chosen = {name: choose(layer, None, target, activity_of(layer, *case)).strategy for name, case in cases.items()}
-    assert chosen == {"delta": "delta", "event": "event"}
+    kept = "dense" if target == "cortex-m55" else "delta"  # vectors keep no sums
+    assert chosen == {"delta": kept, "event": "event"}
 
 
 def test_16_bit_multiplications_make_dense_the_best_for_busy_layers(watch):
