@@ -84,7 +84,7 @@ class Table:
         for part in self.parts:
             calls = row[first : first + part.width * part.calls].reshape(part.calls, part.width)
             first += calls.size
-            words = [f"{self.prefix.upper()}_{part.macro}({', '.join(str(int(v)) for v in call)})" for call in calls]
+            words = [f"{self.prefix.upper()}_{part.macro}({', '.join(map(str, call))})" for call in calls.tolist()]
             per_line = max((WIDTH - 8) // (max(map(len, words), default=1) + 2), 1)
             lines += [" " * 8 + ", ".join(words[k : k + per_line]) for k in range(0, len(words), per_line)]
         return lines
@@ -97,12 +97,22 @@ def braces(values: npt.NDArray[np.integer], *, row_of_matrix: bool = False, digi
         return "{\n" + ",\n".join(textwrap.indent(braces(matrix, digits=digits), "    ") for matrix in values) + "\n}"
     if values.ndim == 2:
         return "{\n" + ",\n".join("    " + braces(row, row_of_matrix=True, digits=digits) for row in values) + "\n}"
-    text = ", ".join(f"0x{int(v):0{digits}X}U" if digits else str(int(v)) for v in values)
+    text = ", ".join(f"0x{v:0{digits}X}U" if digits else str(v) for v in values.tolist())
     if len(text) <= WIDTH - 6:
         return f"{{{text}}}"
     indent = "\n        " if row_of_matrix else "\n    "
-    lines = textwrap.wrap(text, WIDTH - 8, break_long_words=False, break_on_hyphens=False)
-    return f"{{{indent}{indent.join(lines)}{indent[:-4]}}}"
+    return f"{{{indent}{indent.join(filled(text, WIDTH - 8))}{indent[:-4]}}}"
+
+
+def filled(text: str, width: int) -> list[str]:
+    """Lines of at most `width` characters, as `textwrap.wrap` makes them of words that are shorter and one space apart: a million
+    numbers in a fraction of its time."""
+    lines, start = [], 0
+    while len(text) - start > width:
+        end = text.rfind(" ", start, start + width + 1)
+        lines.append(text[start:end])
+        start = end + 1
+    return [*lines, text[start:]]
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from firmware_gen import footprint, header, write
 from firmware_gen.columns import STRATEGIES
 from firmware_gen.digest import sha256
 from firmware_gen.host import HostModel
+from firmware_gen.tables import filled
 from firmware_gen.toolchain import WARNINGS
 
 ROOT = Path(__file__).parents[2]
@@ -192,3 +194,12 @@ def test_an_output_that_is_no_state_is_stored_beside_the_states(compiler, read_o
     expected, got = reference.run(network, raw, states=True), HostModel(network, compiler, (*WARNINGS, "-O0")).run(raw, states=True)
     assert np.array_equal(expected.scores, got.scores)
     assert np.array_equal(expected.states[1]["c"], got.states[1]["c"])
+
+
+def test_lines_of_numbers_break_where_textwrap_breaks_them():
+    rng = np.random.default_rng(5)
+    for _ in range(200):
+        most = 10 ** int(rng.integers(1, 9))
+        text = ", ".join(map(str, rng.integers(-most, most, int(rng.integers(1, 300))).tolist()))
+        width = int(rng.integers(12, 120))
+        assert filled(text, width) == textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
