@@ -82,7 +82,7 @@ def _prepared(model: onnx.ModelProto, base_dir: Path | None) -> onnx.ModelProto:
         output.type.tensor_type.shape.SetInParent()  # the checker insists on a shape; ours comes from the walk
     try:
         onnx.checker.check_model(copy)
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, UnicodeDecodeError) as error:  # the second where a message quotes a damaged name
         raise EdgeLstmError(f"this is no valid ONNX model: {_first_line(error)}") from error
     return onnx.inliner.inline_local_functions(copy) if copy.functions else copy
 

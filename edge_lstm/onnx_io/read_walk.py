@@ -93,8 +93,8 @@ class Walk:
         if proto.op_type == "If" and proto.domain in ("", "ai.onnx"):
             self._branch(proto)
             return
-        missing = f"{label(proto)} reads {{}}, which nothing gives"
-        inputs = tuple(self.values.get(name, Refused(missing.format(name))) if name else None for name in proto.input)
+        reads = f"{label(proto)} reads"
+        inputs = tuple(self.values.get(name, Refused(f"{reads} {name}, which nothing gives")) if name else None for name in proto.input)
         if proto.op_type == "Loop" and proto.domain in ("", "ai.onnx"):
             self._loop(proto, inputs)
             return
@@ -213,10 +213,17 @@ def attributes_of(proto: onnx.NodeProto) -> Mapping[str, Any]:
 
 def initializers(graph: onnx.GraphProto) -> dict[str, Value]:
     """The constants that the graph carries. Sparse ones are refused where they are read."""
-    found: dict[str, Value] = {tensor.name: constant(onnx.numpy_helper.to_array(tensor)) for tensor in graph.initializer}
+    found: dict[str, Value] = {tensor.name: _initializer(tensor) for tensor in graph.initializer}
     sparse = [tensor.values.name for tensor in graph.sparse_initializer]
     found |= {name: Refused(f"initializer {name} is sparse; store it dense") for name in sparse}
     return found
+
+
+def _initializer(tensor: onnx.TensorProto) -> Value:
+    try:
+        return constant(onnx.numpy_helper.to_array(tensor))
+    except (ValueError, KeyError, TypeError):  # NumPy's words, or a type that ONNX does not have
+        return Refused(f"initializer {tensor.name} is damaged: its data do not fit its type and shape")
 
 
 def needed_nodes(graph: onnx.GraphProto, wanted: tuple[str, ...], given: Iterable[str]) -> set[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from onnx import helper
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph
 from read_graphs import Graph, runtime
 
+from edge_lstm import onnx_io
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.onnx_io.read import UnsupportedModel, read_network
 
@@ -121,7 +123,7 @@ def test_every_reason_is_listed() -> None:
 def test_what_no_output_needs_is_not_looked_at() -> None:
     graph = Graph({"x": ("batch", "time", INPUTS)})
     value = last(graph, sequence(graph))
-    graph.node("Elu", value)
+    graph.node("Softplus", value)
     assert read_network(graph.model(linear(graph, value))).outputs == CLASSES
 
 
@@ -218,6 +220,34 @@ def test_mutilated_graphs_are_refused_or_read_as_onnx_runtime_runs_them() -> Non
         np.testing.assert_allclose(found.squeeze(), expected, rtol=0, atol=1e-5)
     assert outcomes["read"] > 20
     assert outcomes["refused"] > 200
+
+
+def test_files_with_damaged_bytes_are_refused_in_one_line_or_read(tmp_path: Path) -> None:
+    rng = np.random.default_rng(12)
+    graph = Graph({"x": ("batch", 9, INPUTS)})
+    good = graph.model(linear(graph, last(graph, sequence(graph, "GRU")))).SerializeToString()
+    messages = []
+    for _ in range(250):
+        content = bytearray(good)
+        at, length = (int(rng.integers(1, n)) for n in (len(good), 20))
+        if rng.integers(2):
+            content[at] = int(rng.integers(256))
+        else:
+            content[at:at] = content[max(0, at - length) : at]
+        (tmp_path / "m.onnx").write_bytes(content)
+        try:
+            onnx_io.load(tmp_path / "m.onnx")
+        except EdgeLstmError as error:
+            messages.append(str(error))
+    assert len(messages) > 100
+    assert [message for message in messages if len(message.splitlines()) != 1] == []
+
+
+def test_a_name_may_hold_braces() -> None:
+    graph = Graph({"x": ("batch", 9, INPUTS)})
+    value = linear(graph, last(graph, sequence(graph)))
+    graph.nodes[0].name = "{0}} of {}"
+    assert read_network(graph.model(value)).outputs == CLASSES
 
 
 def mutilate(rng: np.random.Generator, model: onnx.ModelProto) -> None:
