@@ -63,6 +63,11 @@ def write_text(path: str | os.PathLike[str], content: str) -> None:
     write_bytes(path, content.encode("utf-8"))
 
 
+def stem(path: str | os.PathLike[str]) -> str:
+    """The name of a file without its suffix, as a text that can be written anywhere: bytes that are no UTF-8 become question marks."""
+    return Path(path).stem.encode("utf-8", "replace").decode()
+
+
 def _no_folder(path: str | os.PathLike[str]) -> Path:
     target = Path(path)
     try:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from edge_lstm.jobs.progress import Progress
 
 
+_RULE = "\N{BOX DRAWINGS LIGHT HORIZONTAL}"
+
+
 def console(stderr: bool = False) -> Console:
     """A Rich console. Numbers and paths are left as they are: colour is for what a command marks itself."""
     from rich.console import Console
@@ -34,7 +37,18 @@ def line(text: str = "") -> None:
 
 def as_json(value: Any) -> None:
     """The result as one JSON document on one line. NaN is refused by json, since it is no JSON."""
-    line(json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain))
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
+    utf = (sys.stdout.encoding or "").lower().startswith("utf")  # in any other encoding machines could not tell what it is
+    line(text if utf and showable(text) else json.dumps(value, allow_nan=False, default=_plain))
+
+
+def showable(text: str) -> bool:
+    """Whether the encoding of stdout has all characters of the text."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _plain(value: Any) -> Any:
@@ -59,7 +73,8 @@ def long_table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: i
     """The same for thousands of rows, whatever the width of the terminal: Rich takes half a second for a thousand of them."""
     widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
     left = len(columns) - numbers
-    for cells in (columns, ["\N{BOX DRAWINGS LIGHT HORIZONTAL}" * width for width in widths], *rows):
+    rule = _RULE if showable(_RULE) else "-"
+    for cells in (columns, [rule * width for width in widths], *rows):
         aligned = [cell.ljust(width) if k < left else cell.rjust(width) for k, (cell, width) in enumerate(zip(cells, widths, strict=True))]
         line("   ".join(aligned).rstrip())
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_lstm.cli import options
-from edge_lstm.cli.console import as_json, console, line, table
+from edge_lstm.cli.console import as_json, console, line, showable, table
 
 if TYPE_CHECKING:
     from edge_lstm.data import Dataset
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edge_lstm.network import Network
 
 _PICTURE = "Picture"
-_SHADES = " ·░▒▓█"  # how many units of a gate are open: none ... all
+_SHADES, _PLAIN_SHADES = " ·░▒▓█", " .:+#@"  # how many units of a gate are open: none ... all
 
 
 def command(
@@ -174,13 +174,13 @@ def _draw(index: int, layer: GateCourse, recording: str) -> None:
     """One line a gate: each character is a few steps, the darker the more units are open."""
     from edge_lstm.engine.gate_activity import activity
 
-    found = activity(layer)
-    line(f"\ngates of recurrent layer {index + 1} over the {found.steps} steps of {recording} (from no unit open to all: '{_SHADES}')")
+    found, shades = activity(layer), _SHADES if showable(_SHADES) else _PLAIN_SHADES
+    line(f"\ngates of recurrent layer {index + 1} over the {found.steps} steps of {recording} (from no unit open to all: '{shades}')")
     for gate, opening in layer.gates.items():
         units = opening[0].mean(axis=1)
         width = max(1, -(-len(units) // 96))
         parts = [float(units[k : k + width].mean()) for k in range(0, len(units), width)]
-        drawn = "".join(_SHADES[round(part * (len(_SHADES) - 1))] for part in parts)
+        drawn = "".join(shades[round(part * (len(shades) - 1))] for part in parts)
         what = "open" if gate in layer.hard else "mean opening"
         line(f"  {gate} |{drawn}| {100 * found.open[gate]:.1f} % {what}")
     line(f"  output is 0: {100 * found.zero:.1f} %; as in the step before: {100 * found.unchanged:.1f} %")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
@@ -56,7 +57,9 @@ def _program(
 
 
 def main() -> NoReturn:
-    """Entry point of the installed command."""
+    """Entry point of the installed command. What the encoding of stdout lacks (a file on Windows, say) is shown as a question mark."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     sys.exit(call(sys.argv[1:]))
 
 

@@ -122,6 +122,7 @@ def command(
     Numbers at every step: [bold]edge-lstm train ride.csv -o speed.onnx --target speed --read-out every --person-column rider[/bold]
     """
     from edge_lstm import onnx_io
+    from edge_lstm.files import stem
     from edge_lstm.jobs.folders import ready_files
     from edge_lstm.jobs.front_end import with_rate
     from edge_lstm.jobs.networks import integer_path
@@ -145,7 +146,7 @@ def command(
     prepared = prepare(dataset, plan)
     with progress() as report:
         judged = cross_validate(prepared, plan, folds, progress=report, checkpoint=checkpoint) if folds else None
-        made = train_on_all(prepared, plan, progress=report, checkpoint=checkpoint).called(output.stem)
+        made = train_on_all(prepared, plan, progress=report, checkpoint=checkpoint).called(stem(output))
     onnx_io.save_network(made.network, output)
     files = [output]
     if made.integer is not None:

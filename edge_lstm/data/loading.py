@@ -17,6 +17,7 @@ from edge_lstm.data.table_recordings import TableColumns, dataset_of_tables, rea
 from edge_lstm.data.table_source import open_tables
 from edge_lstm.data.targets import with_targets
 from edge_lstm.errors import EdgeLstmError, UsageError
+from edge_lstm.files import stem
 
 # Readers of a whole file, and of one that may be larger than the memory.
 _TABLE_READERS = {
@@ -79,7 +80,7 @@ def load(
     else:
         read = _TABLE_READERS[request.suffix][0]
         dataset = dataset_of_tables(
-            name=request.path.stem,
+            name=stem(request.path),
             source=str(request.path),
             tables=[read(file) for file in request.files],
             columns=request.columns,
@@ -111,7 +112,7 @@ def open_recordings(
         opened = _ARRAY_READERS[request.suffix][1](request.path)
         return opened if channels is None else select_source_channels(opened, channels)
     return open_tables(
-        request.path.stem,
+        stem(request.path),
         str(request.path),
         request.files,
         _TABLE_READERS[request.suffix][1],

@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 from edge_lstm.data.labels import class_order
 from edge_lstm.data.recordings import UNLABELLED, Dataset, Recording
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.files import write_bytes
+from edge_lstm.files import stem, write_bytes
 
 _COMMON = {"person", "name", "channels", "classes", "rate_hz", "units_per_count", "units", "source", "targets", "target_names"}
 _FULL = {"samples", "lengths", "label", "step_labels"} | _COMMON
@@ -226,7 +226,7 @@ def _dataset(
         numbers = None if targets is None else targets[index]
         recordings.append(Recording(part, label if step is None else None, people[index], names[index], step, numbers))
     return Dataset(
-        name=path.stem,
+        name=stem(path),
         recordings=tuple(recordings),
         channels=strings(path, arrays, "channels", width) or tuple(f"channel{index}" for index in range(width)),
         classes=classes,

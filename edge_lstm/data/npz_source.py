@@ -22,6 +22,7 @@ from edge_lstm.data.npz_file import int16_or_float32, require, strings
 from edge_lstm.data.recordings import UNLABELLED, first_repeated
 from edge_lstm.data.source import PIECE_BYTES, Numbered, Piece, Repeated, Source, checked
 from edge_lstm.errors import EdgeLstmError
+from edge_lstm.files import stem
 
 _SEQUENTIAL = ("samples", "x", "y", "step_labels")
 _LEFT_ALONE = ("targets", "target_names")  # only training asks for them
@@ -132,7 +133,7 @@ def _source(
         raise EdgeLstmError(f"{path}: samples must be numbers, they are {samples.dtype}")
     own = strings(path, small, "name", count)
     if repeated := first_repeated(own):
-        raise EdgeLstmError(f"{path.stem}: two of its recording names are {repeated!r}; names must differ")
+        raise EdgeLstmError(f"{stem(path)}: two of its recording names are {repeated!r}; names must differ")
     indices, classes = npz_file.class_indices(path, labels, steps is not None, strings(path, small, "classes"), count)
     label_of = np.array([UNLABELLED if k is None else k for k in indices], np.int64)
     changing = np.zeros(count, np.bool_)
@@ -146,7 +147,7 @@ def _source(
         return checked(source, _pieces(path, samples.rows(width), parts, lengths, changing))
 
     source = Source(
-        name=path.stem,
+        name=stem(path),
         names=own or Numbered(count),
         people=strings(path, small, "person", count) or Repeated("", count),
         lengths=lengths,

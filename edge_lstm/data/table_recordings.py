@@ -14,6 +14,7 @@ from edge_lstm.data.labels import class_order
 from edge_lstm.data.recordings import UNLABELLED, Dataset, Recording, Samples
 from edge_lstm.data.tables import Table
 from edge_lstm.errors import EdgeLstmError
+from edge_lstm.files import stem
 
 _CLOCK_NAMES = {"time", "timestamp", "t", "index", "sample", "date", "datetime", ""}
 _INT16 = np.iinfo(np.int16)
@@ -95,7 +96,7 @@ def dataset_of_tables(
     stretches = [
         stretch
         for table, entry in zip(tables, by_table, strict=True)
-        for stretch in _stretches(table, columns, channels, entry, prefix=f"{table.path.stem}/" if len(tables) > 1 else "")
+        for stretch in _stretches(table, columns, channels, entry, prefix=f"{stem(table.path)}/" if len(tables) > 1 else "")
     ]
     counts = all(is_int16(stretch.samples) for stretch in stretches)
     if units_per_count is not None and not counts:
@@ -156,7 +157,7 @@ def _stretches(
     names = table.texts(columns.recording) if columns.recording is not None else None
     found: dict[str, _Stretch] = {}
     for start, end in runs(names, table.rows):
-        name = table.path.stem if names is None else prefix + names[start]
+        name = stem(table.path) if names is None else prefix + names[start]
         if name in found:
             raise EdgeLstmError(f"{table.path}: {table.place(start)}: recording {name} goes on after another one; keep its rows together")
         person = entry[1] if entry else ""

@@ -19,6 +19,7 @@ from edge_lstm.data.source import Piece, Source, checked
 from edge_lstm.data.table_recordings import TableColumns, channels_of, is_int16, match_labels, runs, scale_per_channel
 from edge_lstm.data.tables import Table
 from edge_lstm.errors import EdgeLstmError
+from edge_lstm.files import stem
 
 Blocks = Callable[[Path], Iterator[Table]]  # the rows of a file as successive tables of the same columns
 KEPT_BYTES = 1 << 24  # of samples and texts that are kept rather than read again
@@ -127,7 +128,7 @@ def _scan(
     found: _Found,
 ) -> tuple[str, ...]:  # fmt: skip
     """Adds the recordings of one file to `found`; returns the channels."""
-    file, prefix = files[index], f"{files[index].stem}/" if len(files) > 1 else ""
+    file, prefix = files[index], f"{stem(files[index])}/" if len(files) > 1 else ""
     before = len(found.names)
     own: set[str] = set()
     for table in blocks(file):
@@ -141,7 +142,7 @@ def _scan(
         texts, names = rows.labels, rows.names
         people = table.texts(columns.person) if columns.person is not None else None
         for start, end in runs(names, table.rows):
-            name = file.stem if names is None else prefix + names[start]
+            name = stem(file) if names is None else prefix + names[start]
             goes_on = len(found.names) > before and found.names[-1] == name
             if not goes_on:
                 if name in own:

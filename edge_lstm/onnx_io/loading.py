@@ -11,6 +11,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from edge_lstm.errors import EdgeLstmError, UsageError
+from edge_lstm.files import stem
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.network import Network
 from edge_lstm.onnx_io.integer_read import read_integer
@@ -52,7 +53,7 @@ def load(path: str | os.PathLike[str], *, start: str = "", end: str = "") -> Net
 
 def _called(network: Network, path: Path) -> Network:
     """With the name of its file where an exporter has called it what it calls all: headers of two networks must differ in their names."""
-    return replace(network, name=path.stem) if _GENERIC.fullmatch(network.name) else network
+    return replace(network, name=stem(path)) if _GENERIC.fullmatch(network.name) else network
 
 
 def _refuse_cut(what: str, start: str, end: str) -> None:

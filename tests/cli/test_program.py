@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from toy_commands import Files
 
 from edge_lstm import __version__
 from edge_lstm.cli import app, program
@@ -24,6 +26,40 @@ def test_every_command_has_help_with_an_example_and_json(command: str, edge_lstm
     text = " ".join(came.out.split())
     assert f"Example: edge-lstm {command}" in text
     assert "--json" in text
+
+
+def test_an_encoding_that_lacks_characters_is_no_error(files: Files, tmp_path: Path) -> None:
+    """Where stdout is a file, Windows encodes it as its editors have done for decades."""
+    encoding = "cp1252"
+    (tmp_path / "größe→.csv").write_bytes(files.csv.read_bytes())
+    code = (
+        "import sys; from edge_lstm.cli import program\n"
+        "for more in ([], ['--json']):\n"
+        "    sys.argv[1:] = ['run', *sys.argv[1:3], '--label-column', 'label', *more]\n"
+        "    try: program.main()\n"
+        "    except SystemExit as left: assert left.code == 0\n"
+        "    sys.argv[1:] = sys.argv[2:4]\n"
+        "sys.argv[1:] = ['inspect', sys.argv[1], sys.argv[2], '--label-column', 'label']\n"
+        "program.main()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    command = [sys.executable, "-c", code, str(files.hard_int), str(tmp_path / "größe→.csv")]
+    done = subprocess.run(command, capture_output=True, check=False, env=environment, timeout=60)
+    assert done.returncode == 0, done.stderr
+    text = done.stdout.decode(encoding)
+    assert "---------   -----" in text
+    assert "from no unit open to all: ' .:+#@'" in text
+    (found,) = (json.loads(line) for line in text.splitlines() if line.startswith("{"))
+    assert {row["recording"] for row in found["windows"]} == {"größe→"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file names are texts")
+def test_a_file_name_that_is_no_text(files: Files, edge_lstm, tmp_path: Path) -> None:
+    recording = tmp_path / os.fsdecode(b"r\xff.csv")
+    recording.write_bytes(files.csv.read_bytes())
+    came = edge_lstm("run", files.hard_int, recording, "--label-column", "label", "-o", tmp_path / "labels.csv")
+    assert came.status == 0
+    assert (tmp_path / "labels.csv").read_text(encoding="utf-8").splitlines()[1].startswith("r?,0,")
 
 
 def test_version(edge_lstm) -> None:
