@@ -17,6 +17,7 @@ from edge_lstm.onnx_io.read_values import (
     IntegerInput,
     Joined,
     Labels,
+    Magnitude,
     Readable,
     Refused,
     Signal,
@@ -98,6 +99,8 @@ class Node:
             raise Refusal("computes with the number of a loop's step in a way that is not read")
         if isinstance(value, Labels):
             raise Refusal("computes on behind an ArgMax; an ArgMax must be the last layer")
+        if isinstance(value, Magnitude):
+            raise Refusal("computes with the magnitude of the signal; of this only x / (1 + |x|) is read")
         return value
 
     def value(self, index: int) -> Readable:

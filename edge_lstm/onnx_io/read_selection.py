@@ -19,6 +19,7 @@ from edge_lstm.onnx_io.read_values import (
     IntegerInput,
     Joined,
     Labels,
+    Magnitude,
     Readable,
     Refused,
     Signal,
@@ -124,7 +125,7 @@ def _slice(node: Node) -> Value:
         raise Refusal(f"has {len(starts)} starts, {len(ends)} ends, {len(axes)} axes and steps {list(steps)}, which do not fit together")
     for axis, start, end, step in zip((resolve_axis(a, len(shape)) for a in axes), starts, ends, steps, strict=True):
         part = _sliced(node, value, axis, start, end, step)
-        if isinstance(part, (Refused, IntegerInput, Labels, StepNumber, Condition)):
+        if isinstance(part, (Refused, IntegerInput, Labels, Magnitude, StepNumber, Condition)):
             return part
         value = part
     return value

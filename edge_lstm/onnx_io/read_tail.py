@@ -17,7 +17,19 @@ from edge_lstm.onnx_io.read_quantized import scaled
 from edge_lstm.onnx_io.read_recurrent import as_float
 from edge_lstm.onnx_io.read_refusals import Refusal
 from edge_lstm.onnx_io.read_shapes import axes_of, repeated, with_axes
-from edge_lstm.onnx_io.read_values import Array, Constant, Labels, Quantized, Signal, Value, concrete, constant, describe, shape_text
+from edge_lstm.onnx_io.read_values import (
+    Array,
+    Constant,
+    Labels,
+    Magnitude,
+    Quantized,
+    Signal,
+    Value,
+    concrete,
+    constant,
+    describe,
+    shape_text,
+)
 
 
 def _of_repeated(node: Node, B: Array) -> Constant | None:
@@ -85,6 +97,8 @@ def _features_dimension(node: Node, signal: Signal) -> int:
 
 
 def _arithmetic(node: Node) -> Value:
+    if (softsign := _softsign(node)) is not None:
+        return softsign
     left, right = node.value(0), node.value(1)
     if isinstance(left, Constant) and isinstance(right, Constant):
         return _constant_arithmetic(node.operator, left, right)
@@ -110,6 +124,20 @@ def _arithmetic(node: Node) -> Value:
     if not numbers.all():
         raise Refusal("divides the signal by zero")
     return add_affine(signal, 1 / numbers, zero)
+
+
+def _softsign(node: Node) -> Value | None:
+    """The sum or the quotient of x / (1 + |x|); None for anything else."""
+    if len(node.inputs) != 2:
+        return None
+    left, right = node.inputs
+    if node.operator == "Add":
+        magnitude, other = (left, right) if isinstance(left, Magnitude) else (right, left)
+        if isinstance(magnitude, Magnitude) and isinstance(other, Constant) and not magnitude.plus:
+            return replace(magnitude, plus=1.0) if (concrete(other, "the other operand") == 1).all() else None
+    if node.operator == "Div" and isinstance(right, Magnitude) and right.plus == 1 and left is right.of:
+        return _activation(lambda node: Activation("softsign"))(node)
+    return None
 
 
 _ON_CONSTANTS: dict[str, Callable] = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.floor_divide}
@@ -250,6 +278,7 @@ TAIL_OPERATORS: dict[str, Operator] = {
     "Relu": operator(_activation(lambda node: Activation("relu"))),
     "Sigmoid": operator(_activation(lambda node: Activation("sigmoid"))),
     "Tanh": operator(_activation(lambda node: Activation("tanh"))),
+    "Abs": operator(lambda node: Magnitude(node.signal(0))),
     "Softsign": operator(_activation(lambda node: Activation("softsign"))),
     "HardSigmoid": operator(_activation(_hard_sigmoid), "alpha", "beta"),
     "LeakyRelu": operator(_activation(_sloped("leaky_relu", 0.01)), "alpha"),

@@ -149,6 +149,14 @@ class Labels:
 
 
 @dataclass(frozen=True)
+class Magnitude:
+    """|of| + plus, on the way to a softsign, which some exporters write as x / (1 + |x|)."""
+
+    of: Signal
+    plus: float = 0.0
+
+
+@dataclass(frozen=True)
 class StepNumber:
     """Inside a loop: the number of the step, 0 for the first one, plus `start`."""
 
@@ -163,7 +171,7 @@ class Condition:
 
 
 Readable = Constant | Signal | Joined | Quantized
-Value = Readable | Refused | IntegerInput | Labels | StepNumber | Condition
+Value = Readable | Refused | IntegerInput | Labels | Magnitude | StepNumber | Condition
 
 
 def constant(array: object) -> Constant:
@@ -196,6 +204,8 @@ def describe(value: Value) -> str:
         return "a value that cannot be read"
     if isinstance(value, Labels):
         return "class numbers"
+    if isinstance(value, Magnitude):
+        return "the magnitude of the signal"
     if isinstance(value, (StepNumber, Condition)):
         return "the number of a loop's step"
     kind = {Joined: "several signals side by side", Quantized: "quantized values"}.get(type(value), "a signal")

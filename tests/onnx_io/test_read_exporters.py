@@ -202,6 +202,18 @@ def test_a_branch_whose_condition_is_known_is_taken() -> None:
     assert_reads(graph.model(linear(graph, squeezed)))
 
 
+@pytest.mark.parametrize("one_first", [False, True])
+def test_pytorch_softsign(one_first: bool) -> None:
+    """x / (1 + |x|) in three nodes."""
+    graph = Graph({"x": (STEPS, "batch", 4)})
+    state = graph.node("Squeeze", graph.recurrent("LSTM", "x", 4, 6)[1], graph.constant([0]))
+    hidden = graph.node("Gemm", state, graph.random(6, 8, scale=2.0), graph.random(8))
+    terms = [graph.node("Abs", hidden), graph.constant(np.float32(1))]
+    softsign = graph.node("Div", hidden, graph.node("Add", *(terms[::-1] if one_first else terms)))
+    network = assert_reads(graph.model(graph.node("MatMul", softsign, graph.random(8, 3))), time_major=True)
+    assert network.layers[2].activation.kind == "softsign"
+
+
 @pytest.mark.parametrize(
     ("operator", "attributes", "kind"),
     [
