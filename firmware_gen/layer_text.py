@@ -94,6 +94,8 @@ class LayerText:
 
     @property
     def multiply_accumulates(self) -> int:
-        """Multiply-accumulates of the rows in one step with all gates open."""
-        twice = [int(row.W.size) for row in self._rows if self.layer.wide and row.W is not None and row.W.any()]
+        """Multiply-accumulates of the rows in one step with all gates open; x of 16 bits by halves counts twice."""
+        whole = {self.flow.ops[index].name for group in self.column_plan.groups for index in (*group.rows, *group.lazy)}
+        halves = [row.W for row in self._rows if self.layer.wide and row.name not in whole]
+        twice = [int(W.size) for W in halves if W is not None and W.any()]
         return sum(int(matrix.size) for matrix in self.matrices) + sum(twice)

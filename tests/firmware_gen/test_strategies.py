@@ -133,6 +133,7 @@ def test_two_rows_join_only_where_their_sum_fits_with_all_its_parts(compiler):
         (text,) = build(one, "m", "event").layers
         wide = [group for group in text.column_plan.groups if group.wide]
         found.append((sum(len(group.joints) for group in wide), sum(len(group.rows) for group in wide), text.column_plan.dense))
+        assert text.multiply_accumulates == 4 * 9 * (4 + 9) + 4 * 9 * len(text.column_plan.dense)  # in halves, twice
         assert differences(one, HostModel(one, compiler, strategy="event"), random_counts(rng, one, 3, 20)) == []
     assert found == [(3, 3, {}), (2, 2, {"f": "its sums may need more than 32 bits"}), (0, 3, {})]
 
