@@ -107,8 +107,8 @@ def test_streaming_equals_whole_sequence(kernel: str, cell: str, gates: str, rea
     assert_same(streamed(network, raw, kernel), reference.run(network, raw, states=True))
 
 
-@pytest.mark.parametrize("streams", [True, False])
-@pytest.mark.parametrize("seed", range(4))
+# Whole sequences alone are compared in tests/integration/test_same_bits.py, for more cells and every read-out.
+@pytest.mark.parametrize(("seed", "streams"), [(1, True), (2, True), (3, True), (0, False)])
 def test_layers_around_the_recurrent_ones(seed: int, streams: bool) -> None:
     rng = np.random.default_rng(seed)
     network = random_deep(rng, ("lstm", "gru")[seed % 2], ("threshold", "sigmoid")[seed % 2], READ_OUTS[seed % 3], streams=streams)
