@@ -116,12 +116,13 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
         Setting((6, 32), "work", 0.25, 3),
         Setting((9, 64), "work", 0.25, 3),
         Setting((32, 128), "work", 0.25, 8),
-        Setting((32, 128), "work", 0.3, 8, 4000),
+        Setting((32, 128), "work", 0.3, 8, 6000),
     ),
     "watch": (
         Setting((6, 16), "hard", 0, 1, 4000),
         Setting((6, 32), "hard", 0.06, 3),
         Setting((6, 32), "hard", 0.06, 3, 4000),
+        Setting((9, 64), "hard", 0.03, 3, 6000),
         Setting((32, 128), "hard", 0.1, 1),
     ),
 }
