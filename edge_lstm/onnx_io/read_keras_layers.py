@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_lstm.cells import Activation, cell
+from edge_lstm.cells import STATELESS, Activation, cell
 from edge_lstm.network import Bidirectional, Conv1d, FloatArray, Pool, Recurrent, RowWeights
 from edge_lstm.onnx_io.read_layers import (
     add_activation,
@@ -102,6 +102,9 @@ def _one_recurrent(layer: KerasLayer, width: int, variables: Variables, at: str)
         raise Refusal(f"holds a {layer.kind} of {units} units, which is not read")
     squash = activation(layer.get("activation"), "activation")
     gate = activation(layer.get("recurrent_activation", "sigmoid"), "recurrent_activation")
+    for role, one in (("activation", squash), ("recurrent_activation", gate)):
+        if one.kind in STATELESS:
+            raise Refusal(f"{role} {layer.get(role)} is not read in a recurrent layer; it is behind dense layers and convolutions")
     reset_after = layer.kind == "GRU" and bool(layer.get("reset_after", True))
     bias_shape = (2, gates * units) if reset_after else (gates * units,)
     shapes = [(width, gates * units), (units, gates * units)] + ([bias_shape] if layer.get("use_bias", True) else [])

@@ -24,7 +24,7 @@ INPUTS, UNITS, CLASSES, STEPS = 3, 6, 4, 12
 def written(folder: Path) -> tuple[Path, str, str]:
     """A model with a square root in front and two things behind that are not read; and the names of the values that enclose the rest."""
     graph = Graph({"x": ("batch", "time", INPUTS)})
-    front = graph.node("Sqrt", graph.node("Abs", "x"))
+    front = graph.node("Sqrt", graph.node("Exp", "x"))
     y = graph.recurrent("GRU", graph.node("Transpose", front, perm=[1, 0, 2]), INPUTS, UNITS, linear_before_reset=1)[0]
     last = graph.node("Gather", graph.node("Squeeze", y, graph.constant([1])), graph.constant(-1), axis=0)
     scores = graph.node("Gemm", last, graph.random(CLASSES, UNITS), graph.random(CLASSES), transB=1)
@@ -62,7 +62,7 @@ def test_other_commands_name_one_reason_and_where_all_are(tmp_path: Path, capsys
     path, _, _ = written(tmp_path)
     assert call(["convert", str(path)]) == 1
     error = capsys.readouterr().err
-    assert "Abs" in error
+    assert "Exp" in error
     assert "3 more reasons; `edge-lstm inspect` lists all" in error
     assert list(tmp_path.iterdir()) == [path]
 

@@ -117,8 +117,8 @@ def test_branches_are_refused(tmp_path: Path) -> None:
 REFUSED: dict[str, tuple[Callable[[], list[Any]], str]] = {
     "class": (lambda: [L.LSTM(6), L.LayerNormalization()], r"\(LayerNormalization\): layers of this class are not read"),
     "masking": (lambda: [L.Masking(), L.LSTM(6)], "Masking"),
-    "activation": (lambda: [L.LSTM(6), L.Dense(3, activation="gelu")], "activation gelu is not read"),
-    "candidate": (lambda: [L.LSTM(6, activation="elu")], "activation elu is not read"),
+    "activation": (lambda: [L.LSTM(6), L.Dense(3, activation="silu")], "activation silu is not read"),
+    "candidate": (lambda: [L.LSTM(6, activation="elu")], "activation elu is not read in a recurrent layer"),
     "stateful": (lambda: [L.LSTM(6, stateful=True)], "stateful = True"),
     "reversed sequence": (lambda: [L.GRU(6, go_backwards=True, return_sequences=True)], "reverse order"),
     "sum of directions": (lambda: [L.Bidirectional(L.LSTM(4), merge_mode="sum")], "merge_mode = sum"),

@@ -202,7 +202,7 @@ def test_hardening_keeps_the_weights_and_the_form(soft: type, hard: type) -> Non
         (lambda: nn.LSTM(4, 6, bidirectional=True), lambda: nn.Linear(12, 2), "LSTM is bidirectional"),
         (lambda: nn.LSTM(4, 6, proj_size=3), lambda: nn.Linear(3, 2), "proj_size=3"),
         (lambda: HardLSTM(4, 6), lambda: nn.Linear(5, 2), "expects 5 inputs but the layer before gives 6"),
-        (lambda: HardLSTM(4, 6), lambda: nn.Sequential(nn.Linear(6, 2), nn.GELU()), "GELU.*has no counterpart"),
+        (lambda: HardLSTM(4, 6), lambda: nn.Sequential(nn.Linear(6, 2), nn.SiLU()), "SiLU.*has no counterpart"),
         (lambda: HardLSTM(4, 6), lambda: nn.Sequential(nn.Linear(6, 2), nn.Hardtanh(1, 6)), "Hardtanh"),
         (lambda: HardLSTM(4, 6), lambda: nn.Sequential(nn.ReLU(), nn.Linear(6, 2)), "stands behind no Linear layer"),
         (lambda: HardLSTM(4, 6), lambda: nn.Sequential(nn.Linear(6, 2), nn.LogSoftmax(-1)), "belongs to the loss"),
