@@ -50,6 +50,7 @@ SIZES = ((6, 32), (9, 64), (32, 128), (64, 256))
 STEPS, BATCH, CLASSES = 128, 1024, 7
 PACKAGES = ("numpy", "numba", "llvmlite", "onnxruntime", "ai-edge-litert", "torch")
 SLOW, SLOW_ROUNDS = 0.5, 3  # seconds of a call; such contestants are far behind, and would take hours
+COMPILING = 3  # seconds that a first call may take because it compiles
 TURN = 3e-3  # seconds of one turn: long against the clock, short against what else the machine does
 OURS = ("ours, hard", "ours, hard, tanh", "ours, soft", "ours, hard, portable")
 ONE_THREAD = "ours, hard, one thread"
@@ -196,9 +197,11 @@ def interleaved(contestants: Contestants, rounds: int, clock: Callable[[], float
         return (clock() - start) / calls
 
     once = {}
-    for name, call in contestants.items():  # the first call may load something; of slow ones it tells enough
+    for name, call in contestants.items():  # the first call may compile something; of slow ones it tells enough
         first = seconds(call, 1)
-        once[name] = first if first > SLOW else min(first, seconds(call, 1), seconds(call, 1))
+        if first < COMPILING:
+            first = seconds(call, 1)
+        once[name] = first if first > SLOW else min(first, seconds(call, 1))
     calls = {name: max(1, round(TURN / max(time, 1e-7))) for name, time in once.items()}
     found: dict[str, list[float]] = {name: [] for name in contestants}
     gc.disable()
