@@ -104,7 +104,7 @@ def _one_recurrent(layer: KerasLayer, width: int, variables: Variables, at: str)
     gate = activation(layer.get("recurrent_activation", "sigmoid"), "recurrent_activation")
     for role, one in (("activation", squash), ("recurrent_activation", gate)):
         if one.kind in STATELESS:
-            raise Refusal(f"{role} {layer.get(role)} is not read in a recurrent layer; it is behind dense layers and convolutions")
+            raise Refusal(f"activation {layer.get(role)} is not read in a recurrent layer, only behind dense layers and convolutions")
     reset_after = layer.kind == "GRU" and bool(layer.get("reset_after", True))
     bias_shape = (2, gates * units) if reset_after else (gates * units,)
     shapes = [(width, gates * units), (units, gates * units)] + ([bias_shape] if layer.get("use_bias", True) else [])
