@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from edge_lstm.cells import STATELESS, Activation, Cell
+from edge_lstm.cells import FEED_FORWARD_ONLY, Activation, Cell
 from edge_lstm.cells.activations import IDENTITY
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.features import Features
@@ -59,7 +59,7 @@ class Recurrent:
         if missing:
             raise EdgeLstmError(f"{self.cell.name}: nothing given for {', '.join(sorted(missing))}")
         for role, activation in self.activations.items():
-            if activation.kind in STATELESS:
+            if activation.kind in FEED_FORWARD_ONLY:
                 raise EdgeLstmError(f"{self.cell.name}: {role} cannot be {activation}, which is for dense layers and convolutions alone")
         for row in self.cell.rows:
             weights = self.rows[row.name]

@@ -7,14 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from edge_lstm.cells import STATELESS, Activation, Cell, activation, cell, family
+from edge_lstm.cells import FEED_FORWARD_ONLY, Activation, Cell, activation, cell, family
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.fixed_point.quantize import Options, quantize
 from edge_lstm.network import Bidirectional, Conv1d, Dense, Layer, Network, Pool, Preprocess, ReadOut, Recurrent, RowWeights, steps_before
 
 GATES = ("sigmoid", "threshold", "hard_sigmoid", "three_level", "mixed")
 _GATE_KINDS = ("sigmoid", "threshold", "hard_sigmoid", "three_level")
-BEHIND = ("relu", "clamp", "hard_tanh", "hard_sigmoid", "tanh", "sigmoid", "softsign", "scaled_sigmoid", "identity", *STATELESS)  # dense
+# Of dense layers and convolutions.
+BEHIND = ("relu", "clamp", "hard_tanh", "hard_sigmoid", "tanh", "sigmoid", "softsign", "scaled_sigmoid", "identity", *FEED_FORWARD_ONLY)
 _SQUASHINGS = ("tanh", "hard_tanh", "softsign", "scaled_sigmoid", "relu", "identity", "clamp")
 
 

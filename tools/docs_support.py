@@ -13,7 +13,7 @@ from docs_integers import INPUTS, UNITS, example_layer
 
 import firmware_gen
 from edge_lstm import engine
-from edge_lstm.cells import KINDS, STATELESS, activation, cell, family
+from edge_lstm.cells import FEED_FORWARD_ONLY, KINDS, activation, cell, family
 from edge_lstm.engine import reference
 from edge_lstm.engine.stages import prepare
 from edge_lstm.errors import EdgeLstmError
@@ -172,7 +172,7 @@ def layer_table(reasons: Reasons) -> list[tuple[str, tuple[str, ...]]]:
 
 
 GATE_KINDS = tuple(name for name in KINDS if activation(name).bounds == (0.0, 1.0))
-SQUASH_KINDS = tuple(name for name in KINDS if name not in (*GATE_KINDS, *STATELESS))
+SQUASH_KINDS = tuple(name for name in KINDS if name not in (*GATE_KINDS, *FEED_FORWARD_ONLY))
 
 
 def cell_table(reasons: Reasons) -> list[tuple[str, str, tuple[str, ...], tuple[str, ...]]]:

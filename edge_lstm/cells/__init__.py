@@ -10,10 +10,10 @@ import pkgutil
 from collections.abc import Callable
 from functools import cache
 
-from edge_lstm.cells.activations import KINDS, STATELESS, Activation, activation
+from edge_lstm.cells.activations import FEED_FORWARD_ONLY, KINDS, Activation, activation
 from edge_lstm.cells.dataflow import Cell, CellBuilder, Op, Role, Row
 
-__all__ = ["KINDS", "STATELESS", "Activation", "Cell", "CellBuilder", "Op", "Role", "Row", "activation", "cell", "family"]
+__all__ = ["FEED_FORWARD_ONLY", "KINDS", "Activation", "Cell", "CellBuilder", "Op", "Role", "Row", "activation", "cell", "family"]
 
 
 @cache

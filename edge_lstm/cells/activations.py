@@ -87,7 +87,7 @@ KINDS: dict[str, Kind] = {
 
 WITH_PARAMETERS = ("hard_sigmoid", "scaled_sigmoid", "clamp")
 # Of dense layers and convolutions alone: bent and without an upper limit. No recurrent cell has them.
-STATELESS = ("leaky_relu", "elu", "gelu", "gelu_tanh")
+FEED_FORWARD_ONLY = ("leaky_relu", "elu", "gelu", "gelu_tanh")
 
 
 @dataclass(frozen=True)

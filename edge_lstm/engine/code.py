@@ -36,9 +36,9 @@ def _indices(values: Sequence[int]) -> ir.Constant:
 class Code:
     """Appends instructions to a function under construction. Addresses and counts are int64, lanes are sixteen int32."""
 
-    def __init__(self, builder: ir.IRBuilder, machine: Instructions = KERNELS["portable"], wide: bool = False):
-        """wide: whether sixteen lanes are one register of AVX-512."""
-        self.builder, self.machine, self.wide = builder, machine, wide
+    def __init__(self, builder: ir.IRBuilder, machine: Instructions = KERNELS["portable"], avx512: bool = False):
+        """avx512: whether sixteen lanes are one register of AVX-512."""
+        self.builder, self.machine, self.avx512 = builder, machine, avx512
 
     # ---- scalars ----------------------------------------------------------------------------------------------------------
 
@@ -204,7 +204,7 @@ class Code:
 
         Zen 4 shifts by a count in a register where it runs dot products, and by counts in lanes elsewhere.
         """
-        return self.wide and counts.type == _LANES and not isinstance(counts, ir.Constant)
+        return self.avx512 and counts.type == _LANES and not isinstance(counts, ir.Constant)
 
     def minimum(self, a: Value, b: Value) -> Value:
         return self.builder.select(self.builder.icmp_signed("<", a, b), a, b)

@@ -67,8 +67,8 @@ class Target:
         return 4 // self.source_bytes
 
     @property
-    def is_wide(self) -> bool:
-        """Whether sixteen lanes are one register (AVX-512)."""
+    def is_avx512(self) -> bool:
+        """Whether sixteen lanes are one register of AVX-512, in the portable kernel too."""
         return self.accumulators >= LANES
 
     @property

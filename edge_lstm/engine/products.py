@@ -93,12 +93,10 @@ class Products:
     ) -> list[list[Value]]:
         """The accumulators [row][sequence], or [row][group] of several groups for one sequence.
 
+        listed: whether each sequence has a list of its tiles that are not zero; block: whether the list is made for few units too;
         between: emits what is to stand between the products with x and those with the states.
         """
-        self.loaded, self.listed, self.block = {}, listed, block
-        return self._dot_products(groups, sequences, between)
-
-    def _dot_products(self, groups: Sequence[Places], sequences: int, between: Callable[[], None] | None) -> list[list[Value]]:
+        self.loaded = {}
         code, names, places = self.code, [self.plan.ops[index].name for index in self.phase.rows], groups[0]
         columns = len(groups) * sequences
         accumulators: list[list[Value]] = [[code.constant(0)] * columns for _ in names]
@@ -125,8 +123,8 @@ class Products:
             between()
         for one in [p for p in passes if p.segment is not None]:
             sources = code.plus(places.segments, code.times(places.segment_bytes, one.segment or 0))
-            if self.listed and one.segment == self.layer.listed:
-                if self.block:  # the listed segment is read by the only pass of this kind, so no weights follow
+            if listed and one.segment == self.layer.listed:
+                if block:  # the listed segment is read by the only pass of this kind, so no weights follow
                     for s in range(sequences):
                         self._listed_sums(places, one.rows, accumulators, weights[0], s)
                     continue

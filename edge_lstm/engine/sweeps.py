@@ -264,7 +264,7 @@ def _add_products(code: Code, weights: Value, values: Value, inputs: Value, sums
 
 def _intrinsic(arity: int, emit: Emit, target: Target | None = None) -> Any:
     """An intrinsic of int64 arguments that returns an int64, 0 where `emit` gives nothing."""
-    machine = (target.instructions, target.is_wide) if target else ()
+    machine = (target.instructions, target.is_avx512) if target else ()
 
     def typed(*arguments: Any) -> Any:
         def code(context: Any, builder: ir.IRBuilder, signature: Any, values: Sequence[Value]) -> Value:

@@ -1,7 +1,6 @@
-"""The heart of the kernels: one group of sixteen units for a few sequences at once, from dot products to the new state.
+"""The dataflow of a tile: from the dot products of sixteen units, for a few sequences at once, to their new states.
 
-Every integer operator has one line in `_OPERATORS`. A tile of weights is loaded once for all sequences; their accumulators stay in
-registers from the first product to the last operator.
+Every integer operator has one line in `_OPERATORS`. Accumulators stay in registers from the first product to the last operator.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ class Tile(Products):
     @property
     def _holds_two(self) -> bool:
         """Whether registers hold the accumulators of two tiles."""
-        return self.target.is_wide and self.target.sequences(len(self.phase.rows)) > 1
+        return self.target.is_avx512 and self.target.sequences(len(self.phase.rows)) > 1
 
     @property
     def overlaps(self) -> bool:
@@ -67,7 +66,7 @@ class Tile(Products):
         return self._holds_two and curves < 3
 
     def emit(self, places: Places, sequences: int, listed: bool = False, block: bool = False) -> None:
-        """listed: whether each sequence has a list of its tiles that are not zero; block: whether the list is made for few units too."""
+        """One group for some sequences; listed, block: as in `sums`."""
         self.finish(places, self.sums([places], sequences, listed, block))
 
     def emit_pair(self, pair: Sequence[Places]) -> None:
@@ -176,5 +175,3 @@ class Tile(Products):
             knots, steps = (self._table(places, op.name, curve.segments, part)(segment) for part in (0, 1))
             line = code.add(code.add(code.shift_left(knots, number("segment_shift")), code.multiply(steps, within)), number("half"))
         return code.shift_right(line, number("shift"))
-
-

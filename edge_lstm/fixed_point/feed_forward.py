@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edge_lstm.cells import STATELESS, Activation
+from edge_lstm.cells import FEED_FORWARD_ONLY, Activation
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.curve import Curve
 from edge_lstm.fixed_point.formats import INT8, PREACTIVATION, bent, sampled
@@ -18,7 +18,7 @@ from edge_lstm.network import Conv1d, Dense, Pool
 
 Float64Array = npt.NDArray[np.float64]
 LINES = ("identity", "relu", "clamp", "hard_tanh", "hard_sigmoid")  # activations that are a straight line between two limits
-CURVES = ("sigmoid", "tanh", "softsign", "scaled_sigmoid", *STATELESS)
+CURVES = ("sigmoid", "tanh", "softsign", "scaled_sigmoid", *FEED_FORWARD_ONLY)
 
 
 def integer_dense(layer: Dense, input_scale: Float64Array, seen: float, *, last: bool, bits: str = "8", wide: bool = False) -> IntegerDense:
@@ -96,7 +96,7 @@ def _squashed(activation: Activation, b: Float64Array, unit: Float64Array, seen:
             f"a dense or convolutional layer with activation {activation} has no integer form; use one of {', '.join((*LINES, *CURVES))}"
         )
     scale = _row_scale(unit, b)
-    curve, argument = bent(activation, output) if activation.kind in STATELESS else (sampled(activation, output), PREACTIVATION)
+    curve, argument = bent(activation, output) if activation.kind in FEED_FORWARD_ONLY else (sampled(activation, output), PREACTIVATION)
     reach = (len(curve.knots) - 1) << curve.segment_shift >> 1
     to_argument = rescaling(scale / argument, reach)
     return _Squashed(scale, np.floor(b / scale + 0.5).astype(np.int32), to_argument, -INT8, INT8, output, curve)

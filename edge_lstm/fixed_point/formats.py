@@ -90,7 +90,7 @@ def knots(activation: Activation, segments: int, width: float, unit: float) -> n
 
 
 def bent(activation: Activation, unit: float) -> tuple[Curve, float]:
-    """(curve, unit of its argument) of an activation of `STATELESS`, for results within +-INT8 units of `unit`.
+    """(curve, unit of its argument) of an activation of `FEED_FORWARD_ONLY`, for results within +-INT8 units of `unit`.
 
     Such a function has no upper limit, so its curve reaches as far as these results do, on both sides of 0; what lies beyond saturates.
     """

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_lstm.cells import STATELESS, Activation, cell
+from edge_lstm.cells import FEED_FORWARD_ONLY, Activation, cell
 from edge_lstm.network import Bidirectional, Conv1d, FloatArray, Pool, Recurrent, RowWeights
 from edge_lstm.onnx_io.read_layers import (
     add_activation,
@@ -103,7 +103,7 @@ def _one_recurrent(layer: KerasLayer, width: int, variables: Variables, at: str)
     squash = activation(layer.get("activation"), "activation")
     gate = activation(layer.get("recurrent_activation", "sigmoid"), "recurrent_activation")
     for role, one in (("activation", squash), ("recurrent_activation", gate)):
-        if one.kind in STATELESS:
+        if one.kind in FEED_FORWARD_ONLY:
             raise Refusal(f"activation {layer.get(role)} is not read in a recurrent layer, only behind dense layers and convolutions")
     reset_after = layer.kind == "GRU" and bool(layer.get("reset_after", True))
     bias_shape = (2, gates * units) if reset_after else (gates * units,)

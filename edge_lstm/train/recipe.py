@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from numbers import Integral
 from typing import Any
 
-from edge_lstm.cells import KINDS, STATELESS, Activation, Cell, activation, cell, family
+from edge_lstm.cells import FEED_FORWARD_ONLY, KINDS, Activation, Cell, activation, cell, family
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.quantize import Options
 from edge_lstm.fixed_point.weights import CANDIDATES, DENSE, GATES, row_formats
@@ -124,7 +124,7 @@ class Recipe:
             raise EdgeLstmError(f"unknown cell {self.cell!r}: choose one of {', '.join(family())}")
         if self.read_out not in READ_OUTS:
             raise EdgeLstmError(f"unknown read-out {self.read_out!r}: choose one of {', '.join(READ_OUTS)}")
-        if self.squash is not None and self.squash not in (kinds := [kind for kind in KINDS if kind not in STATELESS]):
+        if self.squash is not None and self.squash not in (kinds := [kind for kind in KINDS if kind not in FEED_FORWARD_ONLY]):
             raise EdgeLstmError(f"unknown activation {self.squash!r}: choose one of {', '.join(kinds)}")
         for name in ("hidden", "layers", "iterations", "batch", "evaluations"):
             if not isinstance(getattr(self, name), Integral):

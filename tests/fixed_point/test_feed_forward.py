@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from random_networks import BEHIND, random_input, random_network
 
-from edge_lstm.cells import STATELESS, activation
+from edge_lstm.cells import FEED_FORWARD_ONLY, activation
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.bounds import prove_network
 from edge_lstm.fixed_point.curve import Curve
@@ -38,10 +38,10 @@ def test_outputs_are_those_of_the_function_to_a_step_of_eight_bits(kind: str) ->
         assert len(np.unique(made)) > (100 if kind in ("tanh", "softsign", "hard_tanh", "identity", "scaled_sigmoid") else 50)
 
 
-@pytest.mark.parametrize("kind", STATELESS)
+@pytest.mark.parametrize("kind", FEED_FORWARD_ONLY)
 def test_curves_without_an_upper_limit_are_met_whatever_their_slope_and_range(kind: str) -> None:
     """Within 3/4 of a step of 8 bits, on every argument that the curve reaches; beyond, the result is saturated or settled."""
-    rng = np.random.default_rng(STATELESS.index(kind))
+    rng = np.random.default_rng(FEED_FORWARD_ONLY.index(kind))
     for _ in range(40):
         function, unit = activation(kind, 10 ** rng.uniform(-3, 0.5)), 10 ** rng.uniform(-3 if "gelu" in kind else -3.9, 1.5)
         curve, argument = bent(function, unit)

@@ -12,7 +12,7 @@ from network_equality import unread
 from random_networks import every_member, random_input, random_network, random_recurrent
 
 from edge_lstm import float_inference
-from edge_lstm.cells import STATELESS, Activation, activation
+from edge_lstm.cells import FEED_FORWARD_ONLY, Activation, activation
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.network import Bidirectional, Conv1d, Dense, Layer, Network, Pool, ReadOut
 from edge_lstm.onnx_io import network_model
@@ -133,7 +133,7 @@ def test_directions_convolutions_and_pooling_compute_as_float_inference(read_out
     assert relative_error(alone, rng.normal(0, 1, (2, 40, 5))) < (1e-5 if dtype is np.float32 else 1e-12)
 
 
-@pytest.mark.parametrize("kind", ["sigmoid", "hard_sigmoid", "three_level", "hard_tanh", "softsign", "scaled_sigmoid", *STATELESS])
+@pytest.mark.parametrize("kind", ["sigmoid", "hard_sigmoid", "three_level", "hard_tanh", "softsign", "scaled_sigmoid", *FEED_FORWARD_ONLY])
 def test_every_dense_activation_computes_as_float_inference(kind: str) -> None:
     rng = np.random.default_rng(3)
     layer = random_recurrent(rng, "rnn", 4, 6)
