@@ -19,8 +19,10 @@ from edge_lstm.cells import cell
 from edge_lstm.engine import reference
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.integer_network import IntegerDense, IntegerNetwork, IntegerReadOut, IntegerRecurrent
+from edge_lstm.fixed_point.unit_order import co_active
 from edge_lstm.network import Dense, Network, ReadOut, Recurrent, RowWeights
 
+CALIBRATION = 64  # sequences
 INPUT_UNIT = 1 / 32  # what one unit of the int8 inputs is to the rivals
 _NAME = re.compile(r"(?P<data>[a-z]+\d*)_(?P<size>\d+_\d+)_(?:work|hard)[\d.]+(?P<budget>i\d+)?_(?P<seed>\d+)")
 
@@ -61,10 +63,7 @@ class Trained:
 
     def activity(self) -> tuple[float, float, float]:
         """Shares of h, of its pairs and of its fours of neighbours that are not all zero, over at most 64 of the sequences."""
-        some = self.x[:: max(1, len(self.x) // 64)]
-        busy = engine.run_normalized(self.integer, some, states=True).states[0]["h"] != 0
-        one, two, four = (float(busy.reshape(*busy.shape[:2], -1, k).any(-1).mean()) for k in (1, 2, 4))
-        return one, two, four
+        return busy_shares(self.integer, self.x[:: max(1, len(self.x) // 64)])
 
 
 def load(folder: Path, inputs: int, hidden: int, steps: int, batch: int) -> Trained:
@@ -80,14 +79,31 @@ def load(folder: Path, inputs: int, hidden: int, steps: int, batch: int) -> Trai
     assert isinstance(found, IntegerNetwork)
     layers = tuple(IntegerReadOut("last", steps) if isinstance(one, IntegerReadOut) else one for one in found.layers)
     control = known.get(f"{match['data']}_{match['size']}_soft{match['budget'] or ''}_{match['seed']}")
-    x = sequences(found, match["data"], inputs, steps, batch)
-    return Trained(name, replace(found, layers=layers), x, known[name], control)
+    split = next(s for s in firmware_models.splits(match["data"].rstrip("0123456789")) if s.name == match["data"])
+    network = _ordered(replace(found, layers=layers), sequences(found, split.x, inputs, steps, CALIBRATION))
+    return Trained(name, network, sequences(found, split.test_x, inputs, steps, batch), known[name], control)
 
 
-def sequences(network: IntegerNetwork, which: str, inputs: int, steps: int, batch: int) -> npt.NDArray[np.int8]:
-    """int8 [batch, steps, inputs]: windows of the test people, one behind another, cut at `steps`; spread over all windows."""
-    split = next(s for s in firmware_models.splits(which.rstrip("0123456789")) if s.name == which)
-    x = np.asarray(reference.normalize(network.normalize, firmware_models.channels(split.test_x, inputs)[0])).astype(np.int8)
+def _ordered(network: IntegerNetwork, x: npt.NDArray[np.int8]) -> IntegerNetwork:
+    """The network with the order of units that windows of the training people ask for, as `quantize` gives it to a new network."""
+    busy = engine.run_normalized(network, x, states=True).states[0]["h"] != 0
+    order = co_active(busy.reshape(-1, busy.shape[-1]))
+    layers = tuple(replace(one, order=order) if isinstance(one, IntegerRecurrent) else one for one in network.layers)
+    return replace(network, layers=layers)
+
+
+def busy_shares(network: IntegerNetwork, x: npt.NDArray[np.int8]) -> tuple[float, float, float]:
+    """Shares of h, of its pairs and of its fours that are not all zero, neighbours being those of the kernels, for int8 x."""
+    layer = network.recurrent[0]
+    busy = engine.run_normalized(network, x, states=True).states[0]["h"] != 0
+    busy = busy[:, :, list(layer.order or range(layer.units))]
+    one, two, four = (float(busy.reshape(*busy.shape[:2], -1, k).any(-1).mean()) for k in (1, 2, 4))
+    return one, two, four
+
+
+def sequences(network: IntegerNetwork, windows: firmware_models.Counts, inputs: int, steps: int, batch: int) -> npt.NDArray[np.int8]:
+    """int8 [batch, steps, inputs]: windows one behind another, cut at `steps`; spread over all windows."""
+    x = np.asarray(reference.normalize(network.normalize, firmware_models.channels(windows, inputs)[0])).astype(np.int8)
     first = np.arange(batch) * len(x) // batch
     taken = (first[:, None] + np.arange(-(-steps // x.shape[1]))) % len(x)
     return np.ascontiguousarray(x[taken].reshape(batch, -1, x.shape[2])[:, :steps])

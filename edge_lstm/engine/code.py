@@ -100,6 +100,10 @@ class Code:
         """The number that `store_index` stored."""
         return self.builder.zext(self.load(_I32, address), _I64)
 
+    def upper_half(self, pair: Value) -> Value:
+        """Bits 32 to 63 of an int64."""
+        return self.builder.lshr(pair, self.integer(32))
+
     def store_index(self, index: Value, address: Value) -> None:
         self.store(self.builder.trunc(index, _I32), address)
 
@@ -175,6 +179,10 @@ class Code:
         first = self.builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(_I32, 0))
         return self.builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), _indices([0] * LANES))
 
+    def splat_index(self, index: Value) -> Value:
+        """The lower half of an int64 in all lanes."""
+        return self.splat(self.builder.trunc(index, _I32))
+
     def add(self, a: Value, b: Value) -> Value:
         return self.builder.add(a, b)
 
@@ -193,11 +201,11 @@ class Code:
         return self.builder.or_(a, b)
 
     def shift_left(self, a: Value, b: Value) -> Value:
-        return self._call("llvm.x86.avx512.psllv.d.512", [a, b]) if self._each_by_its_own(b) else self.builder.shl(a, b)
+        return self.call("llvm.x86.avx512.psllv.d.512", [a, b]) if self._each_by_its_own(b) else self.builder.shl(a, b)
 
     def shift_right(self, a: Value, b: Value) -> Value:
         """Arithmetic."""
-        return self._call("llvm.x86.avx512.psrav.d.512", [a, b]) if self._each_by_its_own(b) else self.builder.ashr(a, b)
+        return self.call("llvm.x86.avx512.psrav.d.512", [a, b]) if self._each_by_its_own(b) else self.builder.ashr(a, b)
 
     def _each_by_its_own(self, counts: Value) -> bool:
         """Whether to shift each lane by its own count, although LLVM sees that all counts are alike and would shift by one.
@@ -241,20 +249,14 @@ class Code:
         """To and from the form in which sources are kept."""
         return self.builder.xor(sources, _BYTE_BIAS) if self.machine.offset else sources
 
-    def raised_weights(self, address: Value) -> Value:
-        """Weights w at an address as unsigned w + 128."""
-        return self.builder.xor(self.tile_weights(address), self.bias_bytes())
-
     @staticmethod
     def bias_bytes() -> ir.Constant:
         """128 in each byte of a tile."""
         return ir.Constant(_QUADS, [-128] * (4 * LANES))
 
-    def copy_signed(self, address: Value, to: Value) -> Value:
-        """Copies 4 bytes of sources, kept as v + 128, as signed v; returns 1 where they are not all zero, else 0."""
-        quad = self.builder.xor(self.load(_I32, address), ir.Constant(_I32, int.from_bytes(b"\x80" * 4, "little", signed=True)))
-        self.store(quad, to)
-        return self.builder.zext(self.builder.icmp_unsigned("!=", quad, ir.Constant(_I32, 0)), _I64)
+    def as_tile(self, lanes: Value) -> Value:
+        """Lanes as the sources of tiles."""
+        return self.builder.bitcast(lanes, _QUADS if self.machine.source_bytes == 1 else _PAIRS)
 
     # ---- dot products: a tile is 64 bytes of weights, for 16 units times 4 (int8) or 2 (int16) sources ------------------------
 
@@ -263,7 +265,7 @@ class Code:
 
     def tile_sources(self, address: Value) -> Value:
         """The 4 bytes of sources at an address, for all units."""
-        return self.builder.bitcast(self.splat_at(address), _QUADS if self.machine.source_bytes == 1 else _PAIRS)
+        return self.as_tile(self.splat_at(address))
 
     def dot(self, accumulator: Value, sources: Value, weights: Value) -> Value:
         """accumulator + sum of the four or two products of each lane: exact, wraps, never saturates."""
@@ -301,7 +303,7 @@ class Code:
 
         vpermi2d selects by the five lowest bits, which count the entries of either half from its start.
         """
-        low, high = (self._call("llvm.x86.avx512.vpermi2var.d.512", [quarters[k], index, quarters[k + 1]]) for k in (0, 2))
+        low, high = (self.call("llvm.x86.avx512.vpermi2var.d.512", [quarters[k], index, quarters[k + 1]]) for k in (0, 2))
         return self.builder.select(self.builder.icmp_signed("<", index, self.constant(0)), low, high)
 
     # ---- words: 32 int16, those of two sequences interleaved unit by unit ---------------------------------------------------
@@ -338,10 +340,10 @@ class Code:
         return self.load(_WORDS, address)
 
     def add_saturating(self, a: Value, b: Value) -> Value:
-        return self._call("llvm.sadd.sat.v32i16", [a, b])
+        return self.call("llvm.sadd.sat.v32i16", [a, b])
 
     def subtract_saturating(self, a: Value, b: Value) -> Value:
-        return self._call("llvm.ssub.sat.v32i16", [a, b])
+        return self.call("llvm.ssub.sat.v32i16", [a, b])
 
     def multiply_high(self, a: Value, b: Value) -> Value:
         """(a b) >> 16."""
@@ -354,7 +356,7 @@ class Code:
 
     def lookup64_words(self, halves: Sequence[Value], index: Value) -> Value:
         """The word of a table of 64 in two AVX-512 registers, for the six lowest bits of each index (vpermi2w)."""
-        return self._call("llvm.x86.avx512.vpermi2var.hi.512", [halves[0], index, halves[1]])
+        return self.call("llvm.x86.avx512.vpermi2var.hi.512", [halves[0], index, halves[1]])
 
     def knots_and_steps(self, table: Value, index: Value, odd: bool) -> tuple[Value, Value]:
         """Words of both halves of the entries (step below, knot above) of an int32 table at an address; sixteen loads a sequence."""
@@ -373,7 +375,7 @@ class Code:
             parts = [self._part(argument, piece, pieces) for argument in arguments]
             first = parts[0].type
             result = ir.VectorType(element or first.element, first.count >> shrink)
-            results.append(self._call(name, parts, result))
+            results.append(self.call(name, parts, result))
         while len(results) > 1:
             results = [self._joined(a, b) for a, b in zip(results[::2], results[1::2], strict=True)]
         return results[0]
@@ -386,6 +388,7 @@ class Code:
     def _joined(self, a: Value, b: Value) -> Value:
         return self.builder.shuffle_vector(a, b, _indices(range(2 * a.type.count)))
 
-    def _call(self, name: str, arguments: Sequence[Value], result: Any = None) -> Value:
+    def call(self, name: str, arguments: Sequence[Value], result: Any = None) -> Value:
+        """An intrinsic of LLVM; result: its type, if not that of the first argument."""
         function = ir.FunctionType(result or arguments[0].type, [a.type for a in arguments])
         return self.builder.call(cgutils.get_or_insert_function(self.builder.module, function, name), list(arguments))

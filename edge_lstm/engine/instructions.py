@@ -37,6 +37,11 @@ class Instructions:
         return 1 if self.quads else 2
 
     @property
+    def tile_sources(self) -> int:
+        """Sources that one dot product takes."""
+        return 4 // self.source_bytes
+
+    @property
     def offset(self) -> int:
         """What is added to a value that rows read."""
         return 128 if self.quads and self.biased else 0

@@ -18,11 +18,10 @@ from edge_lstm.engine.plan import LayerPlan
 LINE = 64  # bytes of a cache line, and of sixteen int32
 LANES = 16
 PERMUTED_SEGMENTS = 64  # curves of so many segments fit four AVX-512 registers
-# From so many units on, tiles of zeros are left out for one sequence: the weights then come from the second-level cache, and leaving out
-# their loads saves more than it costs to look. Measured with the kernel of int16 products alone, which asks at each pair of units and pays
-# in mispredicted branches: 128 units take 18 % less, 256 units 30 %, 64 units 20 % more. Kernels of int8 products walk over a list of the
-# fours that are not zero instead; the limit is the same there, so that one rule says what is left out, and has not been measured for them.
-SPARSE_UNITS = 128
+# From so many tiles on, those of zeros are left out for one sequence: 64 units of bytes, 32 of int16. A trained network of 64 units then
+# takes a quarter less with bytes, and 0.57 times as long with int16; with half as many tiles of bytes it takes as long as before, and one
+# of random weights a quarter longer.
+SPARSE_TILES = 16
 
 # "channels": of the counts; "width": int8 values of x, two for each channel where x has 16 bits; "initial": a record after a reset;
 # "inputs": place of x in a record; "sum", "gain" (-1: none): of a mean;
@@ -37,6 +36,14 @@ DENSE_SLOTS = (
     "inputs", "groups", "weights", "bias", "limit", "multiplier", "shift", "half", "low", "high",
     "knots", "reach", "segment_shift", "curve_shift", "curve_half",
 )  # fmt: skip
+LISTED_COUNT, LISTED_FIRST, ENTRY = LINE, 2 * LINE, 8  # where a list of tiles holds their number and the first of them; bytes of one
+
+
+def list_bytes(tiles: int) -> int:
+    """Room for a list of so many tiles, and for the rest of the sixteen that are stored at once."""
+    return padded(LISTED_FIRST + ENTRY * (tiles + LANES), LINE)
+
+
 # A record begins with what streaming needs, in bytes from its start: int64 steps, samples of the unfinished block, address of the model,
 # then the int32 sums of the unfinished block.
 STREAM_STEPS, STREAM_SAMPLES, STREAM_MODEL, STREAM_SUMS = 0, 8, 16, 24
@@ -64,7 +71,7 @@ class Target:
 
     @property
     def tile_sources(self) -> int:
-        return 4 // self.source_bytes
+        return self.instructions.tile_sources
 
     @property
     def is_avx512(self) -> bool:
@@ -96,7 +103,7 @@ class LayerStructure:
     plan: the schedule; curves: the structure of each table; within: interpolations and clips whose argument never leaves their range;
     bare: rows whose accumulator is left without its bias, since all that read it take the bias into their own constants;
     narrow: operators in lanes of 16 bits -> their form, see `engine.narrow`; their numbers are part of the structure.
-    listed: the segment whose tiles of zeros are left out by a list of the others, where zero is not kept as zero; see `Tile`.
+    listed: the segment whose tiles of zeros can be left out by a list of the others, see `Products`; raised: zero is not kept as zero.
     """
 
     plan: LayerPlan
@@ -105,10 +112,13 @@ class LayerStructure:
     bare: tuple[int, ...]
     narrow: dict[int, str]
     listed: int | None = None
+    raised: bool = False
 
     @property
     def listed_rows(self) -> tuple[int, ...]:
         """Positions in `Phase.rows` of the rows that read the listed segment, in the order of their weights."""
+        if self.listed is None:
+            return ()
         return tuple(row for phase in self.plan.phases for one in phase.passes if one.segment == self.listed for row, _ in one.rows)
 
     @property
@@ -121,7 +131,7 @@ class LayerStructure:
         """Vectors of one group's constants, in order: 64 bytes each."""
         biases = tuple(f"{'threshold' if index in self.bare else 'bias'} {self.plan.ops[index].name}" for index in self.rows)
         rescales = tuple(f"{name}.{part}" for name in self.plan.rescales for part in ("low", "high", "multiplier", "half"))
-        zeros = tuple(f"zeros {self.plan.ops[self.rows[row]].name}" for row in self.listed_rows) if self.listed is not None else ()
+        zeros = tuple(f"zeros {self.plan.ops[self.rows[row]].name}" for row in self.listed_rows) if self.raised else ()
         return biases + tuple(f"vector {name}" for name in self.plan.vectors) + rescales + zeros
 
     @property
@@ -165,6 +175,7 @@ class Structure:
         for k, layer in enumerate(self.layers):
             names += [f"{k}.{name}" for name in LAYER_SLOTS]
             names += [f"{k}.{part}{p}" for p in range(len(layer.plan.phases)) for part in ("weights", "group_weights")]
+            names += [f"{k}.raised_weights"] if layer.raised else []
             names += [f"{k}.table {name}" for name in layer.plan.tables]
         return tuple(names)
 

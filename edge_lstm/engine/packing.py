@@ -21,6 +21,7 @@ from edge_lstm.engine.layout import (
     LayerStructure,
     Structure,
     Target,
+    list_bytes,
     padded,
 )
 from edge_lstm.engine.narrow import narrow_forms
@@ -88,8 +89,11 @@ def structure_of(stack: Stack, target: Target) -> Structure:
         schedule = plan(layer)
         curves = {name: curve_of(layer, name) for name in schedule.tables}
         narrow = narrow_forms(layer, schedule) if target.narrows else {}
-        listed = listed_segment(schedule) if target.instructions.offset else None
-        layers.append(LayerStructure(schedule, curves, within_range(layer, schedule), bare_rows(layer, schedule), narrow, listed))
+        listed = listed_segment(schedule)
+        raised = listed is not None and bool(target.instructions.offset)
+        layers.append(
+            LayerStructure(schedule, curves, within_range(layer, schedule), bare_rows(layer, schedule), narrow, listed, raised)
+        )
     return Structure(tuple(layers), stack.read_out.kind)
 
 
@@ -135,9 +139,9 @@ def pack(stack: Stack, structure: Structure, target: Target) -> Packed:
         inputs = layer.units
     groups = padded(inputs) // LANES
     slots |= {"units": inputs, "groups": groups, "sum": record, "values": record + groups * LINE}
-    widest = [layer.units for layer in stack.recurrent]  # a step lists here the tiles that are not zero
-    values_bytes = 4 * padded(max([*widest, *(layer.outputs for layer in stack.dense)]))
-    record += groups * LINE + 2 * values_bytes
+    widest = max(layer.units for layer in stack.recurrent)
+    values_bytes = 4 * padded(max([widest, *(layer.outputs for layer in stack.dense)]))
+    record += groups * LINE + max(2 * values_bytes, list_bytes(-(-widest // target.tile_sources)))  # a step lists tiles in the same place
     if record // LINE % 2 == 0:
         record += LINE  # an odd number of lines: the records of a batch spread over all sets of the cache
     slots |= {"values_bytes": values_bytes, "outputs": stack.outputs}
@@ -195,6 +199,8 @@ class _LayerPacker:
         for p, phase in enumerate(self.plan.phases):
             tiles = self.weights(phase)
             slots |= {f"weights{p}": buffer.add(tiles), f"group_weights{p}": tiles.nbytes // self.groups}
+            if self.structure.raised:  # then there is one phase, and its last pass reads the listed segment
+                slots["raised_weights"] = buffer.add(self.raised(tiles))
         for name in self.plan.tables:
             slots[f"table {name}"] = buffer.add(self.table(name))
         return slots
@@ -219,6 +225,13 @@ class _LayerPacker:
             tiled = wide.reshape(len(matrices), self.groups, LANES, tiles, width).transpose(1, 3, 0, 2, 4)
             parts.append(np.ascontiguousarray(tiled).reshape(self.groups, -1).view(np.uint8))
         return np.concatenate(parts, 1)
+
+    def raised(self, tiles: npt.NDArray[np.generic]) -> Bytes:
+        """The weights of a phase with those of the listed segment, w, as unsigned w + 128."""
+        listed = len(self.structure.listed_rows) * LINE * -(-self.layer.units // self.target.tile_sources)
+        raised = tiles.view(np.uint8).copy()
+        raised[:, -listed:] ^= 0x80
+        return raised
 
     def constants(self) -> Int32Array:
         """[groups, names, 16] in the order of `LayerStructure.constant_names`."""
@@ -246,7 +259,7 @@ class _LayerPacker:
                 raised = 16 - op.numbers[0] if index in self.structure.narrow else 0  # the result is then the high half of a lane
                 values |= {f"{op.name}.low": low - b, f"{op.name}.high": high - b, f"{op.name}.multiplier": multiplier << raised}
                 values[f"{op.name}.half"] = (b * multiplier + half(op.numbers[0])) << raised  # modulo 2^32, as the product with it
-        for position in self.structure.listed_rows if self.structure.listed is not None else ():
+        for position in self.structure.listed_rows if self.structure.raised else ():
             row = self.layer.rows[self.plan.ops[self.structure.rows[position]].name]
             values[f"zeros {row.name}"] = self.target.instructions.offset * row.R[0].astype(np.int64).sum(1)
         names = self.structure.constant_names

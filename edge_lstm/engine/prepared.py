@@ -10,15 +10,16 @@ import numpy.typing as npt
 from edge_lstm.engine.batch import Int64Array, first_rows
 from edge_lstm.engine.emit import source
 from edge_lstm.engine.kernel_cache import kernels
-from edge_lstm.engine.layout import LINE, SPARSE_UNITS, Structure, Target
+from edge_lstm.engine.layout import LINE, SPARSE_TILES, Structure, Target
 from edge_lstm.engine.packing import Packed, Stack, aligned, pack, structure_of
 from edge_lstm.engine.plan import is_behind_gate, listed_segment, plan
+from edge_lstm.engine.unit_layout import laid_out
 from edge_lstm.fixed_point.integer_network import IntegerRecurrent
 
 INPUT_BYTES = 2048  # inputs of one sequence that are made ready at once
-# Up to this part of the tiles behind threshold gates that are not zero, leaving out the others pays in a batch: at (32,128) a step of
-# a trained network takes a fifth less with 0.48 of them and 3 % less with 0.77, of a random network a tenth more with 0.81.
-MOST_BUSY = 0.65
+# Up to MOST_BUSY - FEW / tiles of the tiles behind threshold gates that are not zero, leaving out the others pays in a batch. With AVX-512
+# it takes as long as multiplying all for 0.75 of 32 or 64 tiles of bytes, some 0.6 of 16 and 0.4 of 8.
+MOST_BUSY, FEW = 0.8, 3.5
 BLOCK = 32  # sequences of a block: their records and one group's weights fit the first-level cache
 
 
@@ -29,6 +30,7 @@ class Prepared:
         structure = structure_of(stack, target)
         self.target = target
         self.kernels = kernels(source(structure, target))
+        stack, self._places = laid_out(stack)
         self.packed: Packed = pack(stack, structure, target)
         self.address = self.packed.model.ctypes.data
         self.layers = len(stack.recurrent)
@@ -36,7 +38,7 @@ class Prepared:
         self.inputs, self.outputs = stack.inputs, stack.outputs
         self.chunk = max(1, INPUT_BYTES // stack.inputs)
         self._scratch: list[_Scratch] = []
-        self._watched = _watched(structure, self.packed, stack)
+        self._watched = _watched(structure, self.packed)
         # Part of the watched tiles that were not zero at the end of the last large batch; None before it.
         self.busy: float | None = None
 
@@ -80,12 +82,16 @@ class Prepared:
         first = 0
         while first < len(where):
             last = BLOCK if watches and self.busy is None else len(where)
-            leaves_out = watches and self.busy is not None and self.busy <= MOST_BUSY
+            leaves_out = watches and self.busy is not None and self.busy <= self._most_busy()
             self.kernels["run_listed" if leaves_out else "run"](self.address, x, where, first, last, *memory, scores, table)
             if watches:
                 self.busy = self._busy(scratch)
             first = last
         self._scratch.append(scratch)
+
+    def _most_busy(self) -> float:
+        """Part of the watched tiles up to which the others are left out."""
+        return MOST_BUSY - FEW * 4 * len(self._watched) / sum(size for _, size in self._watched)
 
     def _busy(self, scratch: _Scratch) -> float:
         """Part of the watched tiles that are not zero in the last two steps of the sequences that ran last."""
@@ -98,7 +104,8 @@ class Prepared:
         """One dict per layer, state -> array [..., units], of arrays in the order in which kernels list the states."""
         layers: dict[int, dict[str, npt.NDArray[np.int32]]] = {}
         for place, values in zip(self.packed.states, arrays, strict=True):
-            layers.setdefault(place.layer, {})[place.state] = values[..., : place.units]
+            moved = self._places[place.layer]
+            layers.setdefault(place.layer, {})[place.state] = values[..., : place.units] if moved is None else values[..., moved]
         return [layers[k] for k in sorted(layers)]
 
 
@@ -124,14 +131,12 @@ def leaves_out_zeros(layer: IntegerRecurrent, target: Target) -> bool:
     schedule = plan(layer)
     segments = range(len(schedule.segments))
     behind = listed_segment(schedule) is not None if target.instructions.offset else any(is_behind_gate(schedule, k) for k in segments)
-    return behind and -(-layer.units // target.tile_sources) >= SPARSE_UNITS // target.tile_sources
+    return behind and -(-layer.units // target.tile_sources) >= SPARSE_TILES
 
 
-def _watched(structure: Structure, packed: Packed, stack: Stack) -> list[tuple[int, int]]:
-    """(offset in a record, bytes) of the tiles that batches may leave out; nothing where a layer that could has few units."""
+def _watched(structure: Structure, packed: Packed) -> list[tuple[int, int]]:
+    """(offset in a record, bytes) of the tiles that batches may leave out."""
     listed = [(k, layer.listed) for k, layer in enumerate(structure.layers) if layer.listed is not None]
-    if any(stack.recurrent[k].units < SPARSE_UNITS for k, _ in listed):
-        return []
 
     def slot(name: str) -> int:
         at = structure.slot(name)

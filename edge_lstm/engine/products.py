@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from edge_lstm.engine.code import Code, Value
-from edge_lstm.engine.layout import LANES, LINE, SPARSE_UNITS, LayerStructure, Structure, Target
+from edge_lstm.engine.layout import ENTRY, LANES, LINE, LISTED_COUNT, LISTED_FIRST, SPARSE_TILES, LayerStructure, Structure, Target
 from edge_lstm.engine.plan import Phase, is_behind_gate
 from edge_lstm.fixed_point.integer_network import HALF_BITS
 
@@ -40,28 +40,6 @@ class Places:
     unit_tiles: Value
     input_bytes: Value
     lists: Value
-
-
-LISTED_COUNT, LISTED_FIRST = LINE, LINE + 8  # where a list of tiles holds their number, and the first of them
-
-
-def list_tiles(code: Code, sources: Value, tiles: Value, to: Value, always: bool) -> None:
-    """Lists the tiles of sources, kept as v + 128, that hold more than zeros. Made once a step, and read by every group.
-
-    A list is 128 sum v in all lanes, the number of tiles, then the sources of each tile, signed, and its position, 4 bytes both.
-    always: also where there are few units; otherwise the list is then empty.
-    """
-
-    def body(tile: Value, carried: list[Value]) -> list[Value]:
-        entry = code.plus(to, code.times(carried[0], 8), LISTED_FIRST)
-        code.store_index(tile, code.plus(entry, 4))
-        busy = code.copy_signed(code.plus(sources, code.times(tile, 4)), entry)
-        return [code.plus(carried[0], busy), code.add(carried[1], code.dot(code.constant(0), code.bias_bytes(), code.tile_sources(entry)))]
-
-    many = code.integer(1) if always else code.minus(1, code.either_less(tiles, SPARSE_UNITS // 4))
-    count, total = code.loop(code.times(many, tiles), [code.integer(0), code.constant(0)], body)
-    code.store(total, to)
-    code.store_index(count, code.plus(to, LISTED_COUNT))
 
 
 def _flat(accumulators: list[list[Value]], rows: Rows) -> list[Value]:
@@ -130,7 +108,7 @@ class Products:
                     continue
                 weights = [self._listed_pass(places, one.rows, accumulators, weights[0], sources)]
                 continue
-            skips = sequences == 1 and self._is_sparse(one.segment or 0)
+            skips = columns == 1 and self._is_sparse(one.segment or 0)
             weights = self._pass(one.rows, accumulators, weights, sources, places.stride, places.unit_tiles, skips)
         return accumulators
 
@@ -154,7 +132,7 @@ class Products:
         for _ in range(sequences - 1):
             starts.append(code.plus(starts[-1], stride))
 
-        few = code.is_less(tiles, SPARSE_UNITS // self.target.tile_sources) if skips else None
+        few = code.is_less(tiles, SPARSE_TILES) if skips else None
 
         def body(tile: Value, carried: list[Value]) -> list[Value]:
             at, sums = carried[:groups], carried[groups:]
@@ -184,7 +162,7 @@ class Products:
     def _listed_pass(self, places: Places, rows: Rows, accumulators: list[list[Value]], weights: Value, sources: Value) -> Value:
         """As `_pass` for one sequence, of the listed tiles alone where there are many units; otherwise of all."""
         code, tiles = self.code, places.unit_tiles
-        few = code.either_less(tiles, SPARSE_UNITS // self.target.tile_sources)
+        few = code.either_less(tiles, SPARSE_TILES)
         self._pass(rows, accumulators, [weights], sources, places.stride, code.times(few, tiles))
         flat = _flat(accumulators, rows)
 
@@ -198,20 +176,25 @@ class Products:
     def _listed_sums(self, places: Places, rows: Rows, accumulators: list[list[Value]], weights: Value, s: int) -> None:
         """Adds the products of the listed tiles of sequence s to its accumulators.
 
-        Sources are kept as bytes v + 128, so zeros count. Here weights become w + 128 and sources v, and sum (w + 128) v - 128 sum v
-        = sum w v; the constants of the rows count on 128 sum w beside it, which is added.
+        Where sources are kept as bytes v + 128, zeros count. Here weights are kept as w + 128 and sources as v, and sum (w + 128) v
+        - 128 sum v = sum w v; the constants of the rows count on 128 sum w beside it, which is added.
         """
-        code, size = self.code, LINE * len(rows)
+        code, size, raised = self.code, LINE * len(rows), self.layer.raised
         lists = code.plus(places.lists, code.times(places.stride, s))
 
         def one(k: Value, sums: list[Value]) -> list[Value]:
-            entry = code.plus(lists, code.times(k, 8), LISTED_FIRST)
-            values = code.tile_sources(entry)
-            at = code.plus(weights, code.times(code.load_index(code.plus(entry, 4)), size))
-            loaded = [code.raised_weights(code.plus(at, LINE * r)) for r in range(len(rows))]
-            return [code.dot(total, weight, values) for total, weight in zip(sums, loaded, strict=True)]
+            entry = code.load64(code.plus(lists, code.times(k, ENTRY), LISTED_FIRST))
+            values = code.as_tile(code.splat_index(entry))
+            at = code.plus(weights, code.times(code.upper_half(entry), size))
+            loaded = [code.tile_weights(code.plus(at, LINE * r)) for r in range(len(rows))]
+            factors = [(weight, values) if raised else (values, weight) for weight in loaded]
+            return [code.dot(total, *both) for total, both in zip(sums, factors, strict=True)]
 
         sums = code.loop(code.load_index(code.plus(lists, LISTED_COUNT)), [accumulators[row][s] for row, _ in rows], one)
+        if not raised:
+            for (row, _), value in zip(rows, sums, strict=True):
+                accumulators[row][s] = value
+            return
         total = code.lanes_at(lists)
         for (row, _), value in zip(rows, sums, strict=True):
             zero = self.constant(places, f"zeros {self.plan.ops[self.phase.rows[row]].name}")

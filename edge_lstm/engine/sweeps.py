@@ -15,11 +15,15 @@ from numba import types
 from numba.extending import intrinsic
 
 from edge_lstm.engine.code import Code, Value
-from edge_lstm.engine.layout import LANES, LINE, SPARSE_UNITS, Structure, Target
-from edge_lstm.engine.products import Places, group_places, list_tiles
+from edge_lstm.engine.layout import LANES, LINE, SPARSE_TILES, Structure, Target
+from edge_lstm.engine.lists import list_tiles
+from edge_lstm.engine.products import Places, group_places
 from edge_lstm.engine.tiles import Tile
 
 Emit = Callable[..., Value | None]
+
+
+PAIRED_GROUPS = 8  # from so many on their weights come from the second-level cache: one sequence visits one group after the other
 
 
 class _Stack:
@@ -54,7 +58,7 @@ class _Stack:
         groups = self.slot(f"{layer}.groups")
         for p, phase in enumerate(plan.phases):
             whole = Places(
-                self.model, code.plus(self.model, self.slot(f"{layer}.weights{p}")),
+                self.model, code.plus(self.model, self._weights(layer, p, lists, block)),
                 code.plus(self.model, self.slot(f"{layer}.constants")), code.plus(records, self.slot(f"{layer}.units")),
                 current, current, following, inputs, stride, input_stride,
                 self.slot(f"{layer}.segment_bytes"), self.slot(f"{layer}.input_tiles"), self.slot(f"{layer}.unit_tiles"),
@@ -65,6 +69,15 @@ class _Stack:
             if listed:
                 self._list(tile.layer.listed or 0, whole, count if block else code.integer(1), block)
             self._groups(tile, whole, groups, self.slot(f"{layer}.group_weights{p}"), parity, count if block else None, listed)
+
+    def _weights(self, layer: int, phase: int, lists: bool, block: bool) -> Value:
+        """Offset of the weights of a phase, those that tiles are listed for where they are."""
+        plain = self.slot(f"{layer}.weights{phase}")
+        if not (lists and self.structure.layers[layer].raised):
+            return plain
+        raised = self.slot(f"{layer}.raised_weights")
+        few = self.code.either_less(self.slot(f"{layer}.unit_tiles"), SPARSE_TILES)
+        return raised if block else self.code.either(few, plain, raised)
 
     def _list(self, segment: int, whole: Places, count: Value, always: bool) -> None:
         """Lists the tiles of a segment that are not zero, for each sequence (`list_tiles`); a list lies where read-outs keep values."""
@@ -92,8 +105,9 @@ class _Stack:
 
         if count is None:
             pairs = code.integer(0)
-            if tile.pairs:  # from SPARSE_UNITS on weights come from the second-level cache, one group after the other
-                pairs = code.times(code.either_less(groups, SPARSE_UNITS // LANES), code.quotient(groups, 2))
+            if tile.pairs:
+                most = SPARSE_TILES * self.target.tile_sources // LANES if listed else PAIRED_GROUPS
+                pairs = code.times(code.either_less(groups, most), code.quotient(groups, 2))
 
             def visit_pair(index: Value, _: list[Value]) -> list[Value]:
                 tile.emit_pair(places_of(code.times(index, 2), 2))

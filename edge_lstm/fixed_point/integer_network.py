@@ -83,6 +83,7 @@ class IntegerRecurrent:
     ops: the dataflow of one unit; output: operator whose value, in [-127, 127], is what the next layer and the read-out see,
     with real value = integer * output_scale. input_scale: [inputs] real value of one unit of x. reverse: reads the sequence from its end.
     wide: x has 16 bits and comes as two int8 vectors, the high halves before the low ones: W x = ((W high) << 7) + W low.
+    order: all units, in the order in which kernels do best to keep them (`unit_order`), () as they are; no result depends on it.
     """
 
     cell: str
@@ -98,6 +99,7 @@ class IntegerRecurrent:
     input_scale: Float64Array
     reverse: bool = False
     wide: bool = False
+    order: tuple[int, ...] = ()
 
     @property
     def units(self) -> int:

@@ -116,7 +116,7 @@ def without_units(network: IntegerNetwork, dead: Sequence[Mask | None]) -> Integ
 
 
 def _shrunk(layer: IntegerRecurrent, read: Mask | None, stay: Mask) -> IntegerRecurrent:
-    rows = {}
+    rows, place = {}, np.cumsum(stay) - 1
     for name, row in layer.rows.items():
         W = None if row.W is None else row.W[stay] if read is None else row.W[np.ix_(stay, read)]
         R = tuple(np.ascontiguousarray(R[np.ix_(stay, stay)]) for R in row.R)
@@ -127,4 +127,5 @@ def _shrunk(layer: IntegerRecurrent, read: Mask | None, stay: Mask) -> IntegerRe
         vectors={name: vector[stay] for name, vector in layer.vectors.items()},
         states=tuple(replace(state, initial=state.initial[stay]) for state in layer.states),
         input_scale=layer.input_scale if read is None else layer.input_scale[read],
+        order=tuple(int(place[unit]) for unit in layer.order if stay[unit]),
     )

@@ -29,6 +29,7 @@ from edge_lstm.fixed_point.integer_network import (
 from edge_lstm.fixed_point.lowering import lower
 from edge_lstm.fixed_point.rescaling import rescaling
 from edge_lstm.fixed_point.separate_rows import formats_of_parts, separated
+from edge_lstm.fixed_point.unit_order import Orders, unit_orders
 from edge_lstm.fixed_point.weights import DENSE, WeightBits
 from edge_lstm.network import (
     Bidirectional,
@@ -94,7 +95,7 @@ def calibrate(network: Network, x: npt.NDArray[np.generic]) -> Ranges:
     Raises EdgeLstmError for NaN, a wrong channel count or an empty array.
     """
     float_inference.check_input(x, network.inputs)
-    v = float_inference.preprocess(network.preprocess, x) if network.preprocess is not None else np.asarray(x, np.float64)
+    v = _read_by_the_first_layer(network, x)
     inputs = np.abs(v).max((0, 1))
     states: list[dict[str, float]] = []
     outputs: list[float] = []
@@ -110,6 +111,10 @@ def calibrate(network: Network, x: npt.NDArray[np.generic]) -> Ranges:
         elif isinstance(layer, ReadOut) and layer.kind == "mean":
             mean = float(np.abs(v).max())
     return Ranges(inputs, tuple(states), tuple(outputs), mean)
+
+
+def _read_by_the_first_layer(network: Network, x: npt.NDArray[np.generic]) -> FloatArray:
+    return np.asarray(x, np.float64) if network.preprocess is None else float_inference.preprocess(network.preprocess, x)
 
 
 def _largest_states(layer: Recurrent, v: FloatArray) -> dict[str, float]:
@@ -148,16 +153,20 @@ def quantize(network: Network, calibration: npt.NDArray[np.generic], options: Op
 
     Raises EdgeLstmError where the calibration input does not fit or 32 bits do not suffice.
     """
-    return quantize_with_ranges(network, calibrate(network, np.asarray(calibration)), options or Options())
+    x = np.asarray(calibration)
+    ranges = calibrate(network, x)
+    return quantize_with_ranges(network, ranges, options or Options(), unit_orders(network, _read_by_the_first_layer(network, x)))
 
 
-def quantize_with_ranges(network: Network, ranges: Ranges, options: Options) -> IntegerNetwork:
-    """`quantize` for ranges that are known already (the trainer keeps them fixed while the integers are in the loop)."""
+def quantize_with_ranges(network: Network, ranges: Ranges, options: Options, orders: Orders = ()) -> IntegerNetwork:
+    """`quantize` for ranges that are known already (the trainer keeps them fixed while the integers are in the loop).
+
+    orders: of the units of each layer (`unit_orders`); () as they are.
+    """
     normalize = normalization(network, ranges.input, options.input_bits == 16)
     network = left_to_the_host(network)
-    integer = IntegerNetwork(
-        normalize, _layers(network, normalize, ranges, options), network.softmax, network.classes, network.name, dict(network.metadata)
-    )
+    layers = _layers(network, normalize, ranges, options, orders)
+    integer = IntegerNetwork(normalize, layers, network.softmax, network.classes, network.name, dict(network.metadata))
     prove_network(integer)
     return integer
 
@@ -176,7 +185,7 @@ def left_to_the_host(network: Network) -> Network:
     return replace(network, layers=layers, metadata={**network.metadata, HOST_ACTIVATION: text})
 
 
-def _layers(network: Network, normalize: Normalize, ranges: Ranges, options: Options) -> tuple[IntegerLayer, ...]:
+def _layers(network: Network, normalize: Normalize, ranges: Ranges, options: Options, orders: Orders) -> tuple[IntegerLayer, ...]:
     layers: list[IntegerLayer] = []
     scale: Float64Array = normalize.scale  # real value of one unit of each channel that the next layer reads
     states, outputs = iter(ranges.states), iter(ranges.outputs)
@@ -192,7 +201,7 @@ def _layers(network: Network, normalize: Normalize, ranges: Ranges, options: Opt
     for index, layer in enumerate(network.layers):
         wide = normalize.wide and not index
         if isinstance(layer, Recurrent):
-            one = recurrent(layer)
+            one = replace(recurrent(layer), order=orders[index] if orders else ())
             layers.append(one)
             scale = np.full(one.units, one.output_scale)
         elif isinstance(layer, Bidirectional):

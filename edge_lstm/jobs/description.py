@@ -68,8 +68,7 @@ def _kernel(network: IntegerNetwork) -> str:
     chosen = choose()
     if not any(leaves_out_zeros(layer, chosen) for layer in network.recurrent):
         return why(chosen)
-    batch = ", and of a batch where most are zero" if chosen.instructions.offset else ""
-    return f"{why(chosen)}; columns of zeros behind threshold gates are left out of a sequence{batch}"
+    return f"{why(chosen)}; columns of zeros behind threshold gates are left out of a sequence, and of a batch where enough are zero"
 
 
 def _integer_layer(layer: IntegerLayer) -> dict[str, Any]:

@@ -159,6 +159,7 @@ def _check_recurrent(layer: IntegerRecurrent, where: str) -> None:
     units = layer.units
     _need(units >= 1 and layer.inputs >= 1, f"{where}: {units} units and {layer.inputs} inputs")
     _check_positive(where, output_scale=layer.output_scale, input_scale=layer.input_scale)
+    _need(not layer.order or sorted(layer.order) == list(range(units)), f"{where}: the order of its units does not name each of them once")
     for state in layer.states:
         _check_lengths(where, units, **{f"initial value of {state.name}": state.initial})
         _check_positive(where, **{f"scale of state {state.name}": state.scale})

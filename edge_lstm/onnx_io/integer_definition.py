@@ -48,6 +48,7 @@ def definition(layer: Layer) -> dict[str, Any]:
         "output_scale": layer.output_scale,
         "reverse": layer.reverse,
         **_wide(layer),
+        **({"order": list(layer.order)} if layer.order else {}),
     }
 
 

@@ -222,4 +222,5 @@ def _recurrent(node: _Node) -> IntegerRecurrent:
         node.tensor("input_scale", 1),
         fields.flag("reverse"),
         _wide(fields),
+        fields.integers("order") if fields.has("order") else (),
     )

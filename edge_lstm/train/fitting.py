@@ -16,6 +16,7 @@ from edge_lstm.errors import EdgeLstmError
 from edge_lstm.features import Memory
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.fixed_point.quantize import quantize_with_ranges
+from edge_lstm.fixed_point.unit_order import unit_orders
 from edge_lstm.network import Network, Preprocess, front_layers, steps_before, steps_through
 from edge_lstm.train.initial import initial_network
 from edge_lstm.train.loop import History, Progress, judge, train
@@ -146,7 +147,9 @@ def _trained(
         result = unit.outer(with_network_vector(inner, trained.vector))
         of_validation = None if judged is None else judge(result, trained.ranges, judged, recipe)
         history = replace(trained.history, training=judge(result, trained.ranges, data, recipe), validation=of_validation)
-    integer = None if trained.ranges is None else quantize_with_ranges(result, trained.ranges, recipe.options)
+    integer = None
+    if trained.ranges is not None:
+        integer = quantize_with_ranges(result, trained.ranges, recipe.options, unit_orders(result, data.x))
     return Result(result, integer, history)
 
 

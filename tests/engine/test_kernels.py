@@ -192,8 +192,10 @@ def test_leaving_out_zeros_changes_nothing(kernel: str) -> None:
                 np.testing.assert_array_equal(values, wanted.states[0][state][0, -1])
 
 
-@pytest.mark.parametrize(("read_out", "layers"), [("last", 1), ("mean", 2)])
-def test_batches_that_leave_out_zeros_give_the_same_bits(read_out: str, layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("kernel", "read_out", "layers"), [(None, "last", 1), (None, "mean", 2), ("portable", "last", 1)])
+def test_batches_that_leave_out_zeros_give_the_same_bits(
+    kernel: str | None, read_out: str, layers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ragged sequences, in blocks that are not full, by one thread and two; extremes too. One block decides how the rest runs."""
     for extremes in (False, True):
         rng = np.random.default_rng(5)
@@ -202,22 +204,38 @@ def test_batches_that_leave_out_zeros_give_the_same_bits(read_out: str, layers: 
             network = with_extreme_weights(rng, network)
         x = reference.normalize(network.normalize, random_counts(rng, network, 103, 9, extremes=extremes))
         lengths = rng.integers(1, x.shape[1] + 1, len(x))
-        whole = prepare(network, None).whole
+        whole = prepare(network, kernel).whole
         assert whole is not None
+        assert all(sorted(layer.order) == list(range(150)) and layer.order[:2] != (0, 1) for layer in network.recurrent)
         wanted = [reference.run_normalized(network, one[None, :length]).scores[0] for one, length in zip(x, lengths, strict=True)]
         states = []
-        for most in (-1.0, 1.0):
+        for most in (-1.0, 2.0):
             monkeypatch.setattr(prepared, "MOST_BUSY", most)
             for threads in (1, 2):
                 whole.busy = None
-                came = engine.run_normalized(network, x, lengths, threads=threads)
+                came = engine.run_normalized(network, x, lengths, threads=threads, kernel=kernel)
                 np.testing.assert_array_equal(came.scores, wanted)
-            states.append(engine.run_normalized(network, x, states=True))
+            states.append(engine.run_normalized(network, x, states=True, kernel=kernel))
         assert_same(*states)
-        if target.choose().instructions.offset:
-            assert whole.busy is not None
-            assert 0 < whole.busy < 1
-            assert "run_listed" in whole.kernels._calls
+        assert whole.busy is not None
+        assert 0 < whole.busy < 1
+        assert "run_listed" in whole.kernels._calls
+
+
+@pytest.mark.parametrize(("cell", "layers", "read_out"), [("lstm", 2, "mean"), ("gru", 1, "last"), ("lstm", 1, "every")])
+def test_the_order_of_units_changes_no_bit(cell: str, layers: int, read_out: str) -> None:
+    """Any order, in a batch and step by step; states come back as the network names them."""
+    rng = np.random.default_rng(6)
+    network = random_integer(rng, cell, 7, 37, "threshold", read_out, initial=True, layers=layers)
+    raw = random_counts(rng, network, 40, 12)
+    wanted = reference.run(network, raw, states=True)
+    for _ in range(2):
+        moved = tuple(
+            replace(one, order=tuple(rng.permutation(37).tolist())) if isinstance(one, IntegerRecurrent) else one for one in network.layers
+        )
+        other = replace(network, layers=moved)
+        assert_same(engine.run(other, raw, states=True), wanted)
+        assert_same(streamed(other, raw[:2]), reference.run(network, raw[:2], states=True))
 
 
 def test_threads_change_nothing() -> None:
@@ -253,9 +271,14 @@ from edge_lstm.engine.stages import prepare
 assert target.choose().name == {kernel!r}, target.choose()
 for gates in ("threshold", "sigmoid"):
     rng = np.random.default_rng(1)
-    network = random_integer(rng, "lstm", 5, 20, gates)
-    raw = random_counts(rng, network, 7, 10)
-    np.testing.assert_array_equal(engine.run(network, raw).scores, reference.run(network, raw).scores)
+    network = random_integer(rng, "lstm", 5, 40, gates)
+    raw = random_counts(rng, network, 40, 10)
+    wanted = reference.run(network, raw).scores
+    for prepared.MOST_BUSY in (-1, 2):
+        np.testing.assert_array_equal(engine.run(network, raw).scores, wanted)
+    stream = engine.Stream(network)
+    assert sum(map(stream.push, raw[0])) == 10
+    np.testing.assert_array_equal(stream.scores, wanted[0])
 print("same")
 """
     root = Path(__file__).resolve().parents[2]
