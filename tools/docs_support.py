@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from docs_integers import INPUTS, UNITS, example_layer
 
 import firmware_gen
 from edge_lstm import engine
-from edge_lstm.cells import FEED_FORWARD_ONLY, KINDS, activation, cell, family
+from edge_lstm.cells import FEED_FORWARD_ONLY, KINDS, Activation, activation, cell, family
 from edge_lstm.engine import reference
 from edge_lstm.engine.stages import prepare
 from edge_lstm.errors import EdgeLstmError
@@ -30,7 +31,7 @@ from edge_lstm.train.passes import require_trainable
 from edge_lstm.train.plan import plan
 
 Array = npt.NDArray[Any]
-BATCH, STEPS = 3, 24
+BATCH, STEPS = 3, 12
 BACK_ENDS = ("float", "trainer", "NumPy", "ONNX Runtime", "Numba", "Numba streams", "C")
 YES = "✓"
 
@@ -193,8 +194,13 @@ def _mark(name: str, gate: str | None, squash: str | None, reasons: Reasons) -> 
         role.name: activation(gate) if gate and role.gate else activation(squash) if squash and not role.gate else role.default
         for role in member.roles
     }
-    network = _network(example_layer(member, chosen))
-    return next((reasons.mark(reason) for reason in outcomes(network, Options()) if reason), YES)
+    return next((reasons.mark(reason) for reason in _outcomes_of(name, tuple(chosen.items())) if reason), YES)
+
+
+@cache
+def _outcomes_of(name: str, activations: tuple[tuple[str, Activation], ...]) -> tuple[str, ...]:
+    """`outcomes` of one recurrent layer: the cell with all its own activations is both an entry of its gates and one of its squashings."""
+    return outcomes(_network(example_layer(cell(name), dict(activations))), Options())
 
 
 def support_page(render: Callable[..., str]) -> dict[str, str]:
