@@ -48,7 +48,9 @@ def every_kind_of_counts(rng, network):
 
 @pytest.mark.parametrize("strategy", BUT_DENSE)
 def test_the_whole_family_gives_the_bits_of_the_reference(family, compiler, strategy):
+    """tests/integration/test_same_bits.py has the whole family by rows, too: here every third of it, without a warning."""
     rng = np.random.default_rng(21)
+    family = family[::3] if strategy == "rows" else family
     hosts = HostModel.several([s.network for s in family], compiler, (*WARNINGS, "-O0"), strategy=strategy)
     wrong = {}
     for sample, host in zip(family, hosts, strict=True):
