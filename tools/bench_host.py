@@ -40,7 +40,7 @@ from trained_models import load as load_trained  # noqa: E402
 from edge_lstm import engine  # noqa: E402
 from edge_lstm.cells import Activation, cell  # noqa: E402
 from edge_lstm.engine import reference, target  # noqa: E402
-from edge_lstm.engine.layout import SPARSE_TILES  # noqa: E402
+from edge_lstm.engine.layout import COLUMNS_OF_A_TILE, SPARSE_TILES  # noqa: E402
 from edge_lstm.engine.prepared import FEW, MOST_BUSY  # noqa: E402
 from edge_lstm.errors import EdgeLstmError  # noqa: E402
 from edge_lstm.fixed_point.integer_network import IntegerNetwork  # noqa: E402
@@ -313,11 +313,12 @@ second.
 - A step is one Python call with the state kept by the engine, as LiteRT keeps it; ONNX Runtime is fed the state back, by `run` or
   through IO binding, PyTorch by `LSTMCell`. LiteRT is `set_tensor`, `invoke`, `get_tensor`; "all int8" is its 8x8_16 kernel with
   int16 gates.
-- Kernels leave out the tiles of zeros behind threshold gates: four neighbours with int8 dot products (VNNI), two with the int16 ones
-  ("portable"). One sequence does, step by step or at once, from {SPARSE_TILES} tiles on; a batch does where it is counted that few enough
-  hold anything: {MOST_BUSY:.0%} less {FEW:g} divided by the number of tiles. The others multiply everything. `quantize` orders the units so
-  that those which are zero at the same steps are neighbours, as the calibration shows it, which is not what is timed here.
-  Counted on these: {held}.
+- Kernels leave out what is multiplied by zeros behind threshold gates: tiles of four neighbours with int8 dot products (VNNI), of two with
+  the int16 ones ("portable"); VNNI also single columns, any four of which make a tile, where that is less work ({COLUMNS_OF_A_TILE:g} columns
+  take as long as a tile). One sequence does so, step by step or at once, from {SPARSE_TILES} tiles on; a batch does where it is counted that
+  few enough tiles hold anything, or columns instead of them: {MOST_BUSY:.0%} less {FEW:g} divided by their number. The others multiply everything.
+  `quantize` orders the units so that those which are zero at the same steps are neighbours, as the calibration input shows it, which is
+  not what is timed here. Counted on these: {held}.
 - A sequence ends with its scores; so does every sequence in bulk. Ours starts from int8 inputs, as "all int8" does, the others from
   float32.{absent}
 {tables(contests, limits.peak)}

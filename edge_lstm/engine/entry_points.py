@@ -14,7 +14,8 @@ MANY = 32  # streams that step together, as many as the sequences of a block
 _RUN_SIGNATURE = "void(intp, Array(int8, 2, 'C', readonly=True), int64[:, ::1], intp, intp, intp, intp, intp, intp, int32[:, ::1], intp)"
 SIGNATURES = {
     "run": _RUN_SIGNATURE,
-    "run_listed": _RUN_SIGNATURE,
+    "run_tiles": _RUN_SIGNATURE,
+    "run_columns": _RUN_SIGNATURE,
     "step": "int64(int8[::1], intp)",
     "push": "int64(int16[::1], intp)",
     "sequence": "int64(int8[:, ::1], intp)",
@@ -29,8 +30,8 @@ STREAM_STEPS, STREAM_SAMPLES, STREAM_MODEL, STREAM_SUMS = {STREAM_STEPS}, {STREA
 """
 
 _FRONT = '''
-advance_block, advance_listed = (advance(STRUCTURE, TARGET, block=True, lists=lists) for lists in (False, True))
-advance_single = advance(STRUCTURE, TARGET, block=False, lists=True)
+advance_block, advance_tiles, advance_columns = (advance(STRUCTURE, TARGET, block=True, lists=lists) for lists in ("", "tiles", "columns"))
+advance_single = advance(STRUCTURE, TARGET, block=False, lists="either")
 trace_states, output_at = trace(STRUCTURE, TARGET), output_place(STRUCTURE, TARGET)
 add_output, take_inputs, read_out = source_to_int32(TARGET, add=True), taking_inputs(TARGET), reading_out(TARGET, MEAN)
 '''
@@ -257,7 +258,9 @@ def snapshot(records, count, table):
         trace_states(model, record, 1 - (load_i64(record + STREAM_STEPS) & 1), table, k)
 '''
 
-# The same with each sequence's own tiles of zeros left out; an entry point of its own, since few networks ever need it compiled.
-_RUN_LISTED = _RUN.replace("def run(", "def run_listed(").replace("advance_block(", "advance_listed(")
+# The same with each sequence's own zeros left out; entry points of their own, since few networks ever need both compiled.
+_RUN_LISTED = [
+    _RUN.replace("def run(", f"def run_{listed}(").replace("advance_block(", f"advance_{listed}(") for listed in ("tiles", "columns")
+]
 
-ENTRY_POINTS = _CONSTANTS + _FRONT + _RUN + _RUN_LISTED + _FUNCTIONS
+ENTRY_POINTS = "".join([_CONSTANTS, _FRONT, _RUN, *_RUN_LISTED, _FUNCTIONS])

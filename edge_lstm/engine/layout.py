@@ -22,6 +22,9 @@ PERMUTED_SEGMENTS = 64  # curves of so many segments fit four AVX-512 registers
 # takes a quarter less with bytes, and 0.57 times as long with int16; with half as many tiles of bytes it takes as long as before, and one
 # of random weights a quarter longer.
 SPARSE_TILES = 16
+# Walking over a list, a tile takes as long as 2.4 single columns, and columns take as long as 7 more: measured on Zen 4, where a tile is
+# bound by the loads of its weights, and four columns by the eight instructions that interleave them.
+COLUMNS_OF_A_TILE, MORE_COLUMNS = 2.4, 7
 
 # "channels": of the counts; "width": int8 values of x, two for each channel where x has 16 bits; "initial": a record after a reset;
 # "inputs": place of x in a record; "sum", "gain" (-1: none): of a mean;
@@ -36,12 +39,18 @@ DENSE_SLOTS = (
     "inputs", "groups", "weights", "bias", "limit", "multiplier", "shift", "half", "low", "high",
     "knots", "reach", "segment_shift", "curve_shift", "curve_half",
 )  # fmt: skip
-LISTED_COUNT, LISTED_FIRST, ENTRY = LINE, 2 * LINE, 8  # where a list of tiles holds their number and the first of them; bytes of one
+# Where a list holds how many tiles it has, how many tiles of columns, and the first of its tiles; bytes of one.
+LISTED_COUNT, LISTED_FOURS, LISTED_FIRST, ENTRY = LINE, LINE + 4, 2 * LINE, 8
 
 
 def list_bytes(tiles: int) -> int:
     """Room for a list of so many tiles, and for the rest of the sixteen that are stored at once."""
     return padded(LISTED_FIRST + ENTRY * (tiles + LANES), LINE)
+
+
+def column_bytes(tiles: int) -> int:
+    """Room for a list of the columns of so many tiles of bytes: of each its source, and where its weights are."""
+    return padded(5 * (4 * tiles + LANES), LINE)
 
 
 # A record begins with what streaming needs, in bytes from its start: int64 steps, samples of the unfinished block, address of the model,
@@ -103,7 +112,8 @@ class LayerStructure:
     plan: the schedule; curves: the structure of each table; within: interpolations and clips whose argument never leaves their range;
     bare: rows whose accumulator is left without its bias, since all that read it take the bias into their own constants;
     narrow: operators in lanes of 16 bits -> their form, see `engine.narrow`; their numbers are part of the structure.
-    listed: the segment whose tiles of zeros can be left out by a list of the others, see `Products`; raised: zero is not kept as zero.
+    listed: the segment whose tiles of zeros can be left out by a list of the others, see `Products`; raised: zero is not kept as zero;
+    columns: where it is less work, sources that are not zero are listed one by one, and any four of them make a tile; see `lists`.
     """
 
     plan: LayerPlan
@@ -113,6 +123,7 @@ class LayerStructure:
     narrow: dict[int, str]
     listed: int | None = None
     raised: bool = False
+    columns: bool = False
 
     @property
     def listed_rows(self) -> tuple[int, ...]:
@@ -176,6 +187,7 @@ class Structure:
             names += [f"{k}.{name}" for name in LAYER_SLOTS]
             names += [f"{k}.{part}{p}" for p in range(len(layer.plan.phases)) for part in ("weights", "group_weights")]
             names += [f"{k}.raised_weights"] if layer.raised else []
+            names += [f"{k}.column_weights"] if layer.columns else []
             names += [f"{k}.table {name}" for name in layer.plan.tables]
         return tuple(names)
 

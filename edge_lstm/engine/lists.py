@@ -1,7 +1,8 @@
 """The list of the tiles that are not zero, which a kernel makes of a sequence's outputs once a step and walks over for every group.
 
 A list is 128 sum v in all lanes (where sources are kept as v + 128), the number of tiles, then an entry for each: its four bytes of
-sources, signed, and its position, 4 bytes both, so that one load gets them.
+sources, signed, and its position, 4 bytes both, so that one load gets them. Or it names single columns, any four of which make a tile whose
+weights are interleaved on the way: more work for each, less where zeros are many but do not lie together.
 """
 
 from __future__ import annotations
@@ -9,15 +10,26 @@ from __future__ import annotations
 from llvmlite import ir
 
 from edge_lstm.engine.code import Code, Value
-from edge_lstm.engine.layout import ENTRY, LANES, LINE, LISTED_COUNT, LISTED_FIRST, SPARSE_TILES
+from edge_lstm.engine.layout import (
+    COLUMNS_OF_A_TILE,
+    ENTRY,
+    LANES,
+    LINE,
+    LISTED_COUNT,
+    LISTED_FIRST,
+    LISTED_FOURS,
+    MORE_COLUMNS,
+    SPARSE_TILES,
+)
 
 _I16, _I32, _I64 = (ir.IntType(bits) for bits in (16, 32, 64))
+_SIXTEEN_BYTES, _LINE_OF_BYTES = ir.VectorType(ir.IntType(8), LANES), ir.VectorType(ir.IntType(8), LINE)
 _COUNTING = ir.Constant(ir.VectorType(_I32, LANES), list(range(LANES)))
 _BIAS = int.from_bytes(b"\x80" * 4, "little", signed=True)  # of four sources that are kept as v + 128
 
 
-def list_tiles(code: Code, sources: Value, tiles: Value, to: Value, always: bool) -> None:
-    """Lists the tiles of sources that hold more than zeros.
+def list_tiles(code: Code, sources: Value, tiles: Value, to: Value, always: bool) -> Value:
+    """Lists the tiles of sources that hold more than zeros; returns how many of the single sources are not zero, with AVX-512.
 
     always: also where there are few units; otherwise the list is then empty.
     """
@@ -28,8 +40,8 @@ def list_tiles(code: Code, sources: Value, tiles: Value, to: Value, always: bool
         values, busy = _tile(code, code.plus(sources, code.times(tile, 4)))
         code.store(values, entry)
         code.store_index(tile, code.plus(entry, 4))
-        sums = [code.dot(total, code.bias_bytes(), code.as_tile(code.splat(values))) for total in carried[1:]]
-        return [code.plus(carried[0], busy), *sums]
+        sums = [code.dot(total, code.bias_bytes(), code.as_tile(code.splat(values))) for total in carried[2:]]
+        return [code.plus(carried[0], busy), carried[1], *sums]
 
     def sixteen(block: Value, carried: list[Value]) -> list[Value]:
         first = code.times(block, LANES)
@@ -37,16 +49,88 @@ def list_tiles(code: Code, sources: Value, tiles: Value, to: Value, always: bool
         entries_of = _packed(code, values, busy), _packed(code, code.add(_COUNTING, code.splat_index(first)), busy)
         for half in (0, 1):
             code.store(_zipped(code, *entries_of, half), code.plus(entries, code.times(carried[0], ENTRY), LINE * half))
-        sums = [code.dot(total, code.bias_bytes(), code.as_tile(values)) for total in carried[1:]]
-        return [code.plus(carried[0], _number_of(code, busy)), *sums]
+        sums = [code.dot(total, code.bias_bytes(), code.as_tile(values)) for total in carried[2:]]
+        return [code.plus(carried[0], _number_of(code, busy)), code.plus(carried[1], _busy_bytes(code, values)), *sums]
 
     many = code.integer(1) if always else code.minus(1, code.either_less(tiles, SPARSE_TILES))
     totals = [code.constant(0)] if code.machine.offset else []
     counted = code.quotient(code.plus(tiles, LANES - 1), LANES) if code.avx512 else tiles
-    count, *totals = code.loop(code.times(many, counted), [code.integer(0), *totals], sixteen if code.avx512 else one)
+    start = [code.integer(0), code.integer(0), *totals]
+    count, single, *totals = code.loop(code.times(many, counted), start, sixteen if code.avx512 else one)
     for total in totals:
-        code.store(code.splat(code.call("llvm.vector.reduce.add.v16i32", [total], _I32)) if code.avx512 else total, to)
+        code.store(code.splat(_sum(code, total)) if code.avx512 else total, to)
     code.store_index(count, code.plus(to, LISTED_COUNT))
+    return single
+
+
+def list_columns(code: Code, sources: Value, tiles: Value, to: Value) -> None:
+    """Lists the single sources that are not zero, any four of which make a tile; for layers of four rows with VNNI and AVX-512.
+
+    Behind 128 sum v and the number of these tiles lie the values, signed bytes, and then how far the weights of each lie behind those of
+    the first source, 4 bytes each. What is missing to the last tile is zero.
+    """
+    values, places = _columns(code, to, tiles)
+
+    def sixteen(block: Value, carried: list[Value]) -> list[Value]:
+        count, total = carried
+        first = code.times(block, LANES)
+        found = code.source_lanes(code.plus(sources, first))
+        inside = code.builder.icmp_signed("<", _COUNTING, code.splat_index(code.minus(code.times(tiles, 4), first)))
+        busy = code.builder.and_(inside, code.builder.icmp_signed("!=", found, code.constant(0)))
+        here = code.add(code.multiply(_COUNTING, code.constant(LINE)), code.splat_index(code.times(first, LINE)))
+        code.store(code.builder.trunc(_packed(code, found, busy), _SIXTEEN_BYTES), code.plus(values, count))
+        code.store(_packed(code, here, busy), code.plus(places, code.times(count, 4)))
+        return [code.plus(count, _number_of(code, busy)), code.add(total, code.builder.select(busy, found, code.constant(0)))]
+
+    blocks = code.quotient(code.plus(tiles, 3), 4)
+    count, total = code.loop(blocks, [code.integer(0), code.constant(0)], sixteen)
+    code.store(ir.Constant(_I32, 0), code.plus(values, count))
+    code.store(code.constant(0), code.plus(places, code.times(count, 4)))
+    code.store(code.splat(code.builder.shl(_sum(code, total), ir.Constant(_I32, 7))), to)
+    code.store_index(code.quotient(code.plus(count, 3), 4), code.plus(to, LISTED_FOURS))
+
+
+def list_either(code: Code, sources: Value, tiles: Value, to: Value) -> None:
+    """Lists what takes less time, tiles or single columns, and leaves the other list empty; nothing where there are few units."""
+    single = list_tiles(code, sources, tiles, to, always=False)
+    count, empty = code.load_index(code.plus(to, LISTED_COUNT)), code.integer(0)
+    code.store_index(empty, code.plus(to, LISTED_FOURS))
+
+    def columns() -> list[Value]:
+        list_columns(code, sources, tiles, to)
+        code.store_index(empty, code.plus(to, LISTED_COUNT))
+        return []
+
+    less = code.builder.icmp_signed("<", code.times(code.plus(single, MORE_COLUMNS), 10), code.times(count, round(10 * COLUMNS_OF_A_TILE)))
+    code.where(less, [], columns)
+
+
+def _columns(code: Code, lists: Value, tiles: Value) -> tuple[Value, Value]:
+    """Where the values of listed columns are, and the places of their weights."""
+    values = code.plus(lists, LISTED_FIRST + ENTRY * LANES, code.times(tiles, ENTRY))
+    return values, code.plus(values, LANES, code.times(tiles, 4))
+
+
+def four_columns(code: Code, lists: Value, tiles: Value, tile: Value, weights: Value) -> tuple[Value, list[Value]]:
+    """A tile of four listed columns: its sources, and for each of four rows the weights of sixteen units times four sources.
+
+    weights: of the first column; each has 64 bytes, sixteen units by fours, and of each four the four rows.
+    """
+    values, places = _columns(code, lists, tiles)
+    where = [code.load_index(code.plus(places, code.times(tile, 16), 4 * one)) for one in range(4)]
+    a, b, c, d = (code.load(_LINE_OF_BYTES, code.plus(weights, ahead)) for ahead in where)
+    first, second = ([_interleaved(code, *pair, half, 1) for half in (0, 1)] for pair in ((a, b), (c, d)))
+    rows = [_interleaved(code, low, high, half, 2) for low, high in zip(first, second, strict=True) for half in (0, 1)]
+    return code.tile_sources(code.plus(values, code.times(tile, 4))), rows
+
+
+def _interleaved(code: Code, a: Value, b: Value, half: int, size: int) -> Value:
+    """In each 16 bytes, pieces of `size` bytes of a and b in turn, from their lower or upper halves (vpunpck...)."""
+    order: list[int] = []
+    for lane in range(0, LINE, 16):
+        for piece in range(lane + 8 * half, lane + 8 * half + 8, size):
+            order += [*range(piece, piece + size), *range(LINE + piece, LINE + piece + size)]
+    return code.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_I32, LINE), order))
 
 
 def _tile(code: Code, address: Value) -> tuple[Value, Value]:
@@ -79,6 +163,18 @@ def _zipped(code: Code, a: Value, b: Value, half: int) -> Value:
     first = half * LANES // 2
     order = [lane for k in range(first, first + LANES // 2) for lane in (k, k + LANES)]
     return code.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_I32, LANES), order))
+
+
+def _sum(code: Code, lanes: Value) -> Value:
+    """The sum of all lanes, an int32."""
+    return code.call("llvm.vector.reduce.add.v16i32", [lanes], _I32)
+
+
+def _busy_bytes(code: Code, lanes: Value) -> Value:
+    """How many of the 64 bytes are not zero."""
+    b = code.builder
+    bits = b.icmp_signed("!=", b.bitcast(lanes, _LINE_OF_BYTES), ir.Constant(_LINE_OF_BYTES, [0] * LINE))
+    return code.call("llvm.ctpop.i64", [b.bitcast(bits, _I64)])
 
 
 def _number_of(code: Code, bits: Value) -> Value:

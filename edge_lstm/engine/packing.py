@@ -6,7 +6,7 @@ Kernels for VNNI hold sources as unsigned bytes v + 128; the 128 * sum(weights) 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from edge_lstm.engine.layout import (
     LayerStructure,
     Structure,
     Target,
+    column_bytes,
     list_bytes,
     padded,
 )
@@ -94,6 +95,8 @@ def structure_of(stack: Stack, target: Target) -> Structure:
         layers.append(
             LayerStructure(schedule, curves, within_range(layer, schedule), bare_rows(layer, schedule), narrow, listed, raised)
         )
+        if raised and target.is_avx512 and len(layers[-1].listed_rows) == 4:
+            layers[-1] = replace(layers[-1], columns=True)
     return Structure(tuple(layers), stack.read_out.kind)
 
 
@@ -141,7 +144,8 @@ def pack(stack: Stack, structure: Structure, target: Target) -> Packed:
     slots |= {"units": inputs, "groups": groups, "sum": record, "values": record + groups * LINE}
     widest = max(layer.units for layer in stack.recurrent)
     values_bytes = 4 * padded(max([widest, *(layer.outputs for layer in stack.dense)]))
-    record += groups * LINE + max(2 * values_bytes, list_bytes(-(-widest // target.tile_sources)))  # a step lists tiles in the same place
+    tiles = -(-widest // target.tile_sources)  # a step lists them where the layers behind keep their values
+    record += groups * LINE + max(2 * values_bytes, list_bytes(tiles) + column_bytes(tiles))
     if record // LINE % 2 == 0:
         record += LINE  # an odd number of lines: the records of a batch spread over all sets of the cache
     slots |= {"values_bytes": values_bytes, "outputs": stack.outputs}
@@ -200,7 +204,10 @@ class _LayerPacker:
             tiles = self.weights(phase)
             slots |= {f"weights{p}": buffer.add(tiles), f"group_weights{p}": tiles.nbytes // self.groups}
             if self.structure.raised:  # then there is one phase, and its last pass reads the listed segment
-                slots["raised_weights"] = buffer.add(self.raised(tiles))
+                raised = self.raised(tiles)
+                slots["raised_weights"] = buffer.add(raised)
+                if self.structure.columns:
+                    slots["column_weights"] = buffer.add(self.columns(raised))
         for name in self.plan.tables:
             slots[f"table {name}"] = buffer.add(self.table(name))
         return slots
@@ -232,6 +239,12 @@ class _LayerPacker:
         raised = tiles.view(np.uint8).copy()
         raised[:, -listed:] ^= 0x80
         return raised
+
+    def columns(self, raised: Bytes) -> Bytes:
+        """The listed segment's part of `raised` as [groups, source, units by fours, row, unit of the four]: 64 bytes for each source."""
+        tiles, rows = -(-self.layer.units // self.target.tile_sources), len(self.structure.listed_rows)
+        listed = raised[:, -rows * LINE * tiles :].reshape(self.groups, tiles, rows, LANES // 4, 4, self.target.tile_sources)
+        return np.ascontiguousarray(listed.transpose(0, 1, 5, 3, 2, 4))
 
     def constants(self) -> Int32Array:
         """[groups, names, 16] in the order of `LayerStructure.constant_names`."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from edge_lstm.engine.batch import Int64Array, first_rows
 from edge_lstm.engine.emit import source
 from edge_lstm.engine.kernel_cache import kernels
-from edge_lstm.engine.layout import LINE, SPARSE_TILES, Structure, Target
+from edge_lstm.engine.layout import COLUMNS_OF_A_TILE, LINE, MORE_COLUMNS, SPARSE_TILES, Structure, Target
 from edge_lstm.engine.packing import Packed, Stack, aligned, pack, structure_of
 from edge_lstm.engine.plan import is_behind_gate, listed_segment, plan
 from edge_lstm.engine.unit_layout import laid_out
@@ -18,7 +18,7 @@ from edge_lstm.fixed_point.integer_network import IntegerRecurrent
 
 INPUT_BYTES = 2048  # inputs of one sequence that are made ready at once
 # Up to MOST_BUSY - FEW / tiles of the tiles behind threshold gates that are not zero, leaving out the others pays in a batch. With AVX-512
-# it takes as long as multiplying all for 0.75 of 32 or 64 tiles of bytes, some 0.6 of 16 and 0.4 of 8.
+# it takes as long as multiplying all for 0.75 of 32 or 64 tiles of bytes, some 0.6 of 16 and 0.4 of 8. Columns count as so many tiles.
 MOST_BUSY, FEW = 0.8, 3.5
 BLOCK = 32  # sequences of a block: their records and one group's weights fit the first-level cache
 
@@ -39,8 +39,9 @@ class Prepared:
         self.chunk = max(1, INPUT_BYTES // stack.inputs)
         self._scratch: list[_Scratch] = []
         self._watched = _watched(structure, self.packed)
-        # Part of the watched tiles that were not zero at the end of the last large batch; None before it.
-        self.busy: float | None = None
+        self._columns = any(layer.columns for layer in structure.layers)
+        # How the next large batch runs, as the end of the last one tells; None before the first.
+        self.entry: str | None = None
 
     def run(self, x: npt.NDArray[np.int8], firsts: Int64Array, steps: Int64Array, states: bool) -> Results:
         """Runs sequences of int8 x: [rows, inputs], C-contiguous: sequence k is steps[k] rows from row firsts[k] on, the longest first.
@@ -81,24 +82,26 @@ class Prepared:
         watches = bool(self._watched) and len(where) >= BLOCK
         first = 0
         while first < len(where):
-            last = BLOCK if watches and self.busy is None else len(where)
-            leaves_out = watches and self.busy is not None and self.busy <= self._most_busy()
-            self.kernels["run_listed" if leaves_out else "run"](self.address, x, where, first, last, *memory, scores, table)
+            last = BLOCK if watches and self.entry is None else len(where)
+            entry = (self.entry or "run") if watches else "run"
+            self.kernels[entry](self.address, x, where, first, last, *memory, scores, table)
             if watches:
-                self.busy = self._busy(scratch)
+                self.entry = self._fastest(scratch)
             first = last
         self._scratch.append(scratch)
 
-    def _most_busy(self) -> float:
-        """Part of the watched tiles up to which the others are left out."""
-        return MOST_BUSY - FEW * 4 * len(self._watched) / sum(size for _, size in self._watched)
-
-    def _busy(self, scratch: _Scratch) -> float:
-        """Part of the watched tiles that are not zero in the last two steps of the sequences that ran last."""
+    def _fastest(self, scratch: _Scratch) -> str:
+        """The entry point for a batch like the last one, by what is not zero in the last two steps of the sequences that ran last."""
         records = scratch.memory.reshape(BLOCK, -1)
-        zero = np.full(4, self.target.instructions.offset, np.uint8).view(np.int32)[0]
-        found = [records[:, at : at + size].view(np.int32) != zero for at, size in self._watched]
-        return sum(np.count_nonzero(one) for one in found) / sum(one.size for one in found)
+        sources = np.concatenate([records[:, at : at + size] for at, size in self._watched], 1)
+        values = sources.view(np.int8 if self.target.source_bytes == 1 else np.int16) != np.int8(-self.target.instructions.offset)
+        tiles = float(values.reshape(-1, self.target.tile_sources).any(1).mean())
+        in_a_layer = values.shape[1] // self.target.tile_sources / len(self._watched)
+        found = {"run": MOST_BUSY - FEW / in_a_layer, "run_tiles": tiles}
+        if self._columns:
+            single = float(values.mean()) * self.target.tile_sources * in_a_layer
+            found["run_columns"] = (single + MORE_COLUMNS) / COLUMNS_OF_A_TILE / in_a_layer
+        return min(found, key=lambda entry: found[entry])
 
     def named(self, arrays: list[npt.NDArray[np.int32]]) -> list[dict[str, npt.NDArray[np.int32]]]:
         """One dict per layer, state -> array [..., units], of arrays in the order in which kernels list the states."""

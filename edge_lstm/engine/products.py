@@ -7,13 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from edge_lstm.engine.code import Code, Value
-from edge_lstm.engine.layout import ENTRY, LANES, LINE, LISTED_COUNT, LISTED_FIRST, SPARSE_TILES, LayerStructure, Structure, Target
+from edge_lstm.engine.layout import (
+    ENTRY,
+    LANES,
+    LINE,
+    LISTED_COUNT,
+    LISTED_FIRST,
+    LISTED_FOURS,
+    SPARSE_TILES,
+    LayerStructure,
+    Structure,
+    Target,
+)
+from edge_lstm.engine.lists import four_columns
 from edge_lstm.engine.plan import Phase, is_behind_gate
 from edge_lstm.fixed_point.integer_network import HALF_BITS
 
 Rows = tuple[tuple[int, int], ...]  # of `plan.Pass`
+Listed = Literal["", "tiles", "columns", "either"]  # what lists name in place of all tiles; either: one of both for each step
 
 
 @dataclass(frozen=True)
@@ -22,7 +36,8 @@ class Places:
 
     model: start of the model; weights: first tile; segments: start of the current segments; inputs: of the layer.
     stride, input_stride: from one sequence to the next; segment_bytes: from one segment to the next; tiles: of x and of a segment;
-    input_bytes: of x, or of each half of it; lists: what `list_tiles` made of the listed segment.
+    input_bytes: of x, or of each half of it; lists: what `list_tiles` made of the listed segment; columns: their weights, where it may list
+    columns.
     """
 
     model: Value
@@ -40,6 +55,7 @@ class Places:
     unit_tiles: Value
     input_bytes: Value
     lists: Value
+    columns: Value
 
 
 def _flat(accumulators: list[list[Value]], rows: Rows) -> list[Value]:
@@ -65,13 +81,13 @@ class Products:
         self,
         groups: Sequence[Places],
         sequences: int,
-        listed: bool = False,
+        listed: Listed = "",
         block: bool = False,
         between: Callable[[], None] | None = None,
     ) -> list[list[Value]]:
         """The accumulators [row][sequence], or [row][group] of several groups for one sequence.
 
-        listed: whether each sequence has a list of its tiles that are not zero; block: whether the list is made for few units too;
+        listed: what each sequence has a list of; block: whether the list is made for few units too;
         between: emits what is to stand between the products with x and those with the states.
         """
         self.loaded = {}
@@ -104,9 +120,9 @@ class Products:
             if listed and one.segment == self.layer.listed:
                 if block:  # the listed segment is read by the only pass of this kind, so no weights follow
                     for s in range(sequences):
-                        self._listed_sums(places, one.rows, accumulators, weights[0], s)
+                        self._listed_sums(places, one.rows, accumulators, weights[0], s, listed)
                     continue
-                weights = [self._listed_pass(places, one.rows, accumulators, weights[0], sources)]
+                weights = [self._listed_pass(places, one.rows, accumulators, weights[0], sources, listed)]
                 continue
             skips = columns == 1 and self._is_sparse(one.segment or 0)
             weights = self._pass(one.rows, accumulators, weights, sources, places.stride, places.unit_tiles, skips)
@@ -159,28 +175,36 @@ class Products:
             pairs = ((source, weight) for group in loaded for weight in group)
         return [code.dot(total, source, weight) for total, (source, weight) in zip(sums, pairs, strict=True)]
 
-    def _listed_pass(self, places: Places, rows: Rows, accumulators: list[list[Value]], weights: Value, sources: Value) -> Value:
+    def _listed_pass(
+        self, places: Places, rows: Rows, accumulators: list[list[Value]], weights: Value, sources: Value, listed: Listed
+    ) -> Value:
         """As `_pass` for one sequence, of the listed tiles alone where there are many units; otherwise of all."""
         code, tiles = self.code, places.unit_tiles
         few = code.either_less(tiles, SPARSE_TILES)
         self._pass(rows, accumulators, [weights], sources, places.stride, code.times(few, tiles))
         flat = _flat(accumulators, rows)
 
-        def listed() -> list[Value]:
-            self._listed_sums(places, rows, accumulators, weights, 0)
+        def by_list() -> list[Value]:
+            self._listed_sums(places, rows, accumulators, weights, 0, listed)
             return _flat(accumulators, rows)
 
-        _unflatten(accumulators, rows, code.where(code.is_zero(few), flat, listed))
+        _unflatten(accumulators, rows, code.where(code.is_zero(few), flat, by_list))
         return code.plus(weights, code.times(tiles, LINE * len(rows)))
 
-    def _listed_sums(self, places: Places, rows: Rows, accumulators: list[list[Value]], weights: Value, s: int) -> None:
-        """Adds the products of the listed tiles of sequence s to its accumulators.
+    def _listed_sums(
+        self, places: Places, rows: Rows, accumulators: list[list[Value]], weights: Value, s: int, listed: Listed
+    ) -> None:
+        """Adds the products of what is listed of sequence s to its accumulators.
 
         Where sources are kept as bytes v + 128, zeros count. Here weights are kept as w + 128 and sources as v, and sum (w + 128) v
         - 128 sum v = sum w v; the constants of the rows count on 128 sum w beside it, which is added.
         """
         code, size, raised = self.code, LINE * len(rows), self.layer.raised
         lists = code.plus(places.lists, code.times(places.stride, s))
+
+        def four(k: Value, sums: list[Value]) -> list[Value]:
+            values, loaded = four_columns(code, lists, places.unit_tiles, k, places.columns)
+            return [code.dot(total, weight, values) for total, weight in zip(sums, loaded, strict=True)]
 
         def one(k: Value, sums: list[Value]) -> list[Value]:
             entry = code.load64(code.plus(lists, code.times(k, ENTRY), LISTED_FIRST))
@@ -190,7 +214,11 @@ class Products:
             factors = [(weight, values) if raised else (values, weight) for weight in loaded]
             return [code.dot(total, *both) for total, both in zip(sums, factors, strict=True)]
 
-        sums = code.loop(code.load_index(code.plus(lists, LISTED_COUNT)), [accumulators[row][s] for row, _ in rows], one)
+        sums = [accumulators[row][s] for row, _ in rows]
+        if listed != "tiles":
+            sums = code.loop(code.load_index(code.plus(lists, LISTED_FOURS)), sums, four)
+        if listed != "columns":
+            sums = code.loop(code.load_index(code.plus(lists, LISTED_COUNT)), sums, one)
         if not raised:
             for (row, _), value in zip(rows, sums, strict=True):
                 accumulators[row][s] = value
@@ -237,4 +265,5 @@ def group_places(code: Code, whole: Places, layer: LayerStructure, target: Targe
         whole.unit_tiles,
         whole.input_bytes,
         whole.lists,
+        code.plus(whole.columns, code.times(group, code.times(whole.unit_tiles, 4 * LINE))),
     )

@@ -16,8 +16,8 @@ from numba.extending import intrinsic
 
 from edge_lstm.engine.code import Code, Value
 from edge_lstm.engine.layout import LANES, LINE, SPARSE_TILES, Structure, Target
-from edge_lstm.engine.lists import list_tiles
-from edge_lstm.engine.products import Places, group_places
+from edge_lstm.engine.lists import list_columns, list_either, list_tiles
+from edge_lstm.engine.products import Listed, Places, group_places
 from edge_lstm.engine.tiles import Tile
 
 Emit = Callable[..., Value | None]
@@ -46,11 +46,11 @@ class _Stack:
 
     def step(
         self, layer: int, records: Value, count: Value, stride: Value, parity: Value, inputs: Value, input_stride: Value, block: bool,
-        lists: bool,
+        lists: Listed,
     ) -> None:  # fmt: skip
         """One step of one layer. The segments of the step before are at `parity`, the new ones in the other half.
 
-        lists: whether each sequence leaves out its own tiles of zeros, where the layer has a listed segment.
+        lists: how each sequence leaves out its own zeros, where the layer has a listed segment.
         """
         code, plan = self.code, self.structure.layers[layer].plan
         current = code.plus(records, self.segments(layer, parity))
@@ -63,14 +63,17 @@ class _Stack:
                 current, current, following, inputs, stride, input_stride,
                 self.slot(f"{layer}.segment_bytes"), self.slot(f"{layer}.input_tiles"), self.slot(f"{layer}.unit_tiles"),
                 self.slot(f"{layer}.input_bytes"), code.plus(records, self.slot("values")),
+                code.plus(self.model, self.slot(f"{layer}.column_weights") if self.structure.layers[layer].columns else 0),
             )  # fmt: skip
             tile = Tile(code, self.structure, layer, phase, self.target)
-            listed = lists and tile.layer.listed is not None
+            listed: Listed = "" if tile.layer.listed is None else lists
+            if listed and not tile.layer.columns:
+                listed = "tiles"
             if listed:
-                self._list(tile.layer.listed or 0, whole, count if block else code.integer(1), block)
+                self._list(tile.layer.listed or 0, whole, count if block else code.integer(1), listed, block)
             self._groups(tile, whole, groups, self.slot(f"{layer}.group_weights{p}"), parity, count if block else None, listed)
 
-    def _weights(self, layer: int, phase: int, lists: bool, block: bool) -> Value:
+    def _weights(self, layer: int, phase: int, lists: Listed, block: bool) -> Value:
         """Offset of the weights of a phase, those that tiles are listed for where they are."""
         plain = self.slot(f"{layer}.weights{phase}")
         if not (lists and self.structure.layers[layer].raised):
@@ -79,18 +82,21 @@ class _Stack:
         few = self.code.either_less(self.slot(f"{layer}.unit_tiles"), SPARSE_TILES)
         return raised if block else self.code.either(few, plain, raised)
 
-    def _list(self, segment: int, whole: Places, count: Value, always: bool) -> None:
-        """Lists the tiles of a segment that are not zero, for each sequence (`list_tiles`); a list lies where read-outs keep values."""
+    def _list(self, segment: int, whole: Places, count: Value, listed: Listed, always: bool) -> None:
+        """Lists what is not zero in a segment, for each sequence (`lists`); a list lies where read-outs keep values."""
         code = self.code
 
         def body(_: Value, at: list[Value]) -> list[Value]:
-            list_tiles(code, at[0], whole.unit_tiles, at[1], always)
+            if listed == "tiles":
+                list_tiles(code, at[0], whole.unit_tiles, at[1], always)
+            else:
+                (list_columns if listed == "columns" else list_either)(code, at[0], whole.unit_tiles, at[1])
             return [code.plus(address, whole.stride) for address in at]
 
         code.loop(count, [code.plus(whole.segments, code.times(whole.segment_bytes, segment)), whole.lists], body)
 
     def _groups(
-        self, tile: Tile, whole: Places, groups: Value, group_weights: Value, parity: Value, count: Value | None, listed: bool
+        self, tile: Tile, whole: Places, groups: Value, group_weights: Value, parity: Value, count: Value | None, listed: Listed
     ) -> None:
         """A tile for every group, for `count` sequences or for one. Sequences with lists share the weights in the cache."""
         code, size = self.code, self.target.sequences(len(tile.phase.rows))
@@ -132,7 +138,7 @@ class _Stack:
 
         code.loop(groups, [], visit)
 
-    def _sequences(self, tile: Tile, places: Places, count: Value, size: int, listed: bool) -> Places:
+    def _sequences(self, tile: Tile, places: Places, count: Value, size: int, listed: Listed) -> Places:
         """`count` times `size` sequences; returns the places behind them."""
 
         def body(_: Value, carried: list[Value]) -> list[Value]:
@@ -183,7 +189,7 @@ def _moved(places: Places, addresses: list[Value]) -> Places:
     return replace(places, **dict(zip(_MOVING, addresses, strict=True)))
 
 
-def step_of_all_layers(code: Code, structure: Structure, target: Target, block: bool, lists: bool, places: Sequence[Value]) -> Value:
+def step_of_all_layers(code: Code, structure: Structure, target: Target, block: bool, lists: Listed, places: Sequence[Value]) -> Value:
     """Code of one step of all layers for `places` as `advance` takes them; returns the address of the output in the first record."""
     model, records, count, stride, parity, inputs, input_stride = places
     stack = _Stack(code, structure, target, model)
@@ -193,10 +199,10 @@ def step_of_all_layers(code: Code, structure: Structure, target: Target, block: 
     return inputs
 
 
-def advance(structure: Structure, target: Target, block: bool, lists: bool) -> Any:
+def advance(structure: Structure, target: Target, block: bool, lists: Listed) -> Any:
     """(model, records, count, stride, parity, inputs, input_stride) -> address of the output in the first record: one step of all layers.
 
-    block: for `count` records; otherwise for one. lists: leaving out tiles of zeros, each sequence its own. inputs: of the first record;
+    block: for `count` records; otherwise for one. lists: what each sequence lists to leave out zeros. inputs: of the first record;
     input_stride: from one record's inputs to the next.
     """
     return _intrinsic(7, lambda code, *places: step_of_all_layers(code, structure, target, block, lists, places), target)

@@ -11,7 +11,7 @@ from edge_lstm.engine.code import Code, Value
 from edge_lstm.engine.layout import LINE, PERMUTED_SEGMENTS, Structure, Target
 from edge_lstm.engine.narrow_tiles import Narrow, Values
 from edge_lstm.engine.plan import Phase
-from edge_lstm.engine.products import Places, Products
+from edge_lstm.engine.products import Listed, Places, Products
 from edge_lstm.fixed_point.integer_network import IntOp
 
 Place = Callable[[str], Value]
@@ -65,7 +65,7 @@ class Tile(Products):
         curves = sum(self.plan.ops[index].code == "interpolate" for index in self.phase.ops)
         return self._holds_two and curves < 3
 
-    def emit(self, places: Places, sequences: int, listed: bool = False, block: bool = False) -> None:
+    def emit(self, places: Places, sequences: int, listed: Listed = "", block: bool = False) -> None:
         """One group for some sequences; listed, block: as in `sums`."""
         self.finish(places, self.sums([places], sequences, listed, block))
 

@@ -209,17 +209,19 @@ def test_batches_that_leave_out_zeros_give_the_same_bits(
         assert all(sorted(layer.order) == list(range(150)) and layer.order[:2] != (0, 1) for layer in network.recurrent)
         wanted = [reference.run_normalized(network, one[None, :length]).scores[0] for one, length in zip(x, lengths, strict=True)]
         states = []
-        for most in (-1.0, 2.0):
+        # (limit of what is busy, columns that take as long as a tile): every way of running the rest
+        for most, columns in ((-1.0, 2.4), (2.0, 0.01), (2.0, 100.0)):
             monkeypatch.setattr(prepared, "MOST_BUSY", most)
+            monkeypatch.setattr(prepared, "COLUMNS_OF_A_TILE", columns)
             for threads in (1, 2):
-                whole.busy = None
+                whole.entry = None
                 came = engine.run_normalized(network, x, lengths, threads=threads, kernel=kernel)
                 np.testing.assert_array_equal(came.scores, wanted)
             states.append(engine.run_normalized(network, x, states=True, kernel=kernel))
-        assert_same(*states)
-        assert whole.busy is not None
-        assert 0 < whole.busy < 1
-        assert "run_listed" in whole.kernels._calls
+        assert_same(states[0], states[1])
+        assert_same(states[0], states[2])
+        listed = {"run_tiles", "run_columns"} if target.choose(kernel).name == "vnni" else {"run_tiles"}
+        assert {entry for entry in whole.kernels._calls if entry.startswith("run_")} == listed
 
 
 @pytest.mark.parametrize(("cell", "layers", "read_out"), [("lstm", 2, "mean"), ("gru", 1, "last"), ("lstm", 1, "every")])
