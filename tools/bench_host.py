@@ -313,12 +313,12 @@ second.
 - A step is one Python call with the state kept by the engine, as LiteRT keeps it; ONNX Runtime is fed the state back, by `run` or
   through IO binding, PyTorch by `LSTMCell`. LiteRT is `set_tensor`, `invoke`, `get_tensor`; "all int8" is its 8x8_16 kernel with
   int16 gates.
-- Kernels leave out what is multiplied by zeros behind threshold gates: tiles of four neighbours with int8 dot products (VNNI), of two with
-  the int16 ones ("portable"); VNNI also single columns, any four of which make a tile, where that is less work ({COLUMNS_OF_A_TILE:g} columns
-  take as long as a tile). One sequence does so, step by step or at once, from {SPARSE_TILES} tiles on; a batch does where it is counted that
-  few enough tiles hold anything, or columns instead of them: {MOST_BUSY:.0%} less {FEW:g} divided by their number. The others multiply everything.
-  `quantize` orders the units so that those which are zero at the same steps are neighbours, as the calibration input shows it, which is
-  not what is timed here. Counted on these: {held}.
+- Kernels leave out what is multiplied by zeros behind threshold gates: tiles of four neighbours with int8 dot products (VNNI), of two
+  with the int16 ones ("portable"); VNNI also single columns, any four of which make a tile, where that is less work
+  ({COLUMNS_OF_A_TILE:g} columns take as long as a tile). One sequence does so, step by step or at once, from {SPARSE_TILES} tiles on; a
+  batch does where few enough tiles, or columns instead of them, hold anything: {MOST_BUSY:.0%} less {FEW:g} divided by their number.
+  The others multiply everything. `quantize` orders the units so that those which are zero at the same steps are neighbours, as the
+  calibration input shows it, which is not what is timed here. Counted on these: {held}.
 - A sequence ends with its scores; so does every sequence in bulk. Ours starts from int8 inputs, as "all int8" does, the others from
   float32.{absent}
 {tables(contests, limits.peak)}
