@@ -18,10 +18,12 @@ from edge_lstm.engine.plan import LayerPlan
 LINE = 64  # bytes of a cache line, and of sixteen int32
 LANES = 16
 PERMUTED_SEGMENTS = 64  # curves of so many segments fit four AVX-512 registers
-# From so many tiles on, those of zeros are left out for one sequence: 64 units of bytes, 32 of int16. A trained network of 64 units then
+# From so many tiles on, one sequence lists those that are not zero: 64 units of bytes, 32 of int16. A trained network of 64 units then
 # takes a quarter less with bytes, and 0.57 times as long with int16; with half as many tiles of bytes it takes as long as before, and one
 # of random weights a quarter longer.
 SPARSE_TILES = 16
+# Kernels of int16 ask at each tile where no list can be made, and pay in mispredicted branches: from so many units on that is less.
+ASKED_UNITS = 128
 # Walking over a list, a tile takes as long as 2.4 single columns, and columns take as long as 7 more: measured on Zen 4, where a tile is
 # bound by the loads of its weights, and four columns by the eight instructions that interleave them.
 COLUMNS_OF_A_TILE, MORE_COLUMNS = 2.4, 7

@@ -92,11 +92,8 @@ def structure_of(stack: Stack, target: Target) -> Structure:
         narrow = narrow_forms(layer, schedule) if target.narrows else {}
         listed = listed_segment(schedule)
         raised = listed is not None and bool(target.instructions.offset)
-        layers.append(
-            LayerStructure(schedule, curves, within_range(layer, schedule), bare_rows(layer, schedule), narrow, listed, raised)
-        )
-        if raised and target.is_avx512 and len(layers[-1].listed_rows) == 4:
-            layers[-1] = replace(layers[-1], columns=True)
+        one = LayerStructure(schedule, curves, within_range(layer, schedule), bare_rows(layer, schedule), narrow, listed, raised)
+        layers.append(replace(one, columns=raised and target.is_avx512 and len(one.listed_rows) == 4))
     return Structure(tuple(layers), stack.read_out.kind)
 
 
@@ -145,7 +142,8 @@ def pack(stack: Stack, structure: Structure, target: Target) -> Packed:
     widest = max(layer.units for layer in stack.recurrent)
     values_bytes = 4 * padded(max([widest, *(layer.outputs for layer in stack.dense)]))
     tiles = -(-widest // target.tile_sources)  # a step lists them where the layers behind keep their values
-    record += groups * LINE + max(2 * values_bytes, list_bytes(tiles) + column_bytes(tiles))
+    lists = list_bytes(tiles) + (column_bytes(tiles) if any(layer.columns for layer in structure.layers) else 0)
+    record += groups * LINE + max(2 * values_bytes, lists)
     if record // LINE % 2 == 0:
         record += LINE  # an odd number of lines: the records of a batch spread over all sets of the cache
     slots |= {"values_bytes": values_bytes, "outputs": stack.outputs}

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from edge_lstm.engine.batch import Int64Array, first_rows
 from edge_lstm.engine.emit import source
 from edge_lstm.engine.kernel_cache import kernels
-from edge_lstm.engine.layout import COLUMNS_OF_A_TILE, LINE, MORE_COLUMNS, SPARSE_TILES, Structure, Target
+from edge_lstm.engine.layout import ASKED_UNITS, COLUMNS_OF_A_TILE, LINE, MORE_COLUMNS, SPARSE_TILES, Structure, Target
 from edge_lstm.engine.packing import Packed, Stack, aligned, pack, structure_of
 from edge_lstm.engine.plan import is_behind_gate, listed_segment, plan
 from edge_lstm.engine.unit_layout import laid_out
@@ -132,9 +132,11 @@ class _Scratch:
 def leaves_out_zeros(layer: IntegerRecurrent, target: Target) -> bool:
     """Whether one sequence of a layer is multiplied without the tiles of zeros behind threshold gates."""
     schedule = plan(layer)
-    segments = range(len(schedule.segments))
-    behind = listed_segment(schedule) is not None if target.instructions.offset else any(is_behind_gate(schedule, k) for k in segments)
-    return behind and -(-layer.units // target.tile_sources) >= SPARSE_TILES
+    tiles = -(-layer.units // target.tile_sources)
+    if listed_segment(schedule) is not None:
+        return tiles >= SPARSE_TILES
+    behind = any(is_behind_gate(schedule, k) for k in range(len(schedule.segments)))
+    return not target.instructions.offset and behind and tiles >= ASKED_UNITS // target.tile_sources
 
 
 def _watched(structure: Structure, packed: Packed) -> list[tuple[int, int]]:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from edge_lstm.engine.code import Code, Value
 from edge_lstm.engine.layout import (
+    ASKED_UNITS,
     ENTRY,
     LANES,
     LINE,
@@ -148,7 +149,7 @@ class Products:
         for _ in range(sequences - 1):
             starts.append(code.plus(starts[-1], stride))
 
-        few = code.is_less(tiles, SPARSE_TILES) if skips else None
+        few = code.is_less(tiles, ASKED_UNITS // self.target.tile_sources) if skips else None
 
         def body(tile: Value, carried: list[Value]) -> list[Value]:
             at, sums = carried[:groups], carried[groups:]
