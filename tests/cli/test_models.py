@@ -129,7 +129,7 @@ def test_compare_writes_a_report_of_all_models(files: Files, edge_lstm, tmp_path
     nothing_half_written(tmp_path, "compare.html")
 
 
-@pytest.mark.parametrize(("units", "gates", "left_out"), [(128, "threshold", True), (112, "threshold", False), (128, "sigmoid", False)])
+@pytest.mark.parametrize(("units", "gates", "left_out"), [(128, "threshold", True), (24, "threshold", False), (128, "sigmoid", False)])
 def test_inspect_says_whether_zeros_are_left_out(edge_lstm, tmp_path, units, gates, left_out) -> None:
     onnx_io.save_integer(random_integer(np.random.default_rng(1), "lstm", 3, units, gates, outputs=3), tmp_path / "m.int.onnx")
     found = edge_lstm("inspect", tmp_path / "m.int.onnx", "--json").json
