@@ -29,7 +29,7 @@ from edge_lstm.fixed_point.integer_network import (
 from edge_lstm.fixed_point.lowering import lower
 from edge_lstm.fixed_point.rescaling import rescaling
 from edge_lstm.fixed_point.separate_rows import formats_of_parts, separated
-from edge_lstm.fixed_point.unit_order import Orders, unit_orders
+from edge_lstm.fixed_point.unit_order import Orders, looked_at, unit_orders
 from edge_lstm.fixed_point.weights import DENSE, WeightBits
 from edge_lstm.network import (
     Bidirectional,
@@ -155,7 +155,8 @@ def quantize(network: Network, calibration: npt.NDArray[np.generic], options: Op
     """
     x = np.asarray(calibration)
     ranges = calibrate(network, x)
-    return quantize_with_ranges(network, ranges, options or Options(), unit_orders(network, _read_by_the_first_layer(network, x)))
+    orders = unit_orders(network, _read_by_the_first_layer(network, x[looked_at(len(x))]))
+    return quantize_with_ranges(network, ranges, options or Options(), orders)
 
 
 def quantize_with_ranges(network: Network, ranges: Ranges, options: Options, orders: Orders = ()) -> IntegerNetwork:

@@ -23,7 +23,7 @@ Orders = tuple[tuple[int, ...], ...]
 
 def unit_orders(network: Network, v: npt.NDArray[np.floating]) -> Orders:
     """For each layer of `network` the order of its units, () for the natural one; v: preprocessed inputs [batch, time, channels]."""
-    v = np.asarray(v[np.linspace(0, len(v) - 1, min(len(v), SEQUENCES)).astype(int)], np.float64)
+    v = np.asarray(v[looked_at(len(v))], np.float64)
     if isinstance(network.layers[0], Recurrent):  # a convolution may need all of them for its first step
         v = v[:, :STEPS]
     orders: list[tuple[int, ...]] = [()] * len(network.layers)
@@ -33,6 +33,11 @@ def unit_orders(network: Network, v: npt.NDArray[np.floating]) -> Orders:
         if k in wanted:
             orders[k] = co_active(v.reshape(-1, v.shape[2]) != 0)
     return tuple(orders)
+
+
+def looked_at(count: int) -> npt.NDArray[np.int64]:
+    """Which of so many sequences `unit_orders` looks at."""
+    return np.linspace(0, count - 1, min(count, SEQUENCES)).astype(np.int64)
 
 
 def co_active(busy: Busy) -> tuple[int, ...]:
