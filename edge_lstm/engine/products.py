@@ -84,12 +84,12 @@ class Products:
         sequences: int,
         listed: Listed = "",
         block: bool = False,
-        between: Callable[[], None] | None = None,
+        between: Sequence[Callable[[], object]] = (),
     ) -> list[list[Value]]:
         """The accumulators [row][sequence], or [row][group] of several groups for one sequence.
 
         listed: what each sequence has a list of; block: whether the list is made for few units too;
-        between: emits what is to stand between the products with x and those with the states.
+        between: emit what is to stand among the products with a state, each before an equal part of them.
         """
         self.loaded = {}
         code, names, places = self.code, [self.plan.ops[index].name for index in self.phase.rows], groups[0]
@@ -114,8 +114,6 @@ class Products:
                 if self.phase.rows[row] not in self.layer.bare:
                     value = code.add(value, self.constant(groups[column // sequences], f"bias {name}"))
                 accumulators[row][column] = value
-        if between is not None:
-            between()
         for one in [p for p in passes if p.segment is not None]:
             sources = code.plus(places.segments, code.times(places.segment_bytes, one.segment or 0))
             if listed and one.segment == self.layer.listed:
@@ -125,9 +123,39 @@ class Products:
                     continue
                 weights = [self._listed_pass(places, one.rows, accumulators, weights[0], sources, listed)]
                 continue
+            if len(between) > 1:
+                weights = [self._parted_pass(places, one.rows, accumulators, weights[0], sources, between)]
+                between = ()
+                continue
+            for emit in between:
+                emit()
+            between = ()
             skips = columns == 1 and self._is_sparse(one.segment or 0)
             weights = self._pass(one.rows, accumulators, weights, sources, places.stride, places.unit_tiles, skips)
+        for emit in between:  # nothing was multiplied with a state
+            emit()
         return accumulators
+
+    def _parted_pass(
+        self, places: Places, rows: Rows, accumulators: list[list[Value]], weights: Value, sources: Value,
+        between: Sequence[Callable[[], object]],
+    ) -> Value:  # fmt: skip
+        """As `_pass` of one group over a segment, in as many parts as there is to emit before them; the last takes what is left over."""
+        code, sequences = self.code, len(accumulators[0])
+
+        def body(_: Value, carried: list[Value]) -> list[Value]:
+            at, source, *sums = carried
+            found = (code.tile_sources(code.plus(source, code.times(places.stride, s))) for s in range(sequences))
+            return [code.plus(at, LINE * len(rows)), code.plus(source, 4), *self._products(sums, found, [at], rows)]
+
+        carried = [weights, sources, *_flat(accumulators, rows)]
+        part = code.quotient(places.unit_tiles, len(between))
+        last = code.minus(places.unit_tiles, code.times(part, len(between) - 1))
+        for k, emit in enumerate(between, 1):
+            emit()
+            carried = code.loop(part if k < len(between) else last, carried, body)
+        _unflatten(accumulators, rows, carried[2:])
+        return carried[0]
 
     def _pass(
         self,

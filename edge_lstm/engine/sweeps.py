@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -101,7 +102,7 @@ class _Stack:
         """A tile for every group, for `count` sequences or for one. Sequences with lists share the weights in the cache."""
         code, size = self.code, self.target.sequences(len(tile.phase.rows))
         overlaps = tile.overlaps and not listed
-        if overlaps:
+        if overlaps and tile.parts == 1:  # the accumulators of two tiles are then at work at once
             size //= 2
 
         def places_of(first: Value, size: int = 1) -> list[Places]:
@@ -149,26 +150,42 @@ class _Stack:
 
     def _overlapping(self, tile: Tile, places: Places, count: Value, size: int) -> Places:
         """As `_sequences`, with the units of each tile among the dot products of the next."""
-        code, moving, rows = self.code, len(_MOVING), len(tile.phase.rows)
+        code, moving = self.code, len(_MOVING)
 
         def tabled(sums: list[Value]) -> list[list[Value]]:
             return [sums[first : first + size] for first in range(0, len(sums), size)]
 
+        def units(carried: list[Value]) -> Iterator[None]:
+            """The units of the tile before the places, part by part."""
+            return tile.units(_moved(places, self._ahead(places, carried[:moving], -size)), tabled(carried[moving:]))
+
         def finish(carried: list[Value]) -> list[Value]:
-            """The units of the tile before the places."""
-            tile.finish(_moved(places, self._ahead(places, carried[:moving], -size)), tabled(carried[moving:]))
+            loaded, tile.loaded = tile.loaded, {}  # what is loaded in a branch is not there behind it
+            for _ in units(carried):
+                pass
+            tile.loaded = loaded
             return []
 
-        def body(index: Value, carried: list[Value]) -> list[Value]:
-            def between() -> None:
-                code.where(code.is_positive(index), [], lambda: finish(carried))
-
+        def next_tile(carried: list[Value], between: Sequence[Callable[[], object]]) -> list[Value]:
             sums = tile.sums([_moved(places, carried[:moving])], size, between=between)
             return [*self._ahead(places, carried[:moving], size), *chain(*sums)]
 
-        ends = code.loop(count, [*_moving(places), *[code.constant(0)] * (rows * size)], body)
-        code.where(code.is_positive(count), [], lambda: finish(ends))
-        return _moved(places, ends[:moving])
+        def in_one(index: Value, carried: list[Value]) -> list[Value]:
+            return next_tile(carried, [lambda: code.where(code.is_positive(index), [], lambda: finish(carried))])
+
+        def in_parts(_: Value, carried: list[Value]) -> list[Value]:
+            return next_tile(carried, [partial(next, units(carried), None)] * tile.parts)
+
+        def all_tiles() -> list[Value]:
+            start = _moving(places)
+            if tile.parts > 1:
+                ends = code.loop(code.minus(count, 1), next_tile(start, ()), in_parts)
+            else:
+                ends = code.loop(count, [*start, *[code.constant(0)] * (len(tile.phase.rows) * size)], in_one)
+            finish(ends)
+            return ends[:moving]
+
+        return _moved(places, code.where(code.is_positive(count), _moving(places), all_tiles))
 
     def _ahead(self, places: Places, moving: list[Value], sequences: int) -> list[Value]:
         """Addresses that many sequences further on."""

@@ -5,7 +5,8 @@ Every integer operator has one line in `_OPERATORS`. Accumulators stay in regist
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 
 from edge_lstm.engine.code import Code, Value
 from edge_lstm.engine.layout import LINE, PERMUTED_SEGMENTS, Structure, Target
@@ -59,11 +60,22 @@ class Tile(Products):
         """Whether the units of one tile are computed among the dot products of the next.
 
         A processor looks ahead over some hundred instructions. Behind all dot products of a tile the units wait for the last of them,
-        with the next tile's out of sight. Half of the accumulators then wait, so two tiles of half the sequences are at work. Three
-        curves and more need the registers, and take longer than those dot products.
+        with the next tile's out of sight.
         """
-        curves = sum(self.plan.ops[index].code == "interpolate" for index in self.phase.ops)
-        return self._holds_two and curves < 3
+        return self._holds_two and (self._curves < 3 or self.parts > 1)
+
+    @cached_property
+    def parts(self) -> int:
+        """In how many parts the units of a tile stand among as many parts of the next one's dot products.
+
+        Each but the last ends with a curve, where its table fits registers. (Measured: where every lane of a curve is loaded by itself,
+        parts lose.)
+        """
+        return 1 + self._curves if self.target.instructions.permutes else 1
+
+    @cached_property
+    def _curves(self) -> int:
+        return sum(self.plan.ops[index].code == "interpolate" for index in self.phase.ops)
 
     def emit(self, places: Places, sequences: int, listed: Listed = "", block: bool = False) -> None:
         """One group for some sequences; listed, block: as in `sums`."""
@@ -77,13 +89,15 @@ class Tile(Products):
 
     def finish(self, places: Places, sums: list[list[Value]]) -> None:
         """From the accumulators to the new states."""
-        loaded, self.loaded = self.loaded, {}  # what is loaded in a branch is not there behind it
-        self._units(places, len(sums[0]), sums)
-        self.loaded = loaded
+        for _ in self.units(places, sums):
+            pass
 
-    def _units(self, places: Places, sequences: int, accumulators: list[list[Value]]) -> None:
-        """Operator by operator, each for all sequences: they share the constants, and fill each other's waiting times."""
-        code = self.code
+    def units(self, places: Places, accumulators: list[list[Value]]) -> Iterator[None]:
+        """`finish`, a step of the iterator for each of its `parts`.
+
+        Operator by operator, each for all sequences: they share the constants, and fill each other's waiting times.
+        """
+        code, sequences = self.code, len(accumulators[0])
         shifts = [code.times(places.stride, s) for s in range(sequences)]
 
         def unit(name: str, s: int) -> Value:
@@ -108,6 +122,8 @@ class Tile(Products):
                 values.keep_words(index, Narrow(self, places, index, op).words(values))
             else:
                 values.keep(index, [self._operator(places, index, op, [values.lanes(a)[s] for a in op.args]) for s in every])
+            if op.code == "interpolate" and self.parts > 1:
+                yield
         for s in every:
             for index in self.phase.spills:
                 code.store(values.lanes(index)[s], unit(f"spill {index}", s))
