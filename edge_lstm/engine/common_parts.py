@@ -10,8 +10,8 @@ from typing import Any
 
 from numba import njit
 
-from edge_lstm.engine.layout import DENSE_SLOTS, LANES, NETWORK_SLOTS, Target
-from edge_lstm.engine.memory import load_i8, load_i32, load_i64, store_i8, store_i16, store_i32, store_i64
+from edge_lstm.engine.layout import DENSE_SLOTS, LANES, LINE, NETWORK_SLOTS, Target
+from edge_lstm.engine.memory import load_i8, load_i32, load_i64, moving_line, store_i8, store_i16, store_i32, store_i64
 from edge_lstm.engine.sweeps import add_products, source_to_int32
 
 
@@ -33,6 +33,7 @@ DENSE_BYTES = 8 * len(DENSE_SLOTS)
 def taking_inputs(target: Target) -> Any:
     """(x, count, to): stores `count` int8 inputs as rows read them."""
     inlined = njit(forceinline=True, error_model="numpy")
+    take_line, line = moving_line(target.source_bytes, target.instructions.offset), LINE
     if target.source_bytes == 1:
         sign = target.instructions.offset
         signs = int.from_bytes(bytes([sign] * 8), "little", signed=True)
@@ -40,6 +41,9 @@ def taking_inputs(target: Target) -> Any:
         @inlined
         def take_bytes(x: int, count: int, to: int) -> None:
             at = 0
+            while at + line <= count:
+                take_line(x + at, to + at)
+                at += line
             while at + 8 <= count:
                 store_i64(to + at, load_i64(x + at) ^ signs)
                 at += 8
@@ -51,8 +55,13 @@ def taking_inputs(target: Target) -> Any:
 
     @inlined
     def take_words(x: int, count: int, to: int) -> None:
-        for at in range(count):
+        at = 0
+        while at + line <= count:
+            take_line(x + at, to + 2 * at)
+            at += line
+        while at < count:
             store_i16(to + 2 * at, load_i8(x + at))
+            at += 1
 
     return take_words
 

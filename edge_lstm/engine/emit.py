@@ -16,7 +16,7 @@ from numba import njit
 
 from edge_lstm.engine.common_parts import reading_out, taking_inputs
 from edge_lstm.engine.layout import Curve, LayerStructure, Structure, Target
-from edge_lstm.engine.memory import load_i8, load_i16, load_i32, load_i64, store_i8, store_i16, store_i32, store_i64
+from edge_lstm.engine.memory import copy_line, load_i8, load_i16, load_i32, load_i64, store_i8, store_i16, store_i32, store_i64
 from edge_lstm.engine.plan import LayerPlan, Pass, Phase, Segment
 from edge_lstm.engine.sweeps import advance, output_place, source_to_int32, trace
 from edge_lstm.fixed_point.integer_network import IntOp

@@ -36,6 +36,20 @@ trace_states, output_at = trace(STRUCTURE, TARGET), output_place(STRUCTURE, TARG
 add_output, take_inputs, read_out = source_to_int32(TARGET, add=True), taking_inputs(TARGET), reading_out(TARGET, MEAN)
 '''
 
+_COPY = '''
+
+@inlined
+def copy(at, size, to):
+    """size: a multiple of 8."""
+    k = 0
+    while k + LINE <= size:
+        copy_line(at + k, to + k)
+        k += LINE
+    while k < size:
+        store_i64(to + k, load_i64(at + k))
+        k += 8
+'''
+
 _RUN = '''
 
 def run(model, x, sequences, first, last, records, block, inputs, chunk, results, table):
@@ -54,8 +68,7 @@ def run(model, x, sequences, first, last, records, block, inputs, chunk, results
         count = min(block, last - first)
         at = all_sequences + 32 * first
         for s in range(count):
-            for k in range(0, stride, 8):
-                store_i64(records + s * stride + k, load_i64(initial + k))
+            copy(initial, stride, records + s * stride)
         output = records
         running = count
         for t in range(load_i64(at + 8)):
@@ -175,12 +188,6 @@ def sequence(x, record):
     return made
 
 
-@inlined
-def copy(at, size, to):
-    for k in range(0, size, 8):
-        store_i64(to + k, load_i64(at + k))
-
-
 @njit(error_model="numpy")
 def advance_due(model, due, count, scratch):
     """One step of the streams whose records are listed in `due`, their inputs in place; records that lie apart step in `scratch`.
@@ -263,4 +270,4 @@ _RUN_LISTED = [
     _RUN.replace("def run(", f"def run_{listed}(").replace("advance_block(", f"advance_{listed}(") for listed in ("tiles", "columns")
 ]
 
-ENTRY_POINTS = "".join([_CONSTANTS, _FRONT, _RUN, *_RUN_LISTED, _FUNCTIONS])
+ENTRY_POINTS = "".join([_CONSTANTS, _FRONT, _COPY, _RUN, *_RUN_LISTED, _FUNCTIONS])
