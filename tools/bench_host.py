@@ -54,6 +54,8 @@ PACKAGES = ("numpy", "numba", "llvmlite", "onnxruntime", "ai-edge-litert", "torc
 SLOW, SLOW_ROUNDS = 0.5, 3  # seconds of a call; such contestants are far behind, and would take hours
 COMPILING = 3  # seconds that a first call may take because it compiles
 TURN = 3e-3  # seconds of one turn: long against the clock, short against what else the machine does
+# Seconds before each turn of several threads: pools of threads spin on for a while after a call, and would take a core from who comes next.
+PAUSE = 0.05
 OURS = ("ours, hard", "ours, hard, tanh", "ours, soft", "ours, hard, portable")
 ONE_THREAD = "ours, hard, one thread"
 FloatArray = npt.NDArray[np.float32]
@@ -187,8 +189,9 @@ def interleaved(contestants: Contestants, rounds: int, clock: Callable[[], float
     """Each contestant for some milliseconds in turn, round after round.
 
     With one thread the clock is the processor time of the calling thread, which does all the work: time in which another program had the
-    core does not count. With more threads it is the clock on the wall.
+    core does not count. With more threads it is the clock on the wall, and each turn waits until the threads of the one before sleep.
     """
+    pause = 0.0 if clock is time.thread_time else PAUSE
 
     def seconds(call: Callable[[], object], calls: int) -> float:
         start = clock()
@@ -209,6 +212,7 @@ def interleaved(contestants: Contestants, rounds: int, clock: Callable[[], float
         for name, call in contestants.items():
             if once[name] > SLOW and k >= SLOW_ROUNDS:
                 continue
+            time.sleep(pause)
             found[name].append(seconds(call, calls[name]))
     gc.enable()
     quartiles = {name: np.quantile(values, [0.25, 0.5, 0.75]) for name, values in found.items()}
