@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -155,14 +155,13 @@ class _Stack:
         def tabled(sums: list[Value]) -> list[list[Value]]:
             return [sums[first : first + size] for first in range(0, len(sums), size)]
 
-        def units(carried: list[Value]) -> Iterator[None]:
-            """The units of the tile before the places, part by part."""
-            return tile.units(_moved(places, self._ahead(places, carried[:moving], -size)), tabled(carried[moving:]))
+        def before(carried: list[Value]) -> tuple[Places, list[list[Value]]]:
+            """The places of the tile before, and its accumulators."""
+            return _moved(places, self._ahead(places, carried[:moving], -size)), tabled(carried[moving:])
 
         def finish(carried: list[Value]) -> list[Value]:
             loaded, tile.loaded = tile.loaded, {}  # what is loaded in a branch is not there behind it
-            for _ in units(carried):
-                pass
+            tile.finish(*before(carried))
             tile.loaded = loaded
             return []
 
@@ -174,7 +173,7 @@ class _Stack:
             return next_tile(carried, [lambda: code.where(code.is_positive(index), [], lambda: finish(carried))])
 
         def in_parts(_: Value, carried: list[Value]) -> list[Value]:
-            return next_tile(carried, [partial(next, units(carried), None)] * tile.parts)
+            return next_tile(carried, [partial(next, tile.units(*before(carried)), None)] * tile.parts)
 
         def all_tiles() -> list[Value]:
             start = _moving(places)
