@@ -1,6 +1,6 @@
-"""What kernels of all structures have in common, compiled once in a process: how inputs come in, and how scores come out.
+"""What kernels of all structures have in common, compiled once in a process: how scores come out.
 
-Generated modules bind these functions. The slots of the header that they read are the same for all structures.
+Generated modules bind this function. The slots of the header that they read are the same for all structures.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Any
 
 from numba import njit
 
-from edge_lstm.engine.layout import DENSE_SLOTS, LANES, LINE, NETWORK_SLOTS, Target
-from edge_lstm.engine.memory import load_i8, load_i32, load_i64, moving_line, store_i8, store_i16, store_i32, store_i64
+from edge_lstm.engine.layout import DENSE_SLOTS, LANES, NETWORK_SLOTS, Target
+from edge_lstm.engine.memory import larger, load_i32, load_i64, smaller, store_i32
 from edge_lstm.engine.sweeps import add_products, source_to_int32
 
 
@@ -29,48 +29,11 @@ AT_UNITS, AT_GROUPS, AT_DENSE, AT_DENSE_LAYERS, AT_OUTPUTS = _at("units"), _at("
 DENSE_BYTES = 8 * len(DENSE_SLOTS)
 
 
-@cache
-def taking_inputs(target: Target) -> Any:
-    """(x, count, to): stores `count` int8 inputs as rows read them."""
-    inlined = njit(forceinline=True, error_model="numpy")
-    take_line, line = moving_line(target.source_bytes, target.instructions.offset), LINE
-    if target.source_bytes == 1:
-        sign = target.instructions.offset
-        signs = int.from_bytes(bytes([sign] * 8), "little", signed=True)
-
-        @inlined
-        def take_bytes(x: int, count: int, to: int) -> None:
-            at = 0
-            while at + line <= count:
-                take_line(x + at, to + at)
-                at += line
-            while at + 8 <= count:
-                store_i64(to + at, load_i64(x + at) ^ signs)
-                at += 8
-            while at < count:
-                store_i8(to + at, load_i8(x + at) ^ sign)
-                at += 1
-
-        return take_bytes
-
-    @inlined
-    def take_words(x: int, count: int, to: int) -> None:
-        at = 0
-        while at + line <= count:
-            take_line(x + at, to + 2 * at)
-            at += line
-        while at < count:
-            store_i16(to + 2 * at, load_i8(x + at))
-            at += 1
-
-    return take_words
-
-
-@njit(forceinline=True, error_model="numpy")
+@njit(inline="always", error_model="numpy")
 def along_curve(model: int, layer: int, value: int) -> int:
     """`operators.interpolate` of the curve of a dense layer."""
     reach, segment = load_i64(layer + DENSE_REACH), load_i64(layer + DENSE_SEGMENT_SHIFT)
-    from_left = min(max(value, -reach), reach - 1) + reach
+    from_left = smaller(larger(value, -reach), reach - 1) + reach
     knot = model + load_i64(layer + DENSE_KNOTS) + 4 * (from_left >> segment)
     left, right, within = load_i32(knot), load_i32(knot + 4), from_left & ((1 << segment) - 1)
     return ((left << segment) + (right - left) * within + load_i64(layer + DENSE_CURVE_HALF)) >> load_i64(layer + DENSE_CURVE_SHIFT)
@@ -93,7 +56,7 @@ def reading_out(target: Target, mean: bool) -> Any:
             for k in range(load_i64(model + AT_UNITS)):
                 value = 1 * load_i32(record + load_i64(model + AT_SUM) + 4 * k)
                 if gain >= 0:  # the mean, with nothing negative to divide
-                    value = (2 * (min(max(value << gain, -reach), reach) + reach) + steps) // (2 * steps) - 127
+                    value = (2 * (smaller(larger(value << gain, -reach), reach) + reach) + steps) // (2 * steps) - 127
                 store_i32(values + 4 * k, value)
         else:
             widen_output(output, values, load_i64(model + AT_GROUPS))
@@ -108,11 +71,11 @@ def reading_out(target: Target, mean: bool) -> Any:
                 limits, multipliers = model + load_i64(layer + DENSE_LIMIT), model + load_i64(layer + DENSE_MULTIPLIER)
                 for k in range(LANES * groups):
                     limit = load_i32(limits + 4 * k)
-                    clamped = min(max(load_i32(results + 4 * k), -limit), limit)
+                    clamped = smaller(larger(load_i32(results + 4 * k), -limit), limit)
                     scaled = (clamped * load_i32(multipliers + 4 * k) + load_i64(layer + DENSE_HALF)) >> load_i64(layer + DENSE_SHIFT)
                     if load_i64(layer + DENSE_KNOTS) != 0:
                         scaled = along_curve(model, layer, scaled)
-                    store_i32(results + 4 * k, min(max(scaled, load_i64(layer + DENSE_LOW)), load_i64(layer + DENSE_HIGH)))
+                    store_i32(results + 4 * k, smaller(larger(scaled, load_i64(layer + DENSE_LOW)), load_i64(layer + DENSE_HIGH)))
             values, results = results, values
             layer += DENSE_BYTES
             times = 1

@@ -1,4 +1,4 @@
-'''The functions of a generated module: the entry points that Python calls. How inputs and scores pass is the same for all: `common_parts`.
+'''The functions of a generated module: the entry points that Python calls. How scores come out is the same for all: `common_parts`.
 
 It is text, since each structure compiles it anew around its own `advance`, with the constants AT_..., SIGN, BYTES, MEAN, EVERY and WIDE
 that `edge_lstm.engine.emit` puts before it. `SIGNATURES` lists the entry points. All addresses are made by Python code of this package;
@@ -33,21 +33,7 @@ _FRONT = '''
 advance_block, advance_tiles, advance_columns = (advance(STRUCTURE, TARGET, block=True, lists=lists) for lists in ("", "tiles", "columns"))
 advance_single = advance(STRUCTURE, TARGET, block=False, lists="either")
 trace_states, output_at = trace(STRUCTURE, TARGET), output_place(STRUCTURE, TARGET)
-add_output, take_inputs, read_out = source_to_int32(TARGET, add=True), taking_inputs(TARGET), reading_out(TARGET, MEAN)
-'''
-
-_COPY = '''
-
-@inlined
-def copy(at, size, to):
-    """size: a multiple of 8."""
-    k = 0
-    while k + LINE <= size:
-        copy_line(at + k, to + k)
-        k += LINE
-    while k < size:
-        store_i64(to + k, load_i64(at + k))
-        k += 8
+add_output, take_inputs, read_out = source_to_int32(TARGET, add=True), moving(SOURCE_BYTES, SIGN), reading_out(TARGET, MEAN)
 '''
 
 _RUN = '''
@@ -65,7 +51,7 @@ def run(model, x, sequences, first, last, records, block, inputs, chunk, results
     input_stride = chunk * channels * SOURCE_BYTES + LINE
     all_inputs, all_sequences, scores = x.ctypes.data, sequences.ctypes.data, results.ctypes.data
     while first < last:
-        count = min(block, last - first)
+        count = smaller(block, last - first)
         at = all_sequences + 32 * first
         for s in range(count):
             copy(initial, stride, records + s * stride)
@@ -80,7 +66,7 @@ def run(model, x, sequences, first, last, records, block, inputs, chunk, results
             within = t % chunk
             if within == 0:
                 for s in range(running):
-                    taken = min(chunk, load_i64(at + 32 * s + 8) - t) * channels
+                    taken = smaller(chunk, load_i64(at + 32 * s + 8) - t) * channels
                     take_inputs(all_inputs + (load_i64(at + 32 * s) + t) * channels, taken, inputs + s * input_stride)
             output = advance_block(model, records, running, stride, t & 1, inputs + within * channels * SOURCE_BYTES, input_stride)
             if MEAN:
@@ -150,15 +136,15 @@ def take_sample(model, raw, record):
     limits, multipliers, shift = offsets + 4 * channels, offsets + 8 * channels, offsets + 12 * channels
     for k in range(channels):
         limit = load_i32(limits + 4 * k)
-        centred = min(max(load_i32(record + STREAM_SUMS + 4 * k) - load_i32(offsets + 4 * k), -limit), limit)
+        centred = smaller(larger(load_i32(record + STREAM_SUMS + 4 * k) - load_i32(offsets + 4 * k), -limit), limit)
         scaled = (centred * load_i32(multipliers + 4 * k) + load_i32(shift + 4)) >> load_i32(shift)
         if WIDE:
-            value = min(max(scaled, -WIDE_LIMIT), WIDE_LIMIT)
+            value = smaller(larger(scaled, -WIDE_LIMIT), WIDE_LIMIT)
             high = (value + 64) >> 7
             store_input(high, to, k)
             store_input(value - (high << 7), to, channels + k)
         else:
-            store_input(min(max(scaled, -127), 127), to, k)
+            store_input(smaller(larger(scaled, -127), 127), to, k)
         store_i32(record + STREAM_SUMS + 4 * k, 0)
     return 1
 
@@ -188,7 +174,7 @@ def sequence(x, record):
     return made
 
 
-@njit(error_model="numpy")
+@inlined
 def advance_due(model, due, count, scratch):
     """One step of the streams whose records are listed in `due`, their inputs in place; records that lie apart step in `scratch`.
 
@@ -270,4 +256,4 @@ _RUN_LISTED = [
     _RUN.replace("def run(", f"def run_{listed}(").replace("advance_block(", f"advance_{listed}(") for listed in ("tiles", "columns")
 ]
 
-ENTRY_POINTS = "".join([_CONSTANTS, _FRONT, _COPY, _RUN, *_RUN_LISTED, _FUNCTIONS])
+ENTRY_POINTS = "".join([_CONSTANTS, _FRONT, _RUN, *_RUN_LISTED, _FUNCTIONS])
