@@ -71,12 +71,12 @@ def limits_of_this_core() -> Limits:
     return Limits(_peak(target.choose()), _peak(target.choose("portable")), _rate(first // 2), _rate(8 * first), first)
 
 
-def _compiled(emit: Callable[[Code, Any, Any], None], machine: Any) -> Callable[[int, int], int]:
+def _compiled(emit: Callable[[Code, Any, Any], None], chosen: Target) -> Callable[[int, int], int]:
     """A function of a count and an address that runs what `emit` writes."""
 
     def typing(typing_context: object, count: types.Integer, address: types.Integer) -> object:
         def write(context: object, builder: object, signature: object, values: list[Any]) -> object:
-            emit(Code(builder, machine), values[0], values[1])
+            emit(Code(builder, chosen), values[0], values[1])
             return Code.integer(0)
 
         return types.intp(types.intp, types.intp), write
@@ -112,7 +112,7 @@ def _peak(chosen: Target, repeats: int = 50_000) -> float:
         _keep(code, code.loop(count, [code.lanes_at(address)] * 16, again), address)
 
     memory = np.zeros(4 * LINE, np.uint8)
-    seconds = _best(_compiled(emit, chosen.instructions), repeats, memory.ctypes.data)
+    seconds = _best(_compiled(emit, chosen), repeats, memory.ctypes.data)
     return repeats * 16 * LANES * chosen.tile_sources / seconds
 
 
@@ -132,7 +132,7 @@ def _rate(size: int) -> float:
 
     memory = np.zeros(size + LINE, np.uint8)
     repeats = (1 << 26) // size
-    seconds = _best(_compiled(emit, target.choose("portable").instructions), repeats, memory.ctypes.data + -memory.ctypes.data % LINE)
+    seconds = _best(_compiled(emit, target.choose("portable")), repeats, memory.ctypes.data + -memory.ctypes.data % LINE)
     return repeats * size / seconds
 
 

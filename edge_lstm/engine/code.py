@@ -15,8 +15,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils
 
-from edge_lstm.engine.instructions import KERNELS, Instructions
-from edge_lstm.engine.layout import LANES
+from edge_lstm.engine.layout import LANES, PLAIN, Target
 
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 _LANES = ir.VectorType(_I32, LANES)
@@ -36,9 +35,8 @@ def _indices(values: Sequence[int]) -> ir.Constant:
 class Code:
     """Appends instructions to a function under construction. Addresses and counts are int64, lanes are sixteen int32."""
 
-    def __init__(self, builder: ir.IRBuilder, machine: Instructions = KERNELS["portable"], avx512: bool = False):
-        """avx512: whether sixteen lanes are one register of AVX-512."""
-        self.builder, self.machine, self.avx512 = builder, machine, avx512
+    def __init__(self, builder: ir.IRBuilder, target: Target = PLAIN):
+        self.builder, self.target, self.machine = builder, target, target.instructions
 
     # ---- scalars ----------------------------------------------------------------------------------------------------------
 
@@ -77,6 +75,14 @@ class Code:
     def is_zero(self, a: Value) -> Value:
         """One bit."""
         return self.builder.icmp_signed("==", a, self.integer(0))
+
+    def opaque(self, address: Value) -> Value:
+        """The same address, but LLVM does not see how it came about.
+
+        Of addresses in loops within a loop it else keeps one running copy for each, most of them in memory.
+        """
+        same = ir.InlineAsm(ir.FunctionType(_I64, [_I64]), "", "=r,0", side_effect=False)
+        return self.builder.call(same, [address])
 
     # ---- memory -----------------------------------------------------------------------------------------------------------
 
@@ -174,10 +180,10 @@ class Code:
         """The number in all lanes."""
         return ir.Constant(_LANES, [value] * LANES)
 
-    def splat(self, value: Value) -> Value:
-        vector = ir.VectorType(value.type, LANES)
+    def splat(self, value: Value, lanes: int = LANES) -> Value:
+        vector = ir.VectorType(value.type, lanes)
         first = self.builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(_I32, 0))
-        return self.builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), _indices([0] * LANES))
+        return self.builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), _indices([0] * lanes))
 
     def splat_index(self, index: Value) -> Value:
         """The lower half of an int64 in all lanes."""
@@ -212,7 +218,7 @@ class Code:
 
         Zen 4 shifts by a count in a register where it runs dot products, and by counts in lanes elsewhere.
         """
-        return self.avx512 and counts.type == _LANES and not isinstance(counts, ir.Constant)
+        return self.target.is_avx512 and counts.type == _LANES and not isinstance(counts, ir.Constant)
 
     def minimum(self, a: Value, b: Value) -> Value:
         return self.builder.select(self.builder.icmp_signed("<", a, b), a, b)

@@ -24,9 +24,9 @@ PERMUTED_SEGMENTS = 64  # curves of so many segments fit four AVX-512 registers
 SPARSE_TILES = 16
 # Kernels of int16 ask at each tile where no list can be made, and pay in mispredicted branches: from so many units on that is less.
 ASKED_UNITS = 128
-# Walking over a list, a tile takes as long as 2.4 single columns, and columns take as long as 7 more: measured on Zen 4, where a tile is
-# bound by the loads of its weights, and four columns by the eight instructions that interleave them.
-COLUMNS_OF_A_TILE, MORE_COLUMNS = 2.4, 7
+# Walking over a list, a tile takes as long as 2.7 single columns, and columns take as long as 3 more: measured on Zen 4, where a tile is
+# bound by the loads of its weights, and four columns by the twelve vector instructions that interleave and multiply them.
+COLUMNS_OF_A_TILE, MORE_COLUMNS = 2.7, 3
 
 # "channels": of the counts; "width": int8 values of x, two for each channel where x has 16 bits; "initial": a record after a reset;
 # "inputs": place of x in a record; "sum", "gain" (-1: none): of a mean;
@@ -51,8 +51,8 @@ def list_bytes(tiles: int) -> int:
 
 
 def column_bytes(tiles: int) -> int:
-    """Room for a list of the columns of so many tiles of bytes: of each its source, and where its weights are."""
-    return padded(5 * (4 * tiles + LANES), LINE)
+    """Room for a list of the columns of so many tiles of bytes: of each its source, and which it is, and for the rest of 64."""
+    return padded(3 * (4 * tiles + LINE), LINE)
 
 
 # A record begins with what streaming needs, in bytes from its start: int64 steps, samples of the unfinished block, address of the model,
@@ -65,11 +65,13 @@ class Target:
     """What a kernel is generated for.
 
     name: of the kernel, a key of `instructions.KERNELS`;
-    accumulators: vectors of sixteen int32 that the machine keeps in registers beside weights and sources.
+    accumulators: vectors of sixteen int32 that the machine keeps in registers beside weights and sources;
+    packs_bytes: whether one instruction moves chosen bytes of a register together, VBMI2 of AVX-512.
     """
 
     name: str
     accumulators: int
+    packs_bytes: bool = False
 
     @property
     def instructions(self) -> Instructions:
@@ -97,6 +99,9 @@ class Target:
     def sequences(self, rows: int) -> int:
         """How many sequences share one load of the weights of `rows` rows."""
         return max(1, min(8, self.accumulators // max(rows, 1)))
+
+
+PLAIN = Target("portable", accumulators=4)  # what runs anywhere
 
 
 @dataclass(frozen=True)
@@ -144,8 +149,7 @@ class LayerStructure:
         """Vectors of one group's constants, in order: 64 bytes each."""
         biases = tuple(f"{'threshold' if index in self.bare else 'bias'} {self.plan.ops[index].name}" for index in self.rows)
         rescales = tuple(f"{name}.{part}" for name in self.plan.rescales for part in ("low", "high", "multiplier", "half"))
-        zeros = tuple(f"zeros {self.plan.ops[self.rows[row]].name}" for row in self.listed_rows) if self.raised else ()
-        return biases + tuple(f"vector {name}" for name in self.plan.vectors) + rescales + zeros
+        return biases + tuple(f"vector {name}" for name in self.plan.vectors) + rescales
 
     @property
     def unit_names(self) -> tuple[str, ...]:
@@ -188,7 +192,7 @@ class Structure:
         for k, layer in enumerate(self.layers):
             names += [f"{k}.{name}" for name in LAYER_SLOTS]
             names += [f"{k}.{part}{p}" for p in range(len(layer.plan.phases)) for part in ("weights", "group_weights")]
-            names += [f"{k}.raised_weights"] if layer.raised else []
+            names += [f"{k}.raised_weights", f"{k}.raised_constants"] if layer.raised else []
             names += [f"{k}.column_weights"] if layer.columns else []
             names += [f"{k}.table {name}" for name in layer.plan.tables]
         return tuple(names)

@@ -23,7 +23,9 @@ from edge_lstm.engine.layout import (
 )
 
 _I16, _I32, _I64 = (ir.IntType(bits) for bits in (16, 32, 64))
-_SIXTEEN_BYTES, _LINE_OF_BYTES = ir.VectorType(ir.IntType(8), LANES), ir.VectorType(ir.IntType(8), LINE)
+_SIXTEEN_BYTES, _SIXTEEN_WORDS = ir.VectorType(ir.IntType(8), LANES), ir.VectorType(_I16, LANES)
+_LINE_OF_BYTES, _LINE_OF_WORDS, _LINE_OF_BITS = (ir.VectorType(ir.IntType(bits), LINE) for bits in (8, 16, 1))
+_NO_BYTES = ir.Constant(_LINE_OF_BYTES, [0] * LINE)
 _COUNTING = ir.Constant(ir.VectorType(_I32, LANES), list(range(LANES)))
 _BIAS = int.from_bytes(b"\x80" * 4, "little", signed=True)  # of four sources that are kept as v + 128
 
@@ -54,11 +56,11 @@ def list_tiles(code: Code, sources: Value, tiles: Value, to: Value, always: bool
 
     many = code.integer(1) if always else code.minus(1, code.either_less(tiles, SPARSE_TILES))
     totals = [code.constant(0)] if code.machine.offset else []
-    counted = code.quotient(code.plus(tiles, LANES - 1), LANES) if code.avx512 else tiles
+    counted = code.quotient(code.plus(tiles, LANES - 1), LANES) if code.target.is_avx512 else tiles
     start = [code.integer(0), code.integer(0), *totals]
-    count, single, *totals = code.loop(code.times(many, counted), start, sixteen if code.avx512 else one)
+    count, single, *totals = code.loop(code.times(many, counted), start, sixteen if code.target.is_avx512 else one)
     for total in totals:
-        code.store(code.splat(_sum(code, total)) if code.avx512 else total, to)
+        code.store(code.splat(_sum(code, total)) if code.target.is_avx512 else total, to)
     code.store_index(count, code.plus(to, LISTED_COUNT))
     return single
 
@@ -66,28 +68,58 @@ def list_tiles(code: Code, sources: Value, tiles: Value, to: Value, always: bool
 def list_columns(code: Code, sources: Value, tiles: Value, to: Value) -> None:
     """Lists the single sources that are not zero, any four of which make a tile; for layers of four rows with VNNI and AVX-512.
 
-    Behind 128 sum v and the number of these tiles lie the values, signed bytes, and then how far the weights of each lie behind those of
-    the first source, 4 bytes each. What is missing to the last tile is zero.
+    Behind 128 sum v and the number of these tiles lie the values, signed bytes, and then which sources they are, 2 bytes each. What is
+    missing to the last tile is zero.
     """
     values, places = _columns(code, to, tiles)
+    size = LINE if code.target.packs_bytes else LANES
+    more = _columns_of_a_line if code.target.packs_bytes else _columns_of_sixteen
 
-    def sixteen(block: Value, carried: list[Value]) -> list[Value]:
+    def body(block: Value, carried: list[Value]) -> list[Value]:
         count, total = carried
-        first = code.times(block, LANES)
-        found = code.source_lanes(code.plus(sources, first))
-        inside = code.builder.icmp_signed("<", _COUNTING, code.splat_index(code.minus(code.times(tiles, 4), first)))
-        busy = code.builder.and_(inside, code.builder.icmp_signed("!=", found, code.constant(0)))
-        here = code.add(code.multiply(_COUNTING, code.constant(LINE)), code.splat_index(code.times(first, LINE)))
-        code.store(code.builder.trunc(_packed(code, found, busy), _SIXTEEN_BYTES), code.plus(values, count))
-        code.store(_packed(code, here, busy), code.plus(places, code.times(count, 4)))
-        return [code.plus(count, _number_of(code, busy)), code.add(total, code.builder.select(busy, found, code.constant(0)))]
+        first = code.times(block, size)
+        left = code.minus(code.times(tiles, 4), first)
+        to_values, to_places = code.plus(values, count), code.plus(places, code.times(count, 2))
+        number, total = more(code, code.plus(sources, first), first, left, to_values, to_places, total)
+        return [code.plus(count, number), total]
 
-    blocks = code.quotient(code.plus(tiles, 3), 4)
-    count, total = code.loop(blocks, [code.integer(0), code.constant(0)], sixteen)
+    blocks = code.quotient(code.plus(code.times(tiles, 4), size - 1), size)
+    count, total = code.loop(blocks, [code.integer(0), code.constant(0)], body)
     code.store(ir.Constant(_I32, 0), code.plus(values, count))
-    code.store(code.constant(0), code.plus(places, code.times(count, 4)))
-    code.store(code.splat(code.builder.shl(_sum(code, total), ir.Constant(_I32, 7))), to)
+    code.store(ir.Constant(_I64, 0), code.plus(places, code.times(count, 2)))
+    code.store(code.splat(_sum(code, total)), to)
     code.store_index(code.quotient(code.plus(count, 3), 4), code.plus(to, LISTED_FOURS))
+
+
+def _columns_of_sixteen(
+    code: Code, sources: Value, first: Value, left: Value, values: Value, places: Value, total: Value
+) -> tuple[Value, Value]:
+    """Lists sixteen sources, of which `left` are there; the first of them is source `first`. Returns how many, and total + 128 v."""
+    b, found = code.builder, code.source_lanes(sources)
+    busy = b.and_(b.icmp_signed("<", _COUNTING, code.splat_index(left)), b.icmp_signed("!=", found, code.constant(0)))
+    code.store(b.trunc(_packed(code, found, busy), _SIXTEEN_BYTES), values)
+    code.store(b.trunc(_packed(code, code.add(_COUNTING, code.splat_index(first)), busy), _SIXTEEN_WORDS), places)
+    added = code.multiply(b.select(busy, found, code.constant(0)), code.constant(128))
+    return _number_of(code, busy), code.add(total, added)
+
+
+def _columns_of_a_line(
+    code: Code, sources: Value, first: Value, left: Value, values: Value, places: Value, total: Value
+) -> tuple[Value, Value]:
+    """As `_columns_of_sixteen`, of 64 sources at once (VBMI2)."""
+    b = code.builder
+    found = b.xor(code.load(_LINE_OF_BYTES, sources), code.bias_bytes())
+    there = b.select(code.is_less(left, LINE), b.sub(b.shl(code.integer(1), left), code.integer(1)), code.integer(-1))
+    bits = b.and_(there, b.bitcast(b.icmp_signed("!=", found, _NO_BYTES), _I64))
+    busy = b.bitcast(bits, _LINE_OF_BITS)
+
+    def packed(line: Value) -> Value:
+        return code.call("llvm.x86.avx512.mask.compress.v64i8", [line, _NO_BYTES, busy])
+
+    code.store(packed(found), values)
+    here = b.zext(packed(ir.Constant(_LINE_OF_BYTES, list(range(LINE)))), _LINE_OF_WORDS)
+    code.store(b.add(here, code.splat(b.trunc(first, _I16), LINE)), places)
+    return code.call("llvm.ctpop.i64", [bits]), code.dot(total, code.bias_bytes(), b.select(busy, found, _NO_BYTES))
 
 
 def list_either(code: Code, sources: Value, tiles: Value, to: Value) -> None:
@@ -106,9 +138,9 @@ def list_either(code: Code, sources: Value, tiles: Value, to: Value) -> None:
 
 
 def _columns(code: Code, lists: Value, tiles: Value) -> tuple[Value, Value]:
-    """Where the values of listed columns are, and the places of their weights."""
+    """Where the values of listed columns are, and which they are."""
     values = code.plus(lists, LISTED_FIRST + ENTRY * LANES, code.times(tiles, ENTRY))
-    return values, code.plus(values, LANES, code.times(tiles, 4))
+    return values, code.plus(values, LINE, code.times(tiles, 4))
 
 
 def four_columns(code: Code, lists: Value, tiles: Value, tile: Value, weights: Value) -> tuple[Value, list[Value]]:
@@ -117,8 +149,9 @@ def four_columns(code: Code, lists: Value, tiles: Value, tile: Value, weights: V
     weights: of the first column; each has 64 bytes, sixteen units by fours, and of each four the four rows.
     """
     values, places = _columns(code, lists, tiles)
-    where = [code.load_index(code.plus(places, code.times(tile, 16), 4 * one)) for one in range(4)]
-    a, b, c, d = (code.load(_LINE_OF_BYTES, code.plus(weights, ahead)) for ahead in where)
+    at = code.opaque(code.plus(places, code.times(tile, 8)))
+    which = [code.builder.zext(code.load(_I16, code.plus(at, 2 * one)), _I64) for one in range(4)]
+    a, b, c, d = (code.load(_LINE_OF_BYTES, code.plus(weights, code.times(column, LINE))) for column in which)
     first, second = ([_interleaved(code, *pair, half, 1) for half in (0, 1)] for pair in ((a, b), (c, d)))
     rows = [_interleaved(code, low, high, half, 2) for low, high in zip(first, second, strict=True) for half in (0, 1)]
     return code.tile_sources(code.plus(values, code.times(tile, 4))), rows

@@ -203,7 +203,7 @@ class _LayerPacker:
             slots |= {f"weights{p}": buffer.add(tiles), f"group_weights{p}": tiles.nbytes // self.groups}
             if self.structure.raised:  # then there is one phase, and its last pass reads the listed segment
                 raised = self.raised(tiles)
-                slots["raised_weights"] = buffer.add(raised)
+                slots |= {"raised_weights": buffer.add(raised), "raised_constants": buffer.add(self.constants(raised=True))}
                 if self.structure.columns:
                     slots["column_weights"] = buffer.add(self.columns(raised))
         for name in self.plan.tables:
@@ -244,8 +244,11 @@ class _LayerPacker:
         listed = raised[:, -rows * LINE * tiles :].reshape(self.groups, tiles, rows, LANES // 4, 4, self.target.tile_sources)
         return np.ascontiguousarray(listed.transpose(0, 1, 5, 3, 2, 4))
 
-    def constants(self) -> Int32Array:
-        """[groups, names, 16] in the order of `LayerStructure.constant_names`."""
+    def constants(self, raised: bool = False) -> Int32Array:
+        """[groups, names, 16] in the order of `LayerStructure.constant_names`.
+
+        raised: for steps that read the listed segment by lists, and so as it is, not as the value plus 128.
+        """
         values: dict[str, Int64Array] = {}
         biases: dict[int, Int64Array] = {}
         for index in self.structure.rows:
@@ -255,7 +258,7 @@ class _LayerPacker:
             if row.W is not None:
                 twice = (1 << HALF_BITS) + 1 if self.layer.wide else 1  # both halves have it
                 bias = bias - (twice * added * row.W.astype(np.int64).sum(1) << row.input_shift)
-            for matrix in row.R:
+            for matrix in () if raised else row.R:  # where there is a listed segment, rows read no other
                 bias = bias - added * matrix.astype(np.int64).sum(1)
             biases[index] = bias
             values |= {f"bias {row.name}": bias, f"threshold {row.name}": -bias}
@@ -267,12 +270,9 @@ class _LayerPacker:
                 b = biases[op.args[0]] if op.args[0] in self.structure.bare else np.zeros(self.layer.units, np.int64)
                 low, high = self.limits[op.name]
                 multiplier = self.layer.vectors[f"{op.name}.multiplier"].astype(np.int64)
-                raised = 16 - op.numbers[0] if index in self.structure.narrow else 0  # the result is then the high half of a lane
-                values |= {f"{op.name}.low": low - b, f"{op.name}.high": high - b, f"{op.name}.multiplier": multiplier << raised}
-                values[f"{op.name}.half"] = (b * multiplier + half(op.numbers[0])) << raised  # modulo 2^32, as the product with it
-        for position in self.structure.listed_rows if self.structure.raised else ():
-            row = self.layer.rows[self.plan.ops[self.structure.rows[position]].name]
-            values[f"zeros {row.name}"] = self.target.instructions.offset * row.R[0].astype(np.int64).sum(1)
+                lift = 16 - op.numbers[0] if index in self.structure.narrow else 0  # the result is then the high half of a lane
+                values |= {f"{op.name}.low": low - b, f"{op.name}.high": high - b, f"{op.name}.multiplier": multiplier << lift}
+                values[f"{op.name}.half"] = (b * multiplier + half(op.numbers[0])) << lift  # modulo 2^32, as the product with it
         names = self.structure.constant_names
         packed = np.zeros((len(names), self.padded), np.int32)
         for k, name in enumerate(names):

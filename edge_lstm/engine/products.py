@@ -140,7 +140,7 @@ class Products:
         self, places: Places, rows: Rows, accumulators: list[list[Value]], weights: Value, sources: Value,
         between: Sequence[Callable[[], object]],
     ) -> Value:  # fmt: skip
-        """As `_pass` of one group over a segment, in as many parts as there is to emit before them; the last takes what is left over."""
+        """As `_pass` of one group over a segment, in as many equal parts as there is to emit before them."""
         code, sequences = self.code, len(accumulators[0])
 
         def body(_: Value, carried: list[Value]) -> list[Value]:
@@ -149,11 +149,12 @@ class Products:
             return [code.plus(at, LINE * len(rows)), code.plus(source, 4), *self._products(sums, found, [at], rows)]
 
         carried = [weights, sources, *_flat(accumulators, rows)]
-        part = code.quotient(places.unit_tiles, len(between))
-        last = code.minus(places.unit_tiles, code.times(part, len(between) - 1))
+        done = code.integer(0)
         for k, emit in enumerate(between, 1):
             emit()
-            carried = code.loop(part if k < len(between) else last, carried, body)
+            end = code.quotient(code.times(places.unit_tiles, k), len(between)) if k < len(between) else places.unit_tiles
+            carried = code.loop(code.minus(end, done), carried, body)
+            done = end
         _unflatten(accumulators, rows, carried[2:])
         return carried[0]
 
@@ -226,10 +227,12 @@ class Products:
         """Adds the products of what is listed of sequence s to its accumulators.
 
         Where sources are kept as bytes v + 128, zeros count. Here weights are kept as w + 128 and sources as v, and sum (w + 128) v
-        - 128 sum v = sum w v; the constants of the rows count on 128 sum w beside it, which is added.
+        - 128 sum v = sum w v.
         """
         code, size, raised = self.code, LINE * len(rows), self.layer.raised
         lists = code.plus(places.lists, code.times(places.stride, s))
+        if listed == "columns":
+            lists = code.opaque(lists)
 
         def four(k: Value, sums: list[Value]) -> list[Value]:
             values, loaded = four_columns(code, lists, places.unit_tiles, k, places.columns)
@@ -254,8 +257,7 @@ class Products:
             return
         total = code.lanes_at(lists)
         for (row, _), value in zip(rows, sums, strict=True):
-            zero = self.constant(places, f"zeros {self.plan.ops[self.phase.rows[row]].name}")
-            accumulators[row][s] = code.add(code.subtract(value, total), zero)
+            accumulators[row][s] = code.subtract(value, total)
 
     def _is_sparse(self, segment: int) -> bool:
         """Whether a segment holds values behind threshold gates, which are often zero, and zero is kept as zero."""

@@ -16,7 +16,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from edge_lstm.engine.code import Code, Value
-from edge_lstm.engine.layout import LANES, LINE, SPARSE_TILES, Structure, Target
+from edge_lstm.engine.layout import LANES, LINE, PLAIN, SPARSE_TILES, Structure, Target
 from edge_lstm.engine.lists import list_columns, list_either, list_tiles
 from edge_lstm.engine.products import Listed, Places, group_places
 from edge_lstm.engine.tiles import Tile
@@ -59,8 +59,9 @@ class _Stack:
         groups = self.slot(f"{layer}.groups")
         for p, phase in enumerate(plan.phases):
             whole = Places(
-                self.model, code.plus(self.model, self._weights(layer, p, lists, block)),
-                code.plus(self.model, self.slot(f"{layer}.constants")), code.plus(records, self.slot(f"{layer}.units")),
+                self.model, code.plus(self.model, self._raised(layer, f"weights{p}", "raised_weights", lists, block)),
+                code.plus(self.model, self._raised(layer, "constants", "raised_constants", lists, block)),
+                code.plus(records, self.slot(f"{layer}.units")),
                 current, current, following, inputs, stride, input_stride,
                 self.slot(f"{layer}.segment_bytes"), self.slot(f"{layer}.input_tiles"), self.slot(f"{layer}.unit_tiles"),
                 self.slot(f"{layer}.input_bytes"), code.plus(records, self.slot("values")),
@@ -74,12 +75,12 @@ class _Stack:
                 self._list(tile.layer.listed or 0, whole, count if block else code.integer(1), listed, block)
             self._groups(tile, whole, groups, self.slot(f"{layer}.group_weights{p}"), parity, count if block else None, listed)
 
-    def _weights(self, layer: int, phase: int, lists: Listed, block: bool) -> Value:
-        """Offset of the weights of a phase, those that tiles are listed for where they are."""
-        plain = self.slot(f"{layer}.weights{phase}")
+    def _raised(self, layer: int, plain_name: str, raised_name: str, lists: Listed, block: bool) -> Value:
+        """Offset of weights or constants, those for sources by lists where there are lists."""
+        plain = self.slot(f"{layer}.{plain_name}")
         if not (lists and self.structure.layers[layer].raised):
             return plain
-        raised = self.slot(f"{layer}.raised_weights")
+        raised = self.slot(f"{layer}.{raised_name}")
         few = self.code.either_less(self.slot(f"{layer}.unit_tiles"), SPARSE_TILES)
         return raised if block else self.code.either(few, plain, raised)
 
@@ -298,14 +299,13 @@ def _add_products(code: Code, weights: Value, values: Value, inputs: Value, sums
     code.loop(groups, [weights], group_body)
 
 
-def _intrinsic(arity: int, emit: Emit, target: Target | None = None) -> Any:
+def _intrinsic(arity: int, emit: Emit, target: Target = PLAIN) -> Any:
     """An intrinsic of int64 arguments that returns an int64, 0 where `emit` gives nothing."""
-    machine = (target.instructions, target.is_avx512) if target else ()
 
     def typed(*arguments: Any) -> Any:
         def code(context: Any, builder: ir.IRBuilder, signature: Any, values: Sequence[Value]) -> Value:
             wide = [context.cast(builder, value, given, types.intp) for value, given in zip(values, signature.args, strict=True)]
-            produced = emit(Code(builder, *machine), *wide)
+            produced = emit(Code(builder, target), *wide)
             return Code.integer(0) if produced is None else produced
 
         return types.intp(*arguments), code

@@ -54,7 +54,7 @@ def _target(wanted: str) -> Target:
     if missing := _missing(wanted):
         raise EdgeLstmError(f"the kernel {wanted!r} needs a processor with {' and '.join(sorted(missing))}; use 'portable'")
     wide = "avx512f" in _features() and KERNELS[wanted].bits == 512  # 32 registers of sixteen lanes, otherwise 16 of eight or 32 of four
-    return Target(wanted, accumulators=16 if wide else 4)
+    return Target(wanted, accumulators=16 if wide else 4, packs_bytes=wide and "avx512vbmi2" in _features())
 
 
 def why(target: Target) -> str:

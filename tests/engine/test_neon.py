@@ -36,7 +36,7 @@ def object_of(structure: Structure) -> tuple[bytes, str]:
     wide = ir.IntType(64)
     function = ir.Function(module, ir.FunctionType(wide, [wide] * 7), "advance")
     builder = ir.IRBuilder(function.append_basic_block())
-    builder.ret(step_of_all_layers(Code(builder, NEON.instructions), structure, NEON, True, False, list(function.args)))
+    builder.ret(step_of_all_layers(Code(builder, NEON), structure, NEON, True, False, list(function.args)))
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     machine = llvm.Target.from_triple(TRIPLE).create_target_machine(cpu="cortex-a76", opt=3)
