@@ -7,19 +7,24 @@ the arrays that users give are typed by Numba, and their length is checked in th
 
 from __future__ import annotations
 
+from typing import Literal
+
 from edge_lstm.engine.layout import LINE, STREAM_MODEL, STREAM_SAMPLES, STREAM_STEPS, STREAM_SUMS
 from edge_lstm.fixed_point.integer_network import WIDE_LIMIT
 
 MANY = 32  # streams that step together, as many as the sequences of a block
+Lists = Literal["", "tiles", "columns"]  # how a block leaves out zeros; "": it multiplies everything
+LISTS: tuple[Lists, ...] = ("", "tiles", "columns")
+# Entry points of their own for each, since few networks ever need more than one compiled.
+ENTRIES = {entry: {lists: f"{entry}_{lists}" if lists else entry for lists in LISTS} for entry in ("run", "many")}
 _RUN_SIGNATURE = "void(intp, Array(int8, 2, 'C', readonly=True), int64[:, ::1], intp, intp, intp, intp, intp, intp, int32[:, ::1], intp)"
+_MANY_SIGNATURE = "int64(intp, int64, intp, intp, intp, intp)"
 SIGNATURES = {
-    "run": _RUN_SIGNATURE,
-    "run_tiles": _RUN_SIGNATURE,
-    "run_columns": _RUN_SIGNATURE,
+    **dict.fromkeys(ENTRIES["run"].values(), _RUN_SIGNATURE),
     "step": "int64(int8[::1], intp)",
     "push": "int64(int16[::1], intp)",
     "sequence": "int64(int8[:, ::1], intp)",
-    "many": "int64(intp, int64, intp, intp, intp, intp)",
+    **dict.fromkeys(ENTRIES["many"].values(), _MANY_SIGNATURE),
     "decide": "void(intp, intp, intp)",
     "snapshot": "void(intp, intp, intp)",
 }
@@ -173,6 +178,9 @@ def sequence(x, record):
         at += channels
     return made
 
+'''
+
+_MANY = '''
 
 @inlined
 def advance_due(model, due, count, scratch):
@@ -233,6 +241,9 @@ def many(values, raw, records, count, made, scratch):
             waiting = 0
     return total
 
+'''
+
+_LOOKS = '''
 
 def decide(records, count, scores):
     """Scores [count, outputs] of the steps that the streams have made so far."""
@@ -251,9 +262,15 @@ def snapshot(records, count, table):
         trace_states(model, record, 1 - (load_i64(record + STREAM_STEPS) & 1), table, k)
 '''
 
-# The same with each sequence's own zeros left out; entry points of their own, since few networks ever need both compiled.
-_RUN_LISTED = [
-    _RUN.replace("def run(", f"def run_{listed}(").replace("advance_block(", f"advance_{listed}(") for listed in ("tiles", "columns")
-]
 
-ENTRY_POINTS = "".join([_CONSTANTS, _FRONT, _RUN, *_RUN_LISTED, _FUNCTIONS])
+def _variants(text: str, *names: str) -> str:
+    """The functions of a text, `names`, once for each way to leave out zeros."""
+    texts = [text]
+    for lists in LISTS[1:]:
+        texts.append(text.replace("advance_block(", f"advance_{lists}("))
+        for name in names:
+            texts[-1] = texts[-1].replace(f"{name}(", f"{name}_{lists}(")
+    return "".join(texts)
+
+
+ENTRY_POINTS = "".join([_CONSTANTS, _FRONT, _variants(_RUN, "run"), _FUNCTIONS, _variants(_MANY, "advance_due", "many"), _LOOKS])

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from edge_lstm.engine.batch import Int64Array, first_rows
 from edge_lstm.engine.emit import source
+from edge_lstm.engine.entry_points import ENTRIES, Lists
 from edge_lstm.engine.kernel_cache import kernels
 from edge_lstm.engine.layout import ASKED_UNITS, COLUMNS_OF_A_TILE, LINE, MORE_COLUMNS, SPARSE_TILES, Structure, Target
 from edge_lstm.engine.packing import Packed, Stack, aligned, pack, structure_of
@@ -40,8 +41,8 @@ class Prepared:
         self._scratch: list[_Scratch] = []
         self._watched = _watched(structure, self.packed)
         self._columns = any(layer.columns for layer in structure.layers)
-        # How the next large batch runs, as the end of the last one tells; None before the first.
-        self.entry: str | None = None
+        # How the next large batch leaves out zeros, as the end of the last one tells; None before the first.
+        self.lists: Lists | None = None
 
     def run(self, x: npt.NDArray[np.int8], firsts: Int64Array, steps: Int64Array, states: bool) -> Results:
         """Runs sequences of int8 x: [rows, inputs], C-contiguous: sequence k is steps[k] rows from row firsts[k] on, the longest first.
@@ -79,29 +80,33 @@ class Prepared:
             scratch = _Scratch(self)
         memory = scratch.records, min(BLOCK, len(where)), scratch.inputs, min(longest, self.chunk)
 
-        watches = bool(self._watched) and len(where) >= BLOCK
+        watches = self.may_list and len(where) >= BLOCK
         first = 0
         while first < len(where):
-            last = BLOCK if watches and self.entry is None else len(where)
-            entry = (self.entry or "run") if watches else "run"
+            last = BLOCK if watches and self.lists is None else len(where)
+            entry = ENTRIES["run"][(self.lists or "") if watches else ""]
             self.kernels[entry](self.address, x, where, first, last, *memory, scores, table)
             if watches:
-                self.entry = self._fastest(scratch)
+                self.lists = self.fewest(scratch.memory.reshape(BLOCK, -1))
             first = last
         self._scratch.append(scratch)
 
-    def _fastest(self, scratch: _Scratch) -> str:
-        """The entry point for a batch like the last one, by what is not zero in the last two steps of the sequences that ran last."""
-        records = scratch.memory.reshape(BLOCK, -1)
+    @property
+    def may_list(self) -> bool:
+        """Whether there are zeros that a batch may leave out."""
+        return bool(self._watched)
+
+    def fewest(self, records: npt.NDArray[np.uint8]) -> Lists:
+        """What takes the least time for a step like the last two of these records [sequences, bytes], by what is not zero in them."""
         sources = np.concatenate([records[:, at : at + size] for at, size in self._watched], 1)
         values = sources.view(np.int8 if self.target.source_bytes == 1 else np.int16) != np.int8(-self.target.instructions.offset)
         tiles = float(values.reshape(-1, self.target.tile_sources).any(1).mean())
         in_a_layer = values.shape[1] // self.target.tile_sources / len(self._watched)
-        found = {"run": MOST_BUSY - FEW / in_a_layer, "run_tiles": tiles}
+        found: dict[Lists, float] = {"": MOST_BUSY - FEW / in_a_layer, "tiles": tiles}
         if self._columns:
             single = float(values.mean()) * self.target.tile_sources * in_a_layer
-            found["run_columns"] = (single + MORE_COLUMNS) / COLUMNS_OF_A_TILE / in_a_layer
-        return min(found, key=lambda entry: found[entry])
+            found["columns"] = (single + MORE_COLUMNS) / COLUMNS_OF_A_TILE / in_a_layer
+        return min(found, key=lambda lists: found[lists])
 
     def named(self, arrays: list[npt.NDArray[np.int32]]) -> list[dict[str, npt.NDArray[np.int32]]]:
         """One dict per layer, state -> array [..., units], of arrays in the order in which kernels list the states."""

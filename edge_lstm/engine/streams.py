@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from edge_lstm.engine import reference
 from edge_lstm.engine.around import Stepped
-from edge_lstm.engine.entry_points import MANY
+from edge_lstm.engine.entry_points import ENTRIES, MANY, Lists
 from edge_lstm.engine.feature_kernel import FeatureStreams, FeatureTables
 from edge_lstm.engine.layout import STREAM_MODEL, STREAM_SAMPLES, STREAM_STEPS, STREAM_SUMS
 from edge_lstm.engine.packing import aligned
@@ -29,6 +29,7 @@ from edge_lstm.fixed_point.integer_network import IntegerNetwork, IntegerReadOut
 Which = npt.NDArray[np.int64]
 Made = npt.NDArray[np.bool_]
 States = list[dict[str, npt.NDArray[np.int32]]]
+SETTLED, AGAIN = 16, 256  # calls for many streams until their zeros are counted first, and from one count to the next
 
 
 class Records:
@@ -48,6 +49,8 @@ class Records:
         self._table, self._scores_address = self.addresses.ctypes.data, self._scores.ctypes.data
         self._scratch: list[npt.NDArray[np.uint8]] = []
         self._pool: ThreadPoolExecutor | None = None
+        self._lists: Lists = ""
+        self._until_counted = SETTLED
         self.reset(None)
 
     def reset(self, which: Which | None) -> None:
@@ -73,20 +76,26 @@ class Records:
         while len(self._scratch) < count:
             self._scratch.append(aligned(8 * MANY + MANY * self.memory.shape[1]))
 
+        many = self.prepared.kernels[ENTRIES["many"][self._lists]]
+
         def part(k: int, first: int, last: int) -> None:
-            self.prepared.kernels["many"](
+            many(
                 values[first:].ctypes.data, values.dtype == np.int16, records[first:].ctypes.data, last - first,
                 made[first:].ctypes.data, self._scratch[k].ctypes.data,
             )  # fmt: skip
 
         if count == 1:
             part(0, 0, len(which))
-            return made
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(available_threads() if threads is None else threads)
-        edges = [len(which) * k // count for k in range(count + 1)]
-        for done in [self._pool.submit(part, k, first, last) for k, (first, last) in enumerate(pairwise(edges))]:
-            done.result()
+        else:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(available_threads() if threads is None else threads)
+            edges = [len(which) * k // count for k in range(count + 1)]
+            for done in [self._pool.submit(part, k, first, last) for k, (first, last) in enumerate(pairwise(edges))]:
+                done.result()
+        if self.prepared.may_list and len(which) >= MANY:
+            self._until_counted -= 1
+            if self._until_counted <= 0 and len(stepped := which[made][:MANY]) == MANY:
+                self._lists, self._until_counted = self.prepared.fewest(self.memory[stepped]), AGAIN
         return made
 
     def scores(self, which: Which | None = None) -> npt.NDArray[np.int32]:

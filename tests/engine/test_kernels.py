@@ -223,7 +223,7 @@ def test_batches_that_leave_out_zeros_give_the_same_bits(
             monkeypatch.setattr(prepared, "MOST_BUSY", most)
             monkeypatch.setattr(prepared, "COLUMNS_OF_A_TILE", columns)
             for threads in (1, 2):
-                whole.entry = None
+                whole.lists = None
                 came = engine.run_normalized(network, x, lengths, threads=threads, kernel=kernel)
                 np.testing.assert_array_equal(came.scores, wanted)
             states.append(engine.run_normalized(network, x, states=True, kernel=kernel))

@@ -7,7 +7,9 @@ import pytest
 from random_networks import random_counts, random_deep, random_input, random_integer
 
 from edge_lstm import engine
+from edge_lstm.engine import prepared, target
 from edge_lstm.engine import streams as module
+from edge_lstm.engine.stages import prepare
 from edge_lstm.errors import EdgeLstmError, UsageError
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.fixed_point.quantize import quantize
@@ -73,6 +75,21 @@ def test_networks_with_other_layers_stream_many_at_once_too(seed: int) -> None:
     rng = np.random.default_rng(seed)
     network = random_deep(rng, ("lstm", "gru")[seed % 2], ("threshold", "sigmoid")[seed % 2], ("last", "mean", "every")[seed])
     drive(rng, quantize(network, random_input(rng, network, 5, 40)), None, 9, 60)
+
+
+@pytest.mark.parametrize(("kernel", "lists"), [(None, "tiles"), (None, "columns"), ("portable", "tiles")])
+def test_streams_leave_out_zeros(kernel: str | None, lists: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if lists == "columns" and target.choose(kernel).name != "vnni":
+        pytest.skip("this machine has no kernel that lists columns")
+    monkeypatch.setattr(module, "SETTLED", 3)
+    monkeypatch.setattr(prepared, "MOST_BUSY", 2.0)
+    monkeypatch.setattr(prepared, "COLUMNS_OF_A_TILE", 100.0 if lists == "columns" else 0.01)
+    rng = np.random.default_rng(8)
+    model = random_integer(rng, "lstm", 5, 70, "threshold", "last", layers=2, decimation=3, initial=True)
+    drive(rng, model, kernel, 71, 40)
+    whole = prepare(model, kernel).whole
+    assert whole is not None
+    assert f"many_{lists}" in whole.kernels._calls
 
 
 def test_threads_share_the_streams(monkeypatch: pytest.MonkeyPatch) -> None:
