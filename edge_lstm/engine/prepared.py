@@ -21,6 +21,7 @@ INPUT_BYTES = 2048  # inputs of one sequence that are made ready at once
 # Up to MOST_BUSY - FEW / tiles of the tiles behind threshold gates that are not zero, leaving out the others pays in a batch. With AVX-512
 # it takes as long as multiplying all for 0.75 of 32 or 64 tiles of bytes, some 0.6 of 16 and 0.4 of 8. Columns count as so many tiles.
 MOST_BUSY, FEW = 0.8, 3.5
+AGAIN = 16  # batches from one count of what is not zero to the next
 BLOCK = 32  # sequences of a block: their records and one group's weights fit the first-level cache
 
 
@@ -41,8 +42,9 @@ class Prepared:
         self._scratch: list[_Scratch] = []
         self._watched = _watched(structure, self.packed)
         self._columns = any(layer.columns for layer in structure.layers)
-        # How the next large batch leaves out zeros, as the end of the last one tells; None before the first.
+        # How large batches leave out zeros, as the first block tells, and the end of every so many; None before the first.
         self.lists: Lists | None = None
+        self._until_counted = AGAIN
 
     def run(self, x: npt.NDArray[np.int8], firsts: Int64Array, steps: Int64Array, states: bool) -> Results:
         """Runs sequences of int8 x: [rows, inputs], C-contiguous: sequence k is steps[k] rows from row firsts[k] on, the longest first.
@@ -86,9 +88,10 @@ class Prepared:
             last = BLOCK if watches and self.lists is None else len(where)
             entry = ENTRIES["run"][(self.lists or "") if watches else ""]
             self.kernels[entry](self.address, x, where, first, last, *memory, scores, table)
-            if watches:
-                self.lists = self.fewest(scratch.memory.reshape(BLOCK, -1))
+            if watches and (self.lists is None or self._until_counted <= 0):
+                self.lists, self._until_counted = self.fewest(scratch.memory.reshape(BLOCK, -1)), AGAIN
             first = last
+        self._until_counted -= 1
         self._scratch.append(scratch)
 
     @property
@@ -98,14 +101,18 @@ class Prepared:
 
     def fewest(self, records: npt.NDArray[np.uint8]) -> Lists:
         """What takes the least time for a step like the last two of these records [sequences, bytes], by what is not zero in them."""
-        sources = np.concatenate([records[:, at : at + size] for at, size in self._watched], 1)
-        values = sources.view(np.int8 if self.target.source_bytes == 1 else np.int16) != np.int8(-self.target.instructions.offset)
-        tiles = float(values.reshape(-1, self.target.tile_sources).any(1).mean())
-        in_a_layer = values.shape[1] // self.target.tile_sources / len(self._watched)
-        found: dict[Lists, float] = {"": MOST_BUSY - FEW / in_a_layer, "tiles": tiles}
+        zero = 0x80808080 if self.target.instructions.offset else 0  # a tile, whether of four bytes or of two int16
+        tiles = single = count = 0
+        for at, size in self._watched:
+            sources = records[:, at : at + size]
+            count += sources.size // 4
+            tiles += int(np.count_nonzero(sources.view(np.uint32) != zero))
+            if self._columns:
+                single += int(np.count_nonzero(sources != zero & 0xFF))
+        in_a_layer = count / len(records) / len(self._watched)
+        found: dict[Lists, float] = {"": MOST_BUSY - FEW / in_a_layer, "tiles": tiles / count}
         if self._columns:
-            single = float(values.mean()) * self.target.tile_sources * in_a_layer
-            found["columns"] = (single + MORE_COLUMNS) / COLUMNS_OF_A_TILE / in_a_layer
+            found["columns"] = (single / count + MORE_COLUMNS / in_a_layer) / COLUMNS_OF_A_TILE
         return min(found, key=lambda lists: found[lists])
 
     def named(self, arrays: list[npt.NDArray[np.int32]]) -> list[dict[str, npt.NDArray[np.int32]]]:

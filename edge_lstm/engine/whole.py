@@ -70,13 +70,15 @@ def _run(network: IntegerNetwork, batch: Batch, raw: bool, states: bool, gates: 
     if batch.given is None and stages.whole is not None and not (states or gates or (raw and network.normalize.features)):
         count, time = batch.values.shape[:2]
         steps = time // network.normalize.decimation if raw else time
-        if count * steps * stages.weights < ENOUGH_FOR_A_THREAD and batch.values.nbytes < front.ENOUGH_FOR_A_KERNEL:
-            return _few(network, stages.whole, batch, steps, raw)
+        size = batch.values.nbytes
+        few = count * steps * stages.weights < ENOUGH_FOR_A_THREAD and size < front.ENOUGH_FOR_A_KERNEL
+        if few or (not raw and size <= MOST_BYTES and (threads or available_threads()) == 1):
+            return _in_one(network, stages.whole, batch, steps, raw)
     return _Job(network, stages, batch, raw, states, gates).run(threads)
 
 
-def _few(network: IntegerNetwork, stack: Prepared, batch: Batch, steps: int, raw: bool) -> Run:
-    """A batch of equal sequences that takes the kernel less time than `_Job` would take to share it out."""
+def _in_one(network: IntegerNetwork, stack: Prepared, batch: Batch, steps: int, raw: bool) -> Run:
+    """A batch of equal sequences in one call, where there is nothing to share out, or sharing takes longer than the kernel."""
     made = reference.check_steps(network, steps)
     count, values = len(batch.values), batch.values
     x = front.of_few(network.normalize, values) if raw else np.ascontiguousarray(values, np.int8)
