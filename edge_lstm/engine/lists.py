@@ -68,8 +68,8 @@ def list_tiles(code: Code, sources: Value, tiles: Value, to: Value, always: bool
 def list_columns(code: Code, sources: Value, tiles: Value, to: Value) -> None:
     """Lists the single sources that are not zero, any four of which make a tile; for layers of four rows with VNNI and AVX-512.
 
-    Behind 128 sum v and the number of these tiles lie the values, signed bytes, and then which sources they are, 2 bytes each. What is
-    missing to the last tile is zero.
+    Behind 128 sum v and the number of these tiles lie the values, signed bytes, and then which sources they are, 2 bytes each: no layer
+    has 2^16 units, whose weights would fill 16 GiB. What is missing to the last tile is zero.
     """
     values, places = _columns(code, to, tiles)
     size = LINE if code.target.packs_bytes else LANES
