@@ -32,10 +32,11 @@ SIGNATURES = {
 _CONSTANTS = f"""
 LINE, MANY, WIDE_LIMIT = {LINE}, {MANY}, {WIDE_LIMIT}
 STREAM_STEPS, STREAM_SAMPLES, STREAM_MODEL, STREAM_SUMS = {STREAM_STEPS}, {STREAM_SAMPLES}, {STREAM_MODEL}, {STREAM_SUMS}
+LISTS = {LISTS}
 """
 
 _FRONT = '''
-advance_block, advance_tiles, advance_columns = (advance(STRUCTURE, TARGET, block=True, lists=lists) for lists in ("", "tiles", "columns"))
+advance_block, advance_tiles, advance_columns = (advance(STRUCTURE, TARGET, block=True, lists=lists) for lists in LISTS)
 advance_single = advance(STRUCTURE, TARGET, block=False, lists="either")
 trace_states, output_at = trace(STRUCTURE, TARGET), output_place(STRUCTURE, TARGET)
 add_output, take_inputs, read_out = source_to_int32(TARGET, add=True), moving(SOURCE_BYTES, SIGN), reading_out(TARGET, MEAN)

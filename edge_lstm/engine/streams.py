@@ -75,7 +75,6 @@ class Records:
         count = min(threads or available_threads(), max(1, len(which) * self.prepared.packed.model.nbytes // ENOUGH_FOR_A_THREAD))
         while len(self._scratch) < count:
             self._scratch.append(aligned(8 * MANY + MANY * self.memory.shape[1]))
-
         many = self.prepared.kernels[ENTRIES["many"][self._lists]]
 
         def part(k: int, first: int, last: int) -> None:
