@@ -52,16 +52,19 @@ def folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-lstm"
 
 
+# Modules whose code makes kernels: another text of one of them makes other kernels, under other names.
+FOUNDATION = (
+    "code", "lists", "products", "tiles", "narrow_tiles", "sweeps", "memory", "layout", "instructions", "common_parts",
+    "object_code", "python_calls", "machine_code",
+)  # fmt: skip
+
+
 @cache
 def _foundation() -> bytes:
     """What compiled kernels depend on besides their own text."""
     here = Path(__file__).parent
     versions = (sys.version, np.__version__, _numba_version(), llvmlite.__version__)
-    modules = (
-        "code.py", "products.py", "tiles.py", "narrow_tiles.py", "sweeps.py", "memory.py", "layout.py", "instructions.py",
-        "common_parts.py", "object_code.py", "python_calls.py", "machine_code.py",
-    )  # fmt: skip
-    return repr(versions).encode() + b"".join((here / name).read_bytes() for name in modules)
+    return repr(versions).encode() + b"".join((here / f"{name}.py").read_bytes() for name in FOUNDATION)
 
 
 def _numba_version() -> str:

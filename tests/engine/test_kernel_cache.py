@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
 from copy import copy
@@ -219,6 +220,15 @@ def test_a_changed_source_is_not_trusted(
     path.write_text(path.read_text().replace("return -1", "return 1"))
     check(network, Kernels(source(network)))
     assert "cannot be used" in caplog.text
+
+
+def test_kernels_are_named_after_every_module_that_writes_code() -> None:
+    """One that is missing would leave users with the kernels of the version before."""
+    here = Path(kernel_cache.__file__).parent
+    writes = re.compile(r"^from llvmlite|import Code\b", re.MULTILINE)
+    writers = {path.stem for path in here.glob("*.py") if writes.search(path.read_text())}
+    assert {"code", "lists", "sweeps"} <= writers
+    assert writers - {"kernel_cache", "target"} <= set(kernel_cache.FOUNDATION)
 
 
 def test_importing_the_engine_loads_no_numba() -> None:
