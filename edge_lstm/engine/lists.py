@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from edge_lstm.engine.code import Code, Value
+from edge_lstm.engine.code import Code
+from edge_lstm.engine.control_code import Value
 from edge_lstm.engine.layout import (
     COLUMNS_OF_A_TILE,
     ENTRY,

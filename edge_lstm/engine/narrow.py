@@ -3,8 +3,8 @@
 The proof gives the interval of every value, so it is known at conversion what fits. The forms are identities of integers:
 
     round15    multiply with s = 15:   (a b + 2^14) >> 15 is what one rounding multiplication gives
-    high       multiply with s >= 17:  (a b + 2^(s-1)) >> s = (((a b) >> 16) + 2^(s-17)) >> (s - 16), and the outer shift is a rounding
-               multiplication by 2^(31-s)
+    high       multiply with s >= 17:  (a b + 2^(s-1)) >> s = (((a b) >> 16) + 2^(s-17)) >> (s - 16), where the sum fits 16 bits:
+               it is below 2^14 + 2^14, since a b = 2^30 is excluded. An addition and a shift leave the multipliers to dot products
     nearest    interpolate with t = 0: knot + ((step r + 2^(s-1)) >> s), a rounding multiplication of step by r 2^(15-s)
     floor      interpolate with t > 0: (knot + 2^(t-1) + ((step r) >> s)) >> t, from the high half of 2 step by r 2^(15-s)
     saturate   add, subtract: what leaves 16 bits is read by a clip to a range within them alone

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Generator
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
-from edge_lstm.engine.code import Code, Value
+from edge_lstm.engine.code import Code
+from edge_lstm.engine.control_code import Value
 from edge_lstm.engine.layout import LINE, PERMUTED_SEGMENTS
 from edge_lstm.fixed_point.integer_network import IntOp
 
@@ -14,6 +16,18 @@ if TYPE_CHECKING:
     from edge_lstm.engine.tiles import Tile
 
 FRACTION = 0x7FFF  # the place within a segment, as a fraction of 2^15
+IN_TWO = ("upper", "nearest", "floor")  # forms that stop once: behind their multiplications or look-ups
+Stages = Generator[list[Value], list[Value], list[Value]]
+
+
+def at_once(words: Stages) -> list[Value]:
+    """The result without a stop."""
+    stage: Any = None
+    while True:
+        try:
+            stage = words.send(stage)
+        except StopIteration as done:
+            return done.value
 
 
 class Values:
@@ -24,12 +38,24 @@ class Values:
         self.pairs = [(s, s + 1 if s + 1 < sequences else None) for s in range(0, sequences, 2)]
         self._lanes: dict[int, list[Value]] = {}
         self._words: dict[int, list[Value]] = {}
+        self._pinned_lanes: set[int] = set()
+        self._pinned_words: set[int] = set()
 
     def keep(self, index: int, lanes: list[Value]) -> None:
         self._lanes[index] = lanes
 
     def keep_words(self, index: int, words: list[Value]) -> None:
         self._words[index] = words
+
+    def __contains__(self, index: int) -> bool:
+        return index in self._lanes or index in self._words
+
+    def pin(self, needed: Collection[int]) -> None:
+        """What is needed later is computed where it stands, see `Code.pinned`."""
+        for kind, pinned in ((self._lanes, self._pinned_lanes), (self._words, self._pinned_words)):
+            for index in (kind.keys() & needed) - pinned:
+                kind[index] = [self.code.pinned(value) for value in kind[index]]
+                pinned.add(index)
 
     def lanes(self, index: int) -> list[Value]:
         if index not in self._lanes:
@@ -56,13 +82,16 @@ class Narrow:
         self.tile, self.places, self.index, self.op = tile, places, index, op
         self.code, self.form = tile.code, tile.layer.narrow[index]
 
-    def words(self, values: Values) -> list[Value]:
-        """The result for each two sequences."""
+    def words(self, values: Values) -> Stages:
+        """Returns the result for each two sequences. On the way it yields, where a form is `IN_TWO`, what it has, and takes it back."""
+        odd = [second is not None for _, second in values.pairs]
         if self.form == "upper":
-            lanes = [self._scaled(value) for value in values.lanes(self.op.args[0])]
-            return [self.code.upper_words(lanes[even], None if odd is None else lanes[odd]) for even, odd in values.pairs]
+            lanes = yield [self._scaled(value) for value in values.lanes(self.op.args[0])]
+            return [self.code.upper_words(lanes[even], None if second is None else lanes[second]) for even, second in values.pairs]
         arguments = [values.words(a) for a in self.op.args]
-        return [self._word(list(some), odd is not None) for *some, (_, odd) in zip(*arguments, values.pairs, strict=True)]
+        if self.op.code == "interpolate":
+            return (yield from self._lines(arguments[0], odd))
+        return [self._word(list(some)) for some in zip(*arguments, strict=True)]
 
     def _scaled(self, value: Value) -> Value:
         code = self.code
@@ -71,7 +100,7 @@ class Narrow:
         )
         return code.add(code.multiply(code.minimum(code.maximum(value, low), high), multiplier), half)
 
-    def _word(self, a: list[Value], odd: bool) -> Value:
+    def _word(self, a: list[Value]) -> Value:
         code = self.code
         if self.form == "saturate":
             return code.add_saturating(*a) if self.op.code == "add" else code.subtract_saturating(*a)
@@ -79,28 +108,30 @@ class Narrow:
             return code.multiply_round(*a)
         numbers = self.op.numbers
         if self.form == "high":
-            return code.multiply_round(code.multiply_high(*a), code.word(1 << 31 - numbers[0]))
+            return code.shift_right(code.add(code.multiply_high(*a), code.word(1 << numbers[0] - 17)), code.word(numbers[0] - 16))
         if self.form == "round":
             return code.multiply_round(a[0], code.word(1 << 15 - numbers[0]))
         if self.op.code == "offset":
             return code.add(a[0], code.word(numbers[0]))
         if self.op.code == "complement":
             return code.subtract(code.word(numbers[0]), a[0])
-        if self.op.code == "clip":
-            return code.minimum(code.maximum(a[0], code.word(numbers[0])), code.word(numbers[1]))
-        return self._line(a[0], odd)
+        return code.minimum(code.maximum(a[0], code.word(numbers[0])), code.word(numbers[1]))  # a clip
 
-    def _line(self, value: Value, odd: bool) -> Value:
-        """The curve's value. Where tables lie in registers, only the six lowest bits of a segment's number count."""
+    def _lines(self, values: list[Value], odd: list[bool]) -> Stages:
+        """The curve's values. Where tables lie in registers, only the six lowest bits of a segment's number count."""
         code, (segment, out) = self.code, self.op.numbers
         if self.index not in self.tile.layer.within:
             reach = self.tile.layer.curves[self.op.name].segments << segment >> 1
-            value = code.minimum(code.maximum(value, code.word(-reach)), code.word(reach - 1))
-        within = code.both(code.shift_left(value, code.word(15 - segment)), code.word(FRACTION))
-        knot, step = self._table(odd)(code.shift_right(value, code.word(segment)))
+            values = [code.minimum(code.maximum(value, code.word(-reach)), code.word(reach - 1)) for value in values]
+        within = [code.both(code.shift_left(value, code.word(15 - segment)), code.word(FRACTION)) for value in values]
+        found = [self._table(second)(code.shift_right(value, code.word(segment))) for value, second in zip(values, odd, strict=True)]
+        count = len(values)
+        kept = yield [*within, *chain(*zip(*found, strict=True))]
+        within, knots, steps = (kept[first : first + count] for first in (0, count, 2 * count))
+        lines = zip(within, knots, steps, strict=True)
         if self.form == "nearest":
-            return code.add(knot, code.multiply_round(step, within))
-        return code.shift_right(code.add(knot, code.multiply_high(step, within)), code.word(out))
+            return [code.add(knot, code.multiply_round(step, place)) for place, knot, step in lines]
+        return [code.shift_right(code.add(knot, code.multiply_high(step, place)), code.word(out)) for place, knot, step in lines]
 
     def _table(self, odd: bool) -> Callable[[Value], tuple[Value, Value]]:
         tile, code, name = self.tile, self.code, self.op.name

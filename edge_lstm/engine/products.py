@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from edge_lstm.engine.code import Code, Value
+from edge_lstm.engine.code import Code
+from edge_lstm.engine.control_code import Value
 from edge_lstm.engine.layout import (
     ASKED_UNITS,
     ENTRY,
@@ -24,10 +25,9 @@ from edge_lstm.engine.layout import (
     Target,
 )
 from edge_lstm.engine.lists import four_columns
-from edge_lstm.engine.plan import Phase, is_behind_gate
+from edge_lstm.engine.plan import Pass, Phase, is_behind_gate
 from edge_lstm.fixed_point.integer_network import HALF_BITS
 
-Rows = tuple[tuple[int, int], ...]  # of `plan.Pass`
 Listed = Literal["", "tiles", "columns", "either"]  # what lists name in place of all tiles; either: one of both for each step
 
 
@@ -59,14 +59,29 @@ class Places:
     columns: Value
 
 
-def _flat(accumulators: list[list[Value]], rows: Rows) -> list[Value]:
-    """The accumulators [row][column] of some rows, column by column."""
-    return [accumulators[row][column] for column in range(len(accumulators[0])) for row, _ in rows]
+@dataclass(frozen=True)
+class Share:
+    """The rows of a pass that are accumulated.
 
+    rows: positions in `Phase.rows`; lines: theirs of a tile's weights; size: bytes of all weights of a tile.
+    """
 
-def _unflatten(accumulators: list[list[Value]], rows: Rows, flat: list[Value]) -> None:
-    for k, value in enumerate(flat):
-        accumulators[rows[k % len(rows)][0]][k // len(rows)] = value
+    rows: tuple[int, ...]
+    lines: tuple[int, ...]
+    size: int
+
+    @classmethod
+    def of(cls, one: Pass, rows: Sequence[int]) -> Share:
+        lines = tuple(line for line, (row, _) in enumerate(one.rows) if row in rows)
+        return cls(tuple(one.rows[line][0] for line in lines), lines, LINE * len(one.rows))
+
+    def flat(self, accumulators: list[list[Value]]) -> list[Value]:
+        """The accumulators [row][column] of the rows, column by column."""
+        return [value for column in zip(*(accumulators[row] for row in self.rows), strict=True) for value in column]
+
+    def unflatten(self, accumulators: list[list[Value]], flat: list[Value]) -> None:
+        for k, value in enumerate(flat):
+            accumulators[self.rows[k % len(self.rows)]][k // len(self.rows)] = value
 
 
 class Products:
@@ -85,95 +100,104 @@ class Products:
         listed: Listed = "",
         block: bool = False,
         between: Sequence[Callable[[], object]] = (),
+        only: Sequence[int] | None = None,
     ) -> list[list[Value]]:
         """The accumulators [row][sequence], or [row][group] of several groups for one sequence.
 
         listed: what each sequence has a list of; block: whether the list is made for few units too;
-        between: emit what is to stand among the products with a state, each before an equal part of them.
+        between: emit what is to stand among the products with a state, each before an equal part of them;
+        only: positions of the rows to accumulate, if not all; the others get none.
         """
         self.loaded = {}
         code, names, places = self.code, [self.plan.ops[index].name for index in self.phase.rows], groups[0]
         columns = len(groups) * sequences
-        accumulators: list[list[Value]] = [[code.constant(0)] * columns for _ in names]
+        chosen, rolled = range(len(names)) if only is None else only, only is not None
+        accumulators: list[list[Value]] = [[code.constant(0)] * columns if row in chosen else [] for row in range(len(names))]
         weights = [one.weights for one in groups]
         fed = {row for one in self.phase.passes if one.segment is None for row, _ in one.rows}
-        passes = sorted(self.phase.passes, key=lambda one: one.segment is not None)
-        for one in [p for p in passes if p.segment is None]:
+        passes = [(one.segment, Share.of(one, chosen)) for one in sorted(self.phase.passes, key=lambda one: one.segment is not None)]
+        for _, share in [p for p in passes if p[0] is None]:
             inputs = places.inputs
             if self.plan.wide:  # the high halves, then the low ones by the same weights
-                self._pass(one.rows, accumulators, weights, inputs, places.input_stride, places.input_tiles)
-                for row, _ in one.rows:
+                self._pass(share, accumulators, weights, inputs, places.input_stride, places.input_tiles, rolled=rolled)
+                for row in share.rows:
                     accumulators[row] = [code.shift_left(value, code.constant(HALF_BITS)) for value in accumulators[row]]
                 inputs = code.plus(inputs, places.input_bytes)
-            weights = self._pass(one.rows, accumulators, weights, inputs, places.input_stride, places.input_tiles)
-        for row, name in enumerate(names):
+            weights = self._pass(share, accumulators, weights, inputs, places.input_stride, places.input_tiles, rolled=rolled)
+        for row in chosen:
             for column in range(columns):
                 value = accumulators[row][column]
                 if row in fed:
-                    value = code.shift_left(value, self.number(places, f"input_shift {name}"))
+                    value = code.shift_left(value, self.number(places, f"input_shift {names[row]}"))
                 if self.phase.rows[row] not in self.layer.bare:
-                    value = code.add(value, self.constant(groups[column // sequences], f"bias {name}"))
+                    value = code.add(value, self.constant(groups[column // sequences], f"bias {names[row]}"))
                 accumulators[row][column] = value
-        for one in [p for p in passes if p.segment is not None]:
-            sources = code.plus(places.segments, code.times(places.segment_bytes, one.segment or 0))
-            if listed and one.segment == self.layer.listed:
+        for segment, share in [p for p in passes if p[0] is not None]:
+            sources = code.plus(places.segments, code.times(places.segment_bytes, segment or 0))
+            if listed and segment == self.layer.listed:
                 if block:  # the listed segment is read by the only pass of this kind, so no weights follow
                     for s in range(sequences):
-                        self._listed_sums(places, one.rows, accumulators, weights[0], s, listed)
+                        self._listed_sums(places, share, accumulators, weights[0], s, listed)
                     continue
-                weights = [self._listed_pass(places, one.rows, accumulators, weights[0], sources, listed)]
+                weights = [self._listed_pass(places, share, accumulators, weights[0], sources, listed)]
                 continue
-            if len(between) > 1:
-                weights = [self._parted_pass(places, one.rows, accumulators, weights[0], sources, between)]
+            if share.rows and len(between) > 1:
+                weights = [self._parted_pass(places, share, accumulators, weights[0], sources, between)]
                 between = ()
                 continue
-            for emit in between:
-                emit()
-            between = ()
-            skips = columns == 1 and self._is_sparse(one.segment or 0)
-            weights = self._pass(one.rows, accumulators, weights, sources, places.stride, places.unit_tiles, skips)
+            if share.rows:
+                for emit in between:
+                    emit()
+                between = ()
+            skips = columns == 1 and self._is_sparse(segment or 0)
+            weights = self._pass(share, accumulators, weights, sources, places.stride, places.unit_tiles, skips, rolled)
         for emit in between:  # nothing was multiplied with a state
             emit()
         return accumulators
 
     def _parted_pass(
-        self, places: Places, rows: Rows, accumulators: list[list[Value]], weights: Value, sources: Value,
+        self, places: Places, share: Share, accumulators: list[list[Value]], weights: Value, sources: Value,
         between: Sequence[Callable[[], object]],
     ) -> Value:  # fmt: skip
         """As `_pass` of one group over a segment, in as many equal parts as there is to emit before them."""
-        code, sequences = self.code, len(accumulators[0])
+        code, sequences = self.code, len(accumulators[share.rows[0]])
 
         def body(_: Value, carried: list[Value]) -> list[Value]:
             at, source, *sums = carried
+            at = code.rolled(at)  # there are many such loops, and each makes but a few steps
             found = (code.tile_sources(code.plus(source, code.times(places.stride, s))) for s in range(sequences))
-            return [code.plus(at, LINE * len(rows)), code.plus(source, 4), *self._products(sums, found, [at], rows)]
+            return [code.plus(at, share.size), code.plus(source, 4), *self._products(sums, found, [at], share)]
 
-        carried = [weights, sources, *_flat(accumulators, rows)]
+        carried = [weights, sources, *share.flat(accumulators)]
         done = code.integer(0)
         for k, emit in enumerate(between, 1):
             emit()
             end = code.quotient(code.times(places.unit_tiles, k), len(between)) if k < len(between) else places.unit_tiles
             carried = code.loop(code.minus(end, done), carried, body)
             done = end
-        _unflatten(accumulators, rows, carried[2:])
+        share.unflatten(accumulators, carried[2:])
         return carried[0]
 
     def _pass(
         self,
-        rows: Rows,
+        share: Share,
         accumulators: list[list[Value]],
         weights: list[Value],
         sources: Value,
         stride: Value,
         tiles: Value,
         skips: bool = False,
+        rolled: bool = False,
     ) -> list[Value]:
-        """Adds the products with one source vector to the accumulators of `rows`; returns the addresses behind the weights.
+        """Adds the products with one source vector to the accumulators of a share; returns the addresses behind the weights.
 
-        weights: of each group; skips: for one sequence, whether tiles of zeros are left out where there are many units.
+        weights: of each group; skips: for one sequence, whether tiles of zeros are left out where there are many units;
+        rolled: whether the loop over the tiles is left as it is, which compiles faster.
         """
         code, groups = self.code, len(weights)
-        sequences = len(accumulators[0]) // groups
+        if not share.rows:
+            return [code.plus(address, code.times(tiles, share.size)) for address in weights]
+        sequences = len(accumulators[share.rows[0]]) // groups
         starts = [sources]
         for _ in range(sequences - 1):
             starts.append(code.plus(starts[-1], stride))
@@ -182,22 +206,24 @@ class Products:
 
         def body(tile: Value, carried: list[Value]) -> list[Value]:
             at, sums = carried[:groups], carried[groups:]
+            if rolled:
+                at = [code.rolled(at[0]), *at[1:]]
             offset = code.times(tile, 4)
             if skips:
                 source = code.plus(starts[0], offset)
-                sums = code.where(code.is_busy(source, few), sums, lambda: self._products(sums, [code.tile_sources(source)], at, rows))
+                sums = code.where(code.is_busy(source, few), sums, lambda: self._products(sums, [code.tile_sources(source)], at, share))
             else:
-                sums = self._products(sums, (code.tile_sources(code.plus(start, offset)) for start in starts), at, rows)
-            return [*(code.plus(address, LINE * len(rows)) for address in at), *sums]
+                sums = self._products(sums, (code.tile_sources(code.plus(start, offset)) for start in starts), at, share)
+            return [*(code.plus(address, share.size) for address in at), *sums]
 
-        ends = code.loop(tiles, [*weights, *_flat(accumulators, rows)], body)
-        _unflatten(accumulators, rows, ends[groups:])
+        ends = code.loop(tiles, [*weights, *share.flat(accumulators)], body)
+        share.unflatten(accumulators, ends[groups:])
         return ends[:groups]
 
-    def _products(self, sums: list[Value], sources: Iterable[Value], weights: list[Value], rows: Rows) -> list[Value]:
+    def _products(self, sums: list[Value], sources: Iterable[Value], weights: list[Value], share: Share) -> list[Value]:
         """One tile's products added to `sums`, which are flat; sources: of each sequence; weights: of each group."""
         code = self.code
-        loaded = [[code.tile_weights(code.plus(at, LINE * k)) for k in range(len(rows))] for at in weights]
+        loaded = [[code.tile_weights(code.plus(at, LINE * line)) for line in share.lines] for at in weights]
         if len(weights) == 1:
             pairs = ((source, weight) for source in sources for weight in loaded[0])
         else:
@@ -206,30 +232,30 @@ class Products:
         return [code.dot(total, source, weight) for total, (source, weight) in zip(sums, pairs, strict=True)]
 
     def _listed_pass(
-        self, places: Places, rows: Rows, accumulators: list[list[Value]], weights: Value, sources: Value, listed: Listed
+        self, places: Places, share: Share, accumulators: list[list[Value]], weights: Value, sources: Value, listed: Listed
     ) -> Value:
         """As `_pass` for one sequence, of the listed tiles alone where there are many units; otherwise of all."""
         code, tiles = self.code, places.unit_tiles
         few = code.either_less(tiles, SPARSE_TILES)
-        self._pass(rows, accumulators, [weights], sources, places.stride, code.times(few, tiles))
-        flat = _flat(accumulators, rows)
+        self._pass(share, accumulators, [weights], sources, places.stride, code.times(few, tiles))
+        flat = share.flat(accumulators)
 
         def by_list() -> list[Value]:
-            self._listed_sums(places, rows, accumulators, weights, 0, listed)
-            return _flat(accumulators, rows)
+            self._listed_sums(places, share, accumulators, weights, 0, listed)
+            return share.flat(accumulators)
 
-        _unflatten(accumulators, rows, code.where(code.is_zero(few), flat, by_list))
-        return code.plus(weights, code.times(tiles, LINE * len(rows)))
+        share.unflatten(accumulators, code.where(code.is_zero(few), flat, by_list))
+        return code.plus(weights, code.times(tiles, share.size))
 
     def _listed_sums(
-        self, places: Places, rows: Rows, accumulators: list[list[Value]], weights: Value, s: int, listed: Listed
+        self, places: Places, share: Share, accumulators: list[list[Value]], weights: Value, s: int, listed: Listed
     ) -> None:
         """Adds the products of what is listed of sequence s to its accumulators.
 
         Where sources are kept as bytes v + 128, zeros count. Here weights are kept as w + 128 and sources as v, and sum (w + 128) v
         - 128 sum v = sum w v.
         """
-        code, size, raised = self.code, LINE * len(rows), self.layer.raised
+        code, raised = self.code, self.layer.raised
         lists = code.plus(places.lists, code.times(places.stride, s))
         if listed == "columns":
             lists = code.opaque(lists)
@@ -241,22 +267,22 @@ class Products:
         def one(k: Value, sums: list[Value]) -> list[Value]:
             entry = code.load64(code.plus(lists, code.times(k, ENTRY), LISTED_FIRST))
             values = code.as_tile(code.splat_index(entry))
-            at = code.plus(weights, code.times(code.upper_half(entry), size))
-            loaded = [code.tile_weights(code.plus(at, LINE * r)) for r in range(len(rows))]
+            at = code.plus(weights, code.times(code.upper_half(entry), share.size))
+            loaded = [code.tile_weights(code.plus(at, LINE * line)) for line in share.lines]
             factors = [(weight, values) if raised else (values, weight) for weight in loaded]
             return [code.dot(total, *both) for total, both in zip(sums, factors, strict=True)]
 
-        sums = [accumulators[row][s] for row, _ in rows]
+        sums = [accumulators[row][s] for row in share.rows]
         if listed != "tiles":
             sums = code.loop(code.load_index(code.plus(lists, LISTED_FOURS)), sums, four)
         if listed != "columns":
             sums = code.loop(code.load_index(code.plus(lists, LISTED_COUNT)), sums, one)
         if not raised:
-            for (row, _), value in zip(rows, sums, strict=True):
+            for row, value in zip(share.rows, sums, strict=True):
                 accumulators[row][s] = value
             return
         total = code.lanes_at(lists)
-        for (row, _), value in zip(rows, sums, strict=True):
+        for row, value in zip(share.rows, sums, strict=True):
             accumulators[row][s] = code.subtract(value, total)
 
     def _is_sparse(self, segment: int) -> bool:

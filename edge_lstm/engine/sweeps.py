@@ -15,7 +15,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from edge_lstm.engine.code import Code, Value
+from edge_lstm.engine.code import Code
+from edge_lstm.engine.control_code import Value
 from edge_lstm.engine.layout import LANES, LINE, PLAIN, SPARSE_TILES, Structure, Target
 from edge_lstm.engine.lists import list_columns, list_either, list_tiles
 from edge_lstm.engine.products import Listed, Places, group_places
@@ -102,9 +103,6 @@ class _Stack:
     ) -> None:
         """A tile for every group, for `count` sequences or for one. Sequences with lists share the weights in the cache."""
         code, size = self.code, self.target.sequences(len(tile.phase.rows))
-        overlaps = tile.overlaps and not listed
-        if overlaps and tile.parts == 1:  # the accumulators of two tiles are then at work at once
-            size //= 2
 
         def places_of(first: Value, size: int = 1) -> list[Places]:
             # Odd steps visit the groups backwards: what the step before used last is still in the cache.
@@ -130,64 +128,113 @@ class _Stack:
             code.loop(code.minus(groups, code.times(pairs, 2)), [], visit_one)
             return
 
+        overlaps = tile.overlaps and not listed
+        in_halves = overlaps and tile.parts > 1
+        if overlaps and not in_halves:  # the accumulators of two tiles are then at work at once
+            size //= 2
+        tiles = code.quotient(count, size)
+        done = code.times(tiles, size)
+        if in_halves:
+            self._in_halves(tile, lambda group: places_of(group)[0], groups, tiles, size)
+
         def visit(index: Value, _: list[Value]) -> list[Value]:
             (places,) = places_of(index)
-            tiles = code.quotient(count, size)
-            places = self._overlapping(tile, places, tiles, size) if overlaps else self._sequences(tile, places, tiles, size, listed)
+            if overlaps and not in_halves:
+                self._overlapping(tile, places, tiles, size)
+            elif not in_halves:
+                self._sequences(tile, places, tiles, size, listed)
             if size > 1:
-                self._sequences(tile, places, code.minus(count, code.times(tiles, size)), 1, listed)
+                self._sequences(tile, _moved(places, self._ahead(places, _moving(places), done)), code.minus(count, done), 1, listed)
             return []
 
         code.loop(groups, [], visit)
 
-    def _sequences(self, tile: Tile, places: Places, count: Value, size: int, listed: Listed) -> Places:
-        """`count` times `size` sequences; returns the places behind them."""
+    def _sequences(self, tile: Tile, places: Places, count: Value, size: int, listed: Listed) -> None:
+        """`count` times `size` sequences of one group."""
 
         def body(_: Value, carried: list[Value]) -> list[Value]:
             tile.emit(_moved(places, carried), size, listed, block=True)
             return self._ahead(places, carried, size)
 
-        return _moved(places, self.code.loop(count, _moving(places), body))
+        self.code.loop(count, _moving(places), body)
 
-    def _overlapping(self, tile: Tile, places: Places, count: Value, size: int) -> Places:
-        """As `_sequences`, with the units of each tile among the dot products of the next."""
+    def _overlapping(self, tile: Tile, places: Places, count: Value, size: int) -> None:
+        """`count` times `size` sequences of one group, with the units of each tile among the dot products of the next."""
         code, moving = self.code, len(_MOVING)
 
-        def tabled(sums: list[Value]) -> list[list[Value]]:
-            return [sums[first : first + size] for first in range(0, len(sums), size)]
-
-        def before(carried: list[Value]) -> tuple[Places, list[list[Value]]]:
-            """The places of the tile before, and its accumulators."""
-            return _moved(places, self._ahead(places, carried[:moving], -size)), tabled(carried[moving:])
-
         def finish(carried: list[Value]) -> list[Value]:
+            """The units of the tile before."""
             loaded, tile.loaded = tile.loaded, {}  # what is loaded in a branch is not there behind it
-            tile.finish(*before(carried))
+            sums = [carried[first : first + size] for first in range(moving, len(carried), size)]
+            tile.finish(_moved(places, self._ahead(places, carried[:moving], -size)), sums)
             tile.loaded = loaded
             return []
 
-        def next_tile(carried: list[Value], between: Sequence[Callable[[], object]]) -> list[Value]:
-            sums = tile.sums([_moved(places, carried[:moving])], size, between=between)
+        def body(index: Value, carried: list[Value]) -> list[Value]:
+            sums = tile.sums(
+                [_moved(places, carried[:moving])], size,
+                between=[lambda: code.where(code.is_positive(index), [], lambda: finish(carried))],
+            )  # fmt: skip
             return [*self._ahead(places, carried[:moving], size), *chain(*sums)]
 
-        def in_one(index: Value, carried: list[Value]) -> list[Value]:
-            return next_tile(carried, [lambda: code.where(code.is_positive(index), [], lambda: finish(carried))])
+        start = [*_moving(places), *[code.constant(0)] * (len(tile.phase.rows) * size)]
+        ends = code.loop(count, start, body)
+        code.where(code.is_positive(count), [], lambda: finish(ends))
 
-        def in_parts(_: Value, carried: list[Value]) -> list[Value]:
-            return next_tile(carried, [partial(next, tile.units(*before(carried)), None)] * tile.parts)
+    def _in_halves(self, tile: Tile, places_of: Callable[[Value], Places], groups: Value, count: Value, size: int) -> None:
+        """`count` times `size` sequences of all groups; the units of each tile among the rest of its dot products and the next one's."""
+        code, where = self.code, 2 + len(_MOVING)
+        first, others, early = tile.halves
+
+        # Where a tile is: its group, which of the group's tiles it is, and the addresses of its first sequence.
+
+        def at_start(group: Value) -> list[Value]:
+            return [group, code.integer(0), *_moving(places_of(group))]
+
+        def place(at: list[Value]) -> Places:
+            return _moved(places_of(at[0]), at[2:where])
+
+        def after(at: list[Value]) -> list[Value]:
+            following = [at[0], code.plus(at[1], 1), *self._ahead(place(at), at[2:where], size)]
+            is_not_last = code.minus(following[1], count)
+            return [code.either(is_not_last, *both) for both in zip(following, at_start(code.plus(at[0], 1)), strict=True)]
+
+        def begin(at: list[Value], between: Sequence[Callable[[], object]]) -> list[Value]:
+            """Where a tile is, and the accumulators of the first half, row by row."""
+            sums = tile.sums([place(at)], size, between=between, only=first)
+            return [*at, *chain(*(sums[row] for row in first))]
+
+        def begun(carried: list[Value]) -> list[list[Value]]:
+            """The accumulators by row."""
+            sums: list[list[Value]] = [[] for _ in tile.phase.rows]
+            for k, row in enumerate(first):
+                sums[row] = carried[where + k * size : where + (k + 1) * size]
+            return sums
+
+        def complete(here: Places, sums: list[list[Value]], between: Sequence[Callable[[], object]]) -> None:
+            """Puts the accumulators of the other rows in their place."""
+            if others:
+                more = tile.sums([here], size, between=between, only=others)
+                for row in others:
+                    sums[row] = more[row]
+
+        def body(_: Value, carried: list[Value]) -> list[Value]:
+            here, sums = place(carried), begun(carried)
+            part = partial(next, tile.units(here, sums, in_parts=True), None)
+            complete(here, sums, [part] * early)
+            return begin(after(carried), [part] * (tile.parts - early))
 
         def all_tiles() -> list[Value]:
-            start = _moving(places)
-            if tile.parts > 1:
-                ends = code.loop(code.minus(count, 1), next_tile(start, ()), in_parts)
-            else:
-                ends = code.loop(count, [*start, *[code.constant(0)] * (len(tile.phase.rows) * size)], in_one)
-            finish(ends)
-            return ends[:moving]
+            carried = code.loop(code.minus(code.times(count, groups), 1), begin(at_start(code.integer(0)), ()), body)
+            here, sums = place(carried), begun(carried)
+            tile.loaded = {}  # what is loaded in a loop is not there behind it
+            complete(here, sums, ())
+            tile.finish(here, sums)
+            return []
 
-        return _moved(places, code.where(code.is_positive(count), _moving(places), all_tiles))
+        code.where(code.is_positive(code.times(count, groups)), [], all_tiles)
 
-    def _ahead(self, places: Places, moving: list[Value], sequences: int) -> list[Value]:
+    def _ahead(self, places: Places, moving: list[Value], sequences: int | Value) -> list[Value]:
         """Addresses that many sequences further on."""
         code = self.code
         step, input_step = code.times(places.stride, sequences), code.times(places.input_stride, sequences)

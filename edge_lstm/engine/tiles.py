@@ -5,12 +5,15 @@ Every integer operator has one line in `_OPERATORS`. Accumulators stay in regist
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import chain, takewhile
+from typing import Any
 
-from edge_lstm.engine.code import Code, Value
+from edge_lstm.engine.code import Code
+from edge_lstm.engine.control_code import Value
 from edge_lstm.engine.layout import LINE, PERMUTED_SEGMENTS, Structure, Target
-from edge_lstm.engine.narrow_tiles import Narrow, Values
+from edge_lstm.engine.narrow_tiles import IN_TWO, Narrow, Stages, Values, at_once
 from edge_lstm.engine.plan import Phase
 from edge_lstm.engine.products import Listed, Places, Products
 from edge_lstm.fixed_point.integer_network import IntOp
@@ -66,16 +69,34 @@ class Tile(Products):
 
     @cached_property
     def parts(self) -> int:
-        """In how many parts the units of a tile stand among as many parts of the next one's dot products.
+        """In how many parts the units of a tile stand among as many parts of dot products.
 
-        Each but the last ends with a curve, where its table fits registers. (Measured: where every lane of a curve is loaded by itself,
-        parts lose.)
+        What is multiplied, looked up or interpolated ends a part, where tables fit registers: what follows would wait for it, and fill
+        the processor's queues meanwhile. (Measured: where every lane of a curve is loaded by itself, parts lose.)
         """
-        return 1 + self._curves if self.target.instructions.permutes else 1
+        return 1 + sum(map(self._stops, self.phase.ops)) if self._curves and self.target.instructions.permutes else 1
+
+    def _stops(self, index: int) -> int:
+        """How many parts end in an operator or behind it."""
+        return (self.layer.narrow.get(index) in IN_TWO) + (self.plan.ops[index].code == "interpolate")
 
     @cached_property
     def _curves(self) -> int:
         return sum(self.plan.ops[index].code == "interpolate" for index in self.phase.ops)
+
+    @cached_property
+    def halves(self) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+        """(rows, the others, parts of the units that read none of the others): half of the rows are accumulated at a time.
+
+        All rows of two tiles would fill the registers: what the units of one tile still read is then spilled by the next.
+        """
+        readers = [[a for a in self.plan.ops[index].args if a in self.phase.rows] for index in self.phase.ops]
+        order = [self.phase.rows.index(row) for row in dict.fromkeys(chain(*readers, self.phase.rows))]
+        half = max(1, len(order) // 2)
+        first, others = tuple(order[:half]), tuple(order[half:])
+        late = {self.phase.rows[row] for row in others}
+        early = takewhile(lambda k: not late & set(readers[k]), range(len(readers)))
+        return first, others, sum(self._stops(self.phase.ops[k]) for k in early) if others else 0
 
     def emit(self, places: Places, sequences: int, listed: Listed = "", block: bool = False) -> None:
         """One group for some sequences; listed, block: as in `sums`."""
@@ -89,15 +110,15 @@ class Tile(Products):
 
     def finish(self, places: Places, sums: list[list[Value]]) -> None:
         """From the accumulators to the new states."""
-        for _ in self.units(places, sums):
+        for _ in self.units(places, sums, in_parts=False):
             pass
 
-    def units(self, places: Places, accumulators: list[list[Value]]) -> Iterator[None]:
-        """`finish`, a step of the iterator for each of its `parts`.
+    def units(self, places: Places, accumulators: list[list[Value]], in_parts: bool) -> Iterator[None]:
+        """`finish`, in_parts: a step of the iterator for each of its `parts`; rows may then get their accumulators in time.
 
         Operator by operator, each for all sequences: they share the constants, and fill each other's waiting times.
         """
-        code, sequences = self.code, len(accumulators[0])
+        code, sequences = self.code, max(map(len, accumulators))
         shifts = [code.times(places.stride, s) for s in range(sequences)]
 
         def unit(name: str, s: int) -> Value:
@@ -108,22 +129,41 @@ class Tile(Products):
 
         every = range(sequences)
         values = Values(code, sequences)
-        for index, row in zip(self.phase.rows, accumulators, strict=True):
-            values.keep(index, row)
-        for index in self.phase.loads:
-            values.keep(index, [code.lanes_at(unit(f"spill {index}", s)) for s in every])
-        for index in self.phase.ops:
+
+        def fetch(indices: Iterable[int]) -> None:
+            """Loads what operators do not make when it is read."""
+            for index in indices:
+                if index in values:
+                    continue
+                name = self.plan.ops[index].name
+                if index in self.phase.rows:
+                    values.keep(index, accumulators[self.phase.rows.index(index)])
+                elif index in self.phase.loads:
+                    values.keep(index, [code.lanes_at(unit(f"spill {index}", s)) for s in every])
+                elif self.plan.ops[index].code == "state":
+                    values.keep(index, [code.lanes_at(unit(f"state {name}", s)) for s in every])
+                elif self.plan.ops[index].code == "vector":
+                    values.keep(index, [self.constant(places, f"vector {name}")] * sequences)
+
+        at_end = self._read_at_end
+        for position, index in enumerate(self.phase.ops):
             op = self.plan.ops[index]
-            if op.code == "state":
-                values.keep(index, [code.lanes_at(unit(f"state {op.name}", s)) for s in every])
-            elif op.code == "vector":
-                values.keep(index, [self.constant(places, f"vector {op.name}")] * sequences)
-            elif index in self.layer.narrow:
-                values.keep_words(index, Narrow(self, places, index, op).words(values))
+            if op.code in ("state", "vector"):
+                continue
+            fetch(op.args)
+            needed = at_end.union(*(self.plan.ops[later].args for later in self.phase.ops[position + 1 :]))
+            if index in self.layer.narrow:
+                words = Narrow(self, places, index, op).words(values)
+                if in_parts:
+                    values.keep_words(index, (yield from self._in_parts(words, values, needed)))
+                else:
+                    values.keep_words(index, at_once(words))
             else:
                 values.keep(index, [self._operator(places, index, op, [values.lanes(a)[s] for a in op.args]) for s in every])
-            if op.code == "interpolate" and self.parts > 1:
+            if op.code == "interpolate" and in_parts:
+                self._end_part(values, needed)
                 yield
+        fetch(at_end)
         for s in every:
             for index in self.phase.spills:
                 code.store(values.lanes(index)[s], unit(f"spill {index}", s))
@@ -135,6 +175,32 @@ class Tile(Products):
                 for k, segment in enumerate(self.plan.segments):
                     if segment.at_end is not None:
                         code.store_source(values.low_bits(segment.at_end)[s], source(places.following, k, s))
+
+    @cached_property
+    def _read_at_end(self) -> set[int]:
+        """Operators whose values are stored."""
+        read = {*self.phase.spills, *(index for index, _ in self.phase.computed)}
+        if self.is_last:
+            read |= {self.plan.updates[name] for name in self.plan.stored}
+            read |= {segment.at_end for segment in self.plan.segments if segment.at_end is not None}
+        return read
+
+    def _in_parts(self, words: Stages, values: Values, needed: set[int]) -> Generator[None, None, list[Value]]:
+        """The result of an operator; yields where a part ends in it."""
+        stage: Any = None
+        while True:
+            try:
+                stage = words.send(stage)
+            except StopIteration as done:
+                return done.value
+            stage = [self.code.pinned(value) for value in stage]
+            self._end_part(values, needed)
+            yield
+
+    def _end_part(self, values: Values, needed: set[int]) -> None:
+        """What is there stays there, and what is loaded is loaded again: dot products take the registers."""
+        values.pin(needed)
+        self.loaded = {}
 
     def _operator(self, places: Places, index: int, op: IntOp, arguments: list[Value]) -> Value:
         code = self.code

@@ -88,6 +88,19 @@ def test_cells_give_the_bits_of_the_reference(kernel: str, index: int, cell: str
             assert_same(engine.run(network, raw, states=True, kernel=kernel), wanted)
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize(("cell", "gates"), [("lstm", "threshold"), *((cell, "sigmoid") for cell in ("lstm", "gru", "mgu", "rnn"))])
+def test_tiles_that_overlap_give_the_bits_of_the_reference(kernel: str, cell: str, gates: str) -> None:
+    """Units of one tile among the products of the next: with an odd number of tiles, fewer sequences than fill one, and a rest."""
+    for units in (3, 20, 28, 33):
+        network = random_integer(np.random.default_rng(units), cell, 5, units, gates)
+        raw = random_counts(np.random.default_rng(units), network, 21, 5)
+        wanted = reference.run(network, raw).scores
+        for count in (1, 3, 4, 5, 8, 21):
+            came = engine.run(network, raw[:count], kernel=kernel, threads=1).scores
+            np.testing.assert_array_equal(came, wanted[:count], err_msg=f"{units} units, {count} sequences")
+
+
 STREAMED = [
     ("lstm", "threshold", "last", 2),
     ("lstm", "sigmoid", "mean", 1),
