@@ -151,7 +151,8 @@ def four_columns(code: Code, lists: Value, tiles: Value, tile: Value, weights: V
     """
     values, places = _columns(code, lists, tiles)
     at = code.opaque(code.plus(places, code.times(tile, 8)))
-    which = [code.builder.zext(code.load(_I16, code.plus(at, 2 * one)), _I64) for one in range(4)]
+    four = code.opaque(code.load64(at))  # one load of four places
+    which = [code.builder.and_(code.builder.lshr(four, code.integer(16 * one)), code.integer(0xFFFF)) for one in range(4)]
     a, b, c, d = (code.load(_LINE_OF_BYTES, code.plus(weights, code.times(column, LINE))) for column in which)
     first, second = ([_interleaved(code, *pair, half, 1) for half in (0, 1)] for pair in ((a, b), (c, d)))
     rows = [_interleaved(code, low, high, half, 2) for low, high in zip(first, second, strict=True) for half in (0, 1)]
