@@ -183,19 +183,19 @@ class _Stack:
 
     def _in_halves(self, tile: Tile, places_of: Callable[[Value], Places], groups: Value, count: Value, size: int) -> None:
         """`count` times `size` sequences of all groups; the units of each tile among the rest of its dot products and the next one's."""
-        code, where = self.code, 2 + len(_MOVING)
+        code, first_sum = self.code, 2 + len(_MOVING)
         first, others, early = tile.halves
 
-        # Where a tile is: its group, which of the group's tiles it is, and the addresses of its first sequence.
+        # Carried: the group of a tile, which of the group's tiles it is, and the addresses of its first sequence; then accumulators.
 
         def at_start(group: Value) -> list[Value]:
             return [group, code.integer(0), *_moving(places_of(group))]
 
         def place(at: list[Value]) -> Places:
-            return _moved(places_of(at[0]), at[2:where])
+            return _moved(places_of(at[0]), at[2:first_sum])
 
         def after(at: list[Value]) -> list[Value]:
-            following = [at[0], code.plus(at[1], 1), *self._ahead(place(at), at[2:where], size)]
+            following = [at[0], code.plus(at[1], 1), *self._ahead(place(at), at[2:first_sum], size)]
             is_not_last = code.minus(following[1], count)
             return [code.either(is_not_last, *both) for both in zip(following, at_start(code.plus(at[0], 1)), strict=True)]
 
@@ -208,7 +208,7 @@ class _Stack:
             """The accumulators by row."""
             sums: list[list[Value]] = [[] for _ in tile.phase.rows]
             for k, row in enumerate(first):
-                sums[row] = carried[where + k * size : where + (k + 1) * size]
+                sums[row] = carried[first_sum + k * size : first_sum + (k + 1) * size]
             return sums
 
         def complete(here: Places, sums: list[list[Value]], between: Sequence[Callable[[], object]]) -> None:
