@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edge_lstm.engine.code import Code
 from edge_lstm.engine.control_code import Value
@@ -18,16 +18,6 @@ if TYPE_CHECKING:
 FRACTION = 0x7FFF  # the place within a segment, as a fraction of 2^15
 IN_TWO = ("upper", "nearest", "floor")  # forms that stop once: behind their multiplications or look-ups
 Stages = Generator[list[Value], list[Value], list[Value]]
-
-
-def at_once(words: Stages) -> list[Value]:
-    """The result without a stop."""
-    stage: Any = None
-    while True:
-        try:
-            stage = words.send(stage)
-        except StopIteration as done:
-            return done.value
 
 
 class Values:

@@ -13,7 +13,7 @@ from typing import Any
 from edge_lstm.engine.code import Code
 from edge_lstm.engine.control_code import Value
 from edge_lstm.engine.layout import LINE, PERMUTED_SEGMENTS, Structure, Target
-from edge_lstm.engine.narrow_tiles import IN_TWO, Narrow, Stages, Values, at_once
+from edge_lstm.engine.narrow_tiles import IN_TWO, Narrow, Stages, Values
 from edge_lstm.engine.plan import Phase
 from edge_lstm.engine.products import Listed, Places, Products
 from edge_lstm.fixed_point.integer_network import IntOp
@@ -154,10 +154,7 @@ class Tile(Products):
             needed = at_end.union(*(self.plan.ops[later].args for later in self.phase.ops[position + 1 :]))
             if index in self.layer.narrow:
                 words = Narrow(self, places, index, op).words(values)
-                if in_parts:
-                    values.keep_words(index, (yield from self._in_parts(words, values, needed)))
-                else:
-                    values.keep_words(index, at_once(words))
+                values.keep_words(index, (yield from self._staged(words, values, needed, in_parts)))
             else:
                 values.keep(index, [self._operator(places, index, op, [values.lanes(a)[s] for a in op.args]) for s in every])
             if op.code == "interpolate" and in_parts:
@@ -185,17 +182,18 @@ class Tile(Products):
             read |= {segment.at_end for segment in self.plan.segments if segment.at_end is not None}
         return read
 
-    def _in_parts(self, words: Stages, values: Values, needed: set[int]) -> Generator[None, None, list[Value]]:
-        """The result of an operator; yields where a part ends in it."""
+    def _staged(self, words: Stages, values: Values, needed: set[int], in_parts: bool) -> Generator[None, None, list[Value]]:
+        """The result of an operator; in_parts: yields where a part ends in it."""
         stage: Any = None
         while True:
             try:
                 stage = words.send(stage)
             except StopIteration as done:
                 return done.value
-            stage = [self.code.pinned(value) for value in stage]
-            self._end_part(values, needed)
-            yield
+            if in_parts:
+                stage = [self.code.pinned(value) for value in stage]
+                self._end_part(values, needed)
+                yield
 
     def _end_part(self, values: Values, needed: set[int]) -> None:
         """What is there stays there, and what is loaded is loaded again: dot products take the registers."""
