@@ -40,8 +40,6 @@ from trained_models import load as load_trained  # noqa: E402
 from edge_lstm import engine  # noqa: E402
 from edge_lstm.cells import Activation, cell  # noqa: E402
 from edge_lstm.engine import reference, target  # noqa: E402
-from edge_lstm.engine.layout import COLUMNS_OF_A_TILE, SPARSE_TILES  # noqa: E402
-from edge_lstm.engine.prepared import FEW, MOST_BUSY  # noqa: E402
 from edge_lstm.errors import EdgeLstmError  # noqa: E402
 from edge_lstm.fixed_point.integer_network import IntegerNetwork  # noqa: E402
 from edge_lstm.fixed_point.quantize import harden, quantize  # noqa: E402
@@ -299,6 +297,7 @@ def document(contests: list[Contest], limits: Limits, rounds: int, busy: str) ->
         f"({i}, {h}): {one:.0%} of the outputs are not zero, {two:.0%} of the pairs, {four:.0%} of the fours"
         for (i, h), (one, two, four) in counted.items()
     )
+    core = target.choose().core
     absent = "".join(f"\n- Not installed: {line}." for line in missing())
     return f"""# Performance on the host
 
@@ -319,8 +318,9 @@ second.
   int16 gates.
 - Kernels leave out what is multiplied by zeros behind threshold gates: tiles of four neighbours with int8 dot products (VNNI), of two
   with the int16 ones ("portable"); VNNI also single columns, any four of which make a tile, where that is less work
-  ({COLUMNS_OF_A_TILE:g} columns take as long as a tile). One sequence does so, step by step or at once, from {SPARSE_TILES} tiles on; a
-  batch does where few enough tiles, or columns instead of them, hold anything: at most {MOST_BUSY:g} - {FEW:g} / tiles² of them.
+  ({core.batch_columns[0]:g} columns take as long as a tile in a batch, {core.step_columns[0]:g} for one sequence, on this core). One sequence does so, step by step or at once, from
+  {core.listed_tiles} tiles on; a batch does where few enough tiles, or columns instead of them, hold anything: at most
+  {core.most_busy:g} - {core.few:g} / tiles² of them.
   The others multiply everything. `quantize` orders the units so that those which are zero at the same steps are neighbours, as the
   calibration input shows it, which is not what is timed here. Counted on these: {held}.
 - A sequence ends with its scores; so does every sequence in bulk. Ours starts from int8 inputs, as "all int8" does, the others from

@@ -12,21 +12,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edge_lstm.engine.cores import CORES, Core
 from edge_lstm.engine.instructions import KERNELS, Instructions
 from edge_lstm.engine.plan import LayerPlan
 
 LINE = 64  # bytes of a cache line, and of sixteen int32
 LANES = 16
 PERMUTED_SEGMENTS = 64  # curves of so many segments fit four AVX-512 registers
-# From so many tiles on, one sequence lists those that are not zero: 64 units of bytes, 32 of int16. A trained network of 64 units then
-# takes a quarter less with bytes, and 0.57 times as long with int16; with half as many tiles of bytes it takes as long as before, and one
-# of random weights a quarter longer.
-SPARSE_TILES = 16
 # Kernels of int16 ask at each tile where no list can be made, and pay in mispredicted branches: from so many units on that is less.
 ASKED_UNITS = 128
-# Walking over a list, a tile takes as long as 2.7 single columns, and columns take as long as 3 more: measured on Zen 4, where a tile is
-# bound by the loads of its weights, and four columns by the twelve vector instructions that interleave and multiply them.
-COLUMNS_OF_A_TILE, MORE_COLUMNS = 2.7, 3
 
 # "channels": of the counts; "width": int8 values of x, two for each channel where x has 16 bits; "initial": a record after a reset;
 # "inputs": place of x in a record; "sum", "gain" (-1: none): of a mean;
@@ -66,12 +60,18 @@ class Target:
 
     name: of the kernel, a key of `instructions.KERNELS`;
     accumulators: vectors of sixteen int32 that the machine keeps in registers beside weights and sources;
-    packs_bytes: whether one instruction moves chosen bytes of a register together, VBMI2 of AVX-512.
+    packs_bytes: whether one instruction moves chosen bytes of a register together, VBMI2 of AVX-512;
+    kind: of core, a key of `cores.CORES`.
     """
 
     name: str
     accumulators: int
     packs_bytes: bool = False
+    kind: str = "one_dot"
+
+    @property
+    def core(self) -> Core:
+        return CORES[self.kind]
 
     @property
     def instructions(self) -> Instructions:

@@ -12,15 +12,12 @@ from llvmlite import ir
 from edge_lstm.engine.code import Code
 from edge_lstm.engine.control_code import Value
 from edge_lstm.engine.layout import (
-    COLUMNS_OF_A_TILE,
     ENTRY,
     LANES,
     LINE,
     LISTED_COUNT,
     LISTED_FIRST,
     LISTED_FOURS,
-    MORE_COLUMNS,
-    SPARSE_TILES,
 )
 
 _I16, _I32, _I64 = (ir.IntType(bits) for bits in (16, 32, 64))
@@ -55,13 +52,15 @@ def list_tiles(code: Code, sources: Value, tiles: Value, to: Value, always: bool
         sums = [code.dot(total, code.bias_bytes(), code.as_tile(values)) for total in carried[2:]]
         return [code.plus(carried[0], _number_of(code, busy)), code.plus(carried[1], _busy_bytes(code, values)), *sums]
 
-    many = code.integer(1) if always else code.minus(1, code.either_less(tiles, SPARSE_TILES))
+    many = code.integer(1) if always else code.minus(1, code.either_less(tiles, code.target.core.listed_tiles))
     totals = [code.constant(0)] if code.machine.offset else []
     counted = code.quotient(code.plus(tiles, LANES - 1), LANES) if code.target.is_avx512 else tiles
     start = [code.integer(0), code.integer(0), *totals]
     count, single, *totals = code.loop(code.times(many, counted), start, sixteen if code.target.is_avx512 else one)
     for total in totals:
         code.store(code.splat(_sum(code, total)) if code.target.is_avx512 else total, to)
+    if code.target.core.listed_at_once > 1:  # what is read behind the last tile
+        code.store(ir.Constant(_I64, 0), code.plus(entries, code.times(count, ENTRY)))
     code.store_index(count, code.plus(to, LISTED_COUNT))
     return single
 
@@ -134,7 +133,8 @@ def list_either(code: Code, sources: Value, tiles: Value, to: Value) -> None:
         code.store_index(empty, code.plus(to, LISTED_COUNT))
         return []
 
-    less = code.builder.icmp_signed("<", code.times(code.plus(single, MORE_COLUMNS), 10), code.times(count, round(10 * COLUMNS_OF_A_TILE)))
+    of_a_tile, more = code.target.core.step_columns
+    less = code.builder.icmp_signed("<", code.times(code.plus(single, more), 10), code.times(count, round(10 * of_a_tile)))
     code.where(less, [], columns)
 
 

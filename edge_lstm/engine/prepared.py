@@ -11,16 +11,13 @@ from edge_lstm.engine.batch import Int64Array, first_rows
 from edge_lstm.engine.emit import source
 from edge_lstm.engine.entry_points import ENTRIES, Lists
 from edge_lstm.engine.kernel_cache import kernels
-from edge_lstm.engine.layout import ASKED_UNITS, COLUMNS_OF_A_TILE, LINE, MORE_COLUMNS, SPARSE_TILES, Structure, Target
+from edge_lstm.engine.layout import ASKED_UNITS, LINE, Structure, Target
 from edge_lstm.engine.packing import Packed, Stack, aligned, pack, structure_of
 from edge_lstm.engine.plan import is_behind_gate, listed_segment, plan
 from edge_lstm.engine.unit_layout import laid_out
 from edge_lstm.fixed_point.integer_network import IntegerRecurrent
 
 INPUT_BYTES = 2048  # inputs of one sequence that are made ready at once
-# Up to MOST_BUSY - FEW / tiles^2 of the tiles behind threshold gates that are not zero, leaving out the others pays in a batch. With VNNI
-# on Zen 4 it takes as long as multiplying all for 0.8 of 64 tiles, 0.77 of 32, 0.65 of 16 and 0.2 of 8. Columns count as so many tiles.
-MOST_BUSY, FEW = 0.8, 38.0
 AGAIN = 16  # batches from one count of what is not zero to the next
 BLOCK = 32  # sequences of a block: their records and one group's weights fit the first-level cache
 
@@ -109,10 +106,11 @@ class Prepared:
             tiles += int(np.count_nonzero(sources.view(np.uint32) != zero))
             if self._columns:
                 single += int(np.count_nonzero(sources != zero & 0xFF))
-        in_a_layer = count / len(records) / len(self._watched)
-        found: dict[Lists, float] = {"": MOST_BUSY - FEW / in_a_layer**2, "tiles": tiles / count}
+        in_a_layer, core = count / len(records) / len(self._watched), self.target.core
+        found: dict[Lists, float] = {"": core.most_busy - core.few / in_a_layer**2, "tiles": tiles / count}
         if self._columns:
-            found["columns"] = (single / count + MORE_COLUMNS / in_a_layer) / COLUMNS_OF_A_TILE
+            of_a_tile, more = core.batch_columns
+            found["columns"] = (single / count + more / in_a_layer) / of_a_tile
         return min(found, key=lambda lists: found[lists])
 
     def named(self, arrays: list[npt.NDArray[np.int32]]) -> list[dict[str, npt.NDArray[np.int32]]]:
@@ -146,7 +144,7 @@ def leaves_out_zeros(layer: IntegerRecurrent, target: Target) -> bool:
     schedule = plan(layer)
     tiles = -(-layer.units // target.tile_sources)
     if listed_segment(schedule) is not None:
-        return tiles >= SPARSE_TILES
+        return tiles >= target.core.listed_tiles
     behind = any(is_behind_gate(schedule, k) for k in range(len(schedule.segments)))
     return not target.instructions.offset and behind and tiles >= ASKED_UNITS // target.tile_sources
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Literal
 
 from edge_lstm.engine.code import Code
@@ -19,7 +20,6 @@ from edge_lstm.engine.layout import (
     LISTED_COUNT,
     LISTED_FIRST,
     LISTED_FOURS,
-    SPARSE_TILES,
     LayerStructure,
     Structure,
     Target,
@@ -236,7 +236,7 @@ class Products:
     ) -> Value:
         """As `_pass` for one sequence, of the listed tiles alone where there are many units; otherwise of all."""
         code, tiles = self.code, places.unit_tiles
-        few = code.either_less(tiles, SPARSE_TILES)
+        few = code.either_less(tiles, self.target.core.listed_tiles)
         self._pass(share, accumulators, [weights], sources, places.stride, code.times(few, tiles))
         flat = share.flat(accumulators)
 
@@ -265,6 +265,9 @@ class Products:
             return [code.dot(total, weight, values) for total, weight in zip(sums, loaded, strict=True)]
 
         def one(k: Value, sums: list[Value]) -> list[Value]:
+            return [total for part in range(at_once) for total in tile(code.plus(code.times(k, at_once), part), sums[part * rows :][:rows])]
+
+        def tile(k: Value, sums: list[Value]) -> list[Value]:
             entry = code.load64(code.plus(lists, code.times(k, ENTRY), LISTED_FIRST))
             values = code.as_tile(code.splat_index(entry))
             at = code.plus(weights, code.times(code.upper_half(entry), share.size))
@@ -272,11 +275,14 @@ class Products:
             factors = [(weight, values) if raised else (values, weight) for weight in loaded]
             return [code.dot(total, *both) for total, both in zip(sums, factors, strict=True)]
 
+        rows, at_once = len(share.rows), self.target.core.listed_at_once
         sums = [accumulators[row][s] for row in share.rows]
         if listed != "tiles":
             sums = code.loop(code.load_index(code.plus(lists, LISTED_FOURS)), sums, four)
         if listed != "columns":
-            sums = code.loop(code.load_index(code.plus(lists, LISTED_COUNT)), sums, one)
+            count = code.quotient(code.plus(code.load_index(code.plus(lists, LISTED_COUNT)), at_once - 1), at_once)
+            parts = code.loop(count, [*sums, *[code.constant(0)] * (rows * (at_once - 1))], one)
+            sums = [reduce(code.add, parts[row::rows]) for row in range(rows)]
         if not raised:
             for row, value in zip(share.rows, sums, strict=True):
                 accumulators[row][s] = value

@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 
 from edge_lstm.engine.code import Code
 from edge_lstm.engine.control_code import Value
-from edge_lstm.engine.layout import LANES, LINE, PLAIN, SPARSE_TILES, Structure, Target
+from edge_lstm.engine.layout import LANES, LINE, PLAIN, Structure, Target
 from edge_lstm.engine.lists import list_columns, list_either, list_tiles
 from edge_lstm.engine.products import Listed, Places, group_places
 from edge_lstm.engine.tiles import Tile
@@ -82,7 +82,7 @@ class _Stack:
         if not (lists and self.structure.layers[layer].raised):
             return plain
         raised = self.slot(f"{layer}.{raised_name}")
-        few = self.code.either_less(self.slot(f"{layer}.unit_tiles"), SPARSE_TILES)
+        few = self.code.either_less(self.slot(f"{layer}.unit_tiles"), self.target.core.listed_tiles)
         return raised if block else self.code.either(few, plain, raised)
 
     def _list(self, segment: int, whole: Places, count: Value, listed: Listed, always: bool) -> None:
@@ -112,7 +112,7 @@ class _Stack:
         if count is None:
             pairs = code.integer(0)
             if tile.pairs:
-                most = SPARSE_TILES * self.target.tile_sources // LANES if listed else PAIRED_GROUPS
+                most = self.target.core.listed_tiles * self.target.tile_sources // LANES if listed else PAIRED_GROUPS
                 pairs = code.times(code.either_less(groups, most), code.quotient(groups, 2))
 
             def visit_pair(index: Value, _: list[Value]) -> list[Value]:

@@ -65,7 +65,7 @@ class Tile(Products):
         A processor looks ahead over some hundred instructions. Behind all dot products of a tile the units wait for the last of them,
         with the next tile's out of sight.
         """
-        return self._holds_two and (self._curves < 3 or self.parts > 1)
+        return self.target.core.overlaps and self._holds_two and (self._curves < 3 or self.parts > 1)
 
     @cached_property
     def parts(self) -> int:

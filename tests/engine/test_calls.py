@@ -13,6 +13,7 @@ from random_networks import random_counts, random_integer
 
 from edge_lstm import engine
 from edge_lstm.engine import reference, target
+from edge_lstm.engine.cores import CORES, core_called
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 
@@ -206,6 +207,18 @@ def test_an_unknown_kernel_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         engine.run(network(), np.zeros((1, 20, 3), np.int16), kernel="fast")
     monkeypatch.setenv("EDGE_LSTM_KERNEL", "portable")
     assert target.choose().name == "portable"
+
+
+def test_kernels_are_made_for_the_kind_of_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intel's cores for servers make twice as many dot products as Zen 4; one that nobody has heard of is taken for such a one."""
+    kinds = {name: core_called(name) for name in ("znver4", "tigerlake", "emeraldrapids", "znver5", "unheard-of")}
+    assert kinds == {"znver4": "one_dot", "tigerlake": "one_dot", "emeraldrapids": "two_dots", "znver5": "two_dots", "unheard-of": "two_dots"}
+    monkeypatch.setenv("EDGE_LSTM_CORE", "quick")
+    with pytest.raises(EdgeLstmError, match="unknown kind of core EDGE_LSTM_CORE=quick: choose one of one_dot, two_dots"):
+        target.choose()
+    for kind, core in CORES.items():
+        monkeypatch.setenv("EDGE_LSTM_CORE", kind)
+        assert (f"tuned for {core.words}" in target.why(target.choose())) == target.choose().is_avx512
 
 
 def test_why_a_kernel_was_taken_is_said() -> None:

@@ -14,7 +14,8 @@ import pytest
 from random_networks import every_member, random_counts, random_deep, random_input, random_integer
 
 from edge_lstm import engine
-from edge_lstm.engine import prepared, reference, target
+from edge_lstm.engine import reference, target
+from edge_lstm.engine.cores import CORES
 from edge_lstm.engine.stages import prepare
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.bounds import prove_network
@@ -66,14 +67,22 @@ def streamed(network: IntegerNetwork, raw: np.ndarray, kernel: str | None = None
 # tests/integration/test_same_bits.py runs the whole family on the first kernel. One member in six is enough for the others, in turn: the
 # dataflow is compiled by the same code.
 OTHERS = KERNELS[1:]
+# Kernels of AVX-512 are shaped for a kind of core; those for the other kinds run here, too.
+KINDS = [(kernel, kind) for kernel in KERNELS for kind in (CORES if target.choose(kernel).is_avx512 else [target.choose(kernel).kind])]
+OTHER_KINDS = [(kernel, kind) for kernel, kind in KINDS if kind != target.choose(kernel).kind]
 MEMBERS = [(index, *member) for index, member in enumerate(every_member())]
-CASES = [(KERNELS[0], *member) for member in MEMBERS if member[0] % 6 == 3]
-CASES += [(OTHERS[member[0] // 6 % len(OTHERS)], *member) for member in MEMBERS if member[0] % 6 == 0 and OTHERS]
+CASES = [(KERNELS[0], None, *member) for member in MEMBERS if member[0] % 6 == 3]
+CASES += [(OTHERS[member[0] // 6 % len(OTHERS)], None, *member) for member in MEMBERS if member[0] % 6 == 0 and OTHERS]
+CASES += [(*OTHER_KINDS[member[0] // 6 % len(OTHER_KINDS)], *member) for member in MEMBERS if member[0] % 6 == 1 and OTHER_KINDS]
 
 
-@pytest.mark.parametrize(("kernel", "index", "cell", "gates"), CASES)
-def test_cells_give_the_bits_of_the_reference(kernel: str, index: int, cell: str, gates: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("kernel", "kind", "index", "cell", "gates"), CASES)
+def test_cells_give_the_bits_of_the_reference(
+    kernel: str, kind: str | None, index: int, cell: str, gates: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By compiled kernels alone: nothing falls back to the reference."""
+    if kind:
+        monkeypatch.setenv("EDGE_LSTM_CORE", kind)
     rng = np.random.default_rng(index)
     network = random_integer(
         rng, cell, int(rng.integers(1, 10)), int(rng.integers(3, 40)), gates, READ_OUTS[index % 3], layers=1 + (index % 4 == 0),
@@ -88,10 +97,11 @@ def test_cells_give_the_bits_of_the_reference(kernel: str, index: int, cell: str
             assert_same(engine.run(network, raw, states=True, kernel=kernel), wanted)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize(("kernel", "kind"), KINDS)
 @pytest.mark.parametrize(("cell", "gates"), [("lstm", "threshold"), *((cell, "sigmoid") for cell in ("lstm", "gru", "mgu", "rnn"))])
-def test_tiles_that_overlap_give_the_bits_of_the_reference(kernel: str, cell: str, gates: str) -> None:
-    """Units of one tile among the products of the next: with an odd number of tiles, fewer sequences than fill one, and a rest."""
+def test_tiles_give_the_bits_of_the_reference(kernel: str, kind: str, cell: str, gates: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Units of one tile among the products of the next, or not: an odd number of tiles, fewer sequences than fill one, and a rest."""
+    monkeypatch.setenv("EDGE_LSTM_CORE", kind)
     for units in (3, 20, 28, 33):
         network = random_integer(np.random.default_rng(units), cell, 5, units, gates)
         raw = random_counts(np.random.default_rng(units), network, 21, 5)
@@ -182,9 +192,10 @@ def test_the_largest_weights_and_inputs_overflow_nothing(kernel: str, gates: str
     assert_same(engine.run(network, raw, states=True, kernel=kernel), reference.run(network, raw, states=True))
 
 
-@pytest.mark.parametrize("kernel", [KERNELS[0], "portable"])
-def test_leaving_out_zeros_changes_nothing(kernel: str) -> None:
+@pytest.mark.parametrize(("kernel", "kind"), [case for case in KINDS if case[0] in (KERNELS[0], "portable")])
+def test_leaving_out_zeros_changes_nothing(kernel: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One sequence of many units, step by step and in one call, with extremes of weights and inputs."""
+    monkeypatch.setenv("EDGE_LSTM_CORE", kind)
     for extremes in (False, True):
         rng = np.random.default_rng(4)
         network = random_integer(rng, "lstm", 7, 150, "threshold", initial=True)
@@ -205,20 +216,22 @@ def test_leaving_out_zeros_changes_nothing(kernel: str) -> None:
                 np.testing.assert_array_equal(values, wanted.states[0][state][0, -1])
 
 
+@pytest.mark.parametrize("kind", CORES)
 @pytest.mark.parametrize(
     ("kernel", "read_out", "layers", "packs"),
     [(None, "last", 1, True), (None, "mean", 2, True), (None, "last", 1, False), ("portable", "last", 1, True)],
 )
 def test_batches_that_leave_out_zeros_give_the_same_bits(
-    kernel: str | None, read_out: str, layers: int, packs: bool, monkeypatch: pytest.MonkeyPatch
+    kernel: str | None, read_out: str, layers: int, packs: bool, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ragged sequences, in blocks that are not full, by one thread and two; extremes too. One block decides how the rest runs.
 
     packs: also with instructions that not every processor of the kernel has, see `Target.packs_bytes`.
     """
+    monkeypatch.setenv("EDGE_LSTM_CORE", kind)
     if not packs:
         plain = replace(target.choose(kernel), packs_bytes=False)
-        monkeypatch.setattr(target, "_target", lambda _: plain)
+        monkeypatch.setattr(target, "_target", lambda *_: plain)
     for extremes in (False, True):
         rng = np.random.default_rng(5)
         network = random_integer(rng, "lstm", 7, 150, "threshold", initial=True, read_out=read_out, layers=layers)
@@ -233,8 +246,7 @@ def test_batches_that_leave_out_zeros_give_the_same_bits(
         states = []
         # (limit of what is busy, columns that take as long as a tile): every way of running the rest
         for most, columns in ((-1.0, 2.7), (2.0, 0.01), (2.0, 100.0)):
-            monkeypatch.setattr(prepared, "MOST_BUSY", most)
-            monkeypatch.setattr(prepared, "COLUMNS_OF_A_TILE", columns)
+            monkeypatch.setitem(CORES, whole.target.kind, replace(whole.target.core, most_busy=most, batch_columns=(columns, 3)))
             for threads in (1, 2):
                 whole.lists = None
                 came = engine.run_normalized(network, x, lengths, threads=threads, kernel=kernel)
@@ -287,10 +299,12 @@ PROCESSORS = [("x86-64", "", "portable"), ("x86-64-v3", "+avx2", "avx2")] if pla
 @pytest.mark.parametrize(("processor", "features", "kernel"), PROCESSORS)
 def test_older_processors_take_their_own_kernel(processor: str, features: str, kernel: str, tmp_path: Path) -> None:
     code = f"""
+from dataclasses import replace
 import numpy as np
 from random_networks import random_counts, random_integer
 from edge_lstm import engine
-from edge_lstm.engine import prepared, reference, target
+from edge_lstm.engine import reference, target
+from edge_lstm.engine.cores import CORES
 from edge_lstm.engine.stages import prepare
 assert target.choose().name == {kernel!r}, target.choose()
 for gates in ("threshold", "sigmoid"):
@@ -298,7 +312,8 @@ for gates in ("threshold", "sigmoid"):
     network = random_integer(rng, "lstm", 5, 40, gates)
     raw = random_counts(rng, network, 40, 10)
     wanted = reference.run(network, raw).scores
-    for prepared.MOST_BUSY in (-1, 2):
+    for most in (-1, 2):
+        CORES[target.choose().kind] = replace(target.choose().core, most_busy=most)
         np.testing.assert_array_equal(engine.run(network, raw).scores, wanted)
     stream = engine.Stream(network)
     assert sum(map(stream.push, raw[0])) == 10

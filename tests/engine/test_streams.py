@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from random_networks import random_counts, random_deep, random_input, random_integer
 
 from edge_lstm import engine
-from edge_lstm.engine import prepared, target
+from edge_lstm.engine import target
 from edge_lstm.engine import streams as module
+from edge_lstm.engine.cores import CORES
 from edge_lstm.engine.stages import prepare
 from edge_lstm.errors import EdgeLstmError, UsageError
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
@@ -77,12 +80,14 @@ def test_networks_with_other_layers_stream_many_at_once_too(seed: int) -> None:
     drive(rng, quantize(network, random_input(rng, network, 5, 40)), None, 9, 60)
 
 
+@pytest.mark.parametrize("kind", CORES)
 @pytest.mark.parametrize(("kernel", "lists"), [(None, "tiles"), (None, "columns"), ("portable", "tiles")])
-def test_streams_leave_out_zeros(kernel: str | None, lists: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_streams_leave_out_zeros(kernel: str | None, lists: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel that lists no columns takes tiles instead."""
     monkeypatch.setattr(module, "SETTLED", 3)
-    monkeypatch.setattr(prepared, "MOST_BUSY", 2.0)
-    monkeypatch.setattr(prepared, "COLUMNS_OF_A_TILE", 100.0 if lists == "columns" else 0.01)
+    monkeypatch.setenv("EDGE_LSTM_CORE", kind)
+    core, columns = target.choose(kernel).core, 100.0 if lists == "columns" else 0.01
+    monkeypatch.setitem(CORES, target.choose(kernel).kind, replace(core, most_busy=2.0, batch_columns=(columns, 3)))
     rng = np.random.default_rng(8)
     model = random_integer(rng, "lstm", 5, 70, "threshold", "last", layers=2, decimation=3, initial=True)
     drive(rng, model, kernel, 71, 40)
