@@ -211,8 +211,8 @@ def test_an_unknown_kernel_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_kernels_are_made_for_the_kind_of_core(monkeypatch: pytest.MonkeyPatch) -> None:
     """Intel's cores for servers make twice as many dot products as Zen 4; one that nobody has heard of is taken for such a one."""
-    kinds = {name: core_called(name) for name in ("znver4", "tigerlake", "emeraldrapids", "znver5", "unheard-of")}
-    assert kinds == {"znver4": "one_dot", "tigerlake": "one_dot", "emeraldrapids": "two_dots", "znver5": "two_dots", "unheard-of": "two_dots"}
+    assert {core_called(name) for name in ("znver4", "tigerlake")} == {"one_dot"}
+    assert {core_called(name) for name in ("emeraldrapids", "znver5", "unheard-of")} == {"two_dots"}
     monkeypatch.setenv("EDGE_LSTM_CORE", "quick")
     with pytest.raises(EdgeLstmError, match="unknown kind of core EDGE_LSTM_CORE=quick: choose one of one_dot, two_dots"):
         target.choose()

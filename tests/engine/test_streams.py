@@ -9,8 +9,8 @@ import pytest
 from random_networks import random_counts, random_deep, random_input, random_integer
 
 from edge_lstm import engine
-from edge_lstm.engine import target
 from edge_lstm.engine import streams as module
+from edge_lstm.engine import target
 from edge_lstm.engine.cores import CORES
 from edge_lstm.engine.stages import prepare
 from edge_lstm.errors import EdgeLstmError, UsageError
