@@ -4,6 +4,7 @@
   values whose rescaled value is the end of the range, gives the same as clamping twice: the second clamp is dropped.
 - An accumulator that only thresholds and rescales read needs no bias: a + b > 0 is a > -b, and a rescale takes b into its limits and
   its rounding term.
+- A rescale whose limits and multiplier fit 16 bits is one dot product of pairs, which adds the rounding term as well.
 """
 
 from __future__ import annotations
@@ -83,6 +84,20 @@ def bare_rows(layer: IntegerRecurrent, plan: LayerPlan) -> tuple[int, ...]:
             widest = [layer.vectors[f"{name}.limit"].astype(np.int64) for name in rescales]
             if int(np.max(reach + np.maximum.reduce([np.zeros_like(reach), *widest]))) < 2**31:
                 found.append(index)
+    return tuple(found)
+
+
+def short_rescales(layer: IntegerRecurrent, plan: LayerPlan) -> tuple[int, ...]:
+    """Rescales that clip to 16 bits and multiply by as many: a lane's high half then counts times the multiplier's, which is 0."""
+    limits, bare = rescale_limits(layer, plan), bare_rows(layer, plan)
+    found = []
+    for index, op in enumerate(plan.ops):
+        if op.code != "rescale" or op.args[0] in bare:  # without its bias an accumulator has limits of its own
+            continue
+        low, high = limits[op.name]
+        widest = layer.vectors[f"{op.name}.multiplier"].max(initial=0)
+        if low.min(initial=0) >= -(1 << 15) and max(high.max(initial=0), widest) < 1 << 15:
+            found.append(index)
     return tuple(found)
 
 

@@ -119,6 +119,7 @@ class LayerStructure:
     plan: the schedule; curves: the structure of each table; within: interpolations and clips whose argument never leaves their range;
     bare: rows whose accumulator is left without its bias, since all that read it take the bias into their own constants;
     narrow: operators in lanes of 16 bits -> their form, see `engine.narrow`; their numbers are part of the structure.
+    short: rescales of 16 bits by 16, made by a dot product of pairs;
     listed: the segment whose tiles of zeros can be left out by a list of the others, see `Products`; raised: zero is not kept as zero;
     columns: where it is less work, sources that are not zero are listed one by one, and any four of them make a tile; see `lists`.
     """
@@ -128,6 +129,7 @@ class LayerStructure:
     within: tuple[int, ...]
     bare: tuple[int, ...]
     narrow: dict[int, str]
+    short: tuple[int, ...] = ()
     listed: int | None = None
     raised: bool = False
     columns: bool = False

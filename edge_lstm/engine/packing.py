@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from edge_lstm.engine.curves import bare_rows, curve_of, rescale_limits, table_reach, within_range
+from edge_lstm.engine.curves import bare_rows, curve_of, rescale_limits, short_rescales, table_reach, within_range
 from edge_lstm.engine.layout import (
     DENSE_SLOTS,
     LANES,
@@ -92,7 +92,8 @@ def structure_of(stack: Stack, target: Target) -> Structure:
         narrow = narrow_forms(layer, schedule) if target.narrows else {}
         listed = listed_segment(schedule)
         raised = listed is not None and bool(target.instructions.offset)
-        one = LayerStructure(schedule, curves, within_range(layer, schedule), bare_rows(layer, schedule), narrow, listed, raised)
+        short = tuple(k for k in short_rescales(layer, schedule) if k not in narrow) if target.core.short_products else ()
+        one = LayerStructure(schedule, curves, within_range(layer, schedule), bare_rows(layer, schedule), narrow, short, listed, raised)
         layers.append(replace(one, columns=raised and target.is_avx512 and len(one.listed_rows) == 4))
     return Structure(tuple(layers), stack.read_out.kind)
 

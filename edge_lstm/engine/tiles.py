@@ -216,6 +216,9 @@ class Tile(Products):
             return arguments[0]
         if op.code == "interpolate":
             return self._interpolate(places, index, op, arguments[0], place)
+        if index in self.layer.short:
+            value = code.minimum(code.maximum(arguments[0], place("low")), place("high"))
+            return code.shift_right(code.line_of_pair(place("half"), value, place("multiplier")), place("shift"))
         return _OPERATORS[op.code](code, arguments, place)
 
     def table_start(self, places: Places, name: str) -> Value:

@@ -193,6 +193,30 @@ def test_the_largest_weights_and_inputs_overflow_nothing(kernel: str, gates: str
 
 
 @pytest.mark.parametrize(("kernel", "kind"), [case for case in KINDS if case[0] in (KERNELS[0], "portable")])
+def test_products_at_the_ends_of_16_bits(kernel: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rescale whose limits and multiplier fit 16 bits is made otherwise than one where either just does not; others keep 32 bits."""
+    monkeypatch.setenv("EDGE_LSTM_CORE", kind)
+    rng = np.random.default_rng(3)
+    network = random_integer(rng, "lstm", 7, 19, "threshold", squash="hard_tanh")
+    raw = random_counts(rng, network, 41, 20, extremes=True)
+    (layer,) = network.recurrent
+    (index,) = (k for k, op in enumerate(layer.ops) if op.code == "rescale" and layer.ops[op.args[0]].code == "clip")
+    found = []
+    for limit, multiplier in ((32767, 32767), (32767, 8000), (32768, 8000), (32767, 32768)):
+        changed = {"limit": limit, "multiplier": multiplier}
+        vectors = {f"{layer.ops[index].name}.{part}": np.full(19, value, np.int32) for part, value in changed.items()}
+        # A shift of 22: the larger multipliers reach the ends of the clip behind, by which the limits are narrowed, the smaller do not.
+        ops = tuple(replace(op, numbers=(22,)) if k == index else op for k, op in enumerate(layer.ops))
+        other = replace(network, layers=(replace(layer, ops=ops, vectors={**layer.vectors, **vectors}), *network.layers[1:]))
+        prove_network(other)
+        assert_same(engine.run(other, raw, states=True, kernel=kernel), reference.run(other, raw, states=True))
+        whole = prepare(other, kernel).whole
+        assert whole is not None
+        found.append("short=(" in whole.kernels.source and "short=()" not in whole.kernels.source)
+    assert found == [target.choose(kernel).core.short_products] * 2 + [False] * 2
+
+
+@pytest.mark.parametrize(("kernel", "kind"), [case for case in KINDS if case[0] in (KERNELS[0], "portable")])
 def test_leaving_out_zeros_changes_nothing(kernel: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One sequence of many units, step by step and in one call, with extremes of weights and inputs."""
     monkeypatch.setenv("EDGE_LSTM_CORE", kind)
