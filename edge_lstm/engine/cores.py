@@ -1,8 +1,8 @@
 """Kinds of processor cores: how tiles are shaped, and from when on leaving out zeros pays. All of it is speed, none of it changes a bit.
 
-What was measured on one kind of core is wrong on another. A dot product of 512 bits takes Zen 4 a cycle, and it has other units for what
-else there is to do: the units of one tile are best computed among the dot products of the next. Intel's cores for servers, and Zen 5, make
-two a cycle, each of which takes five: that asks for ten accumulators at work, and all else takes the place of dot products.
+What was measured on one kind of core is wrong on another. A dot product of 512 bits takes Zen 4 a cycle, and a spilled register the time
+of one and a half; it has other units for what else there is to do. Intel's cores for servers, and Zen 5, make two dot products a cycle, each
+of which takes five: that asks for ten accumulators at work. All else takes the place of dot products, but loads and stores do not.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Core:
     """words: what kind it is;
-    overlaps: the units of one tile are computed among the dot products of the next;
+    halves: the accumulators of two tiles at work, those of one becoming units while the others add up, share the registers: each has half
+    as many rows, or sequences. Otherwise they have all, those of units wait in memory, and units that make no parts follow their own tile;
     short_products: a product of 16 bits is better made by a dot product than by a multiplication of 32 bits;
     listed_at_once: tiles of a list that are multiplied at once, each with accumulators of its own;
     listed_tiles: from so many tiles on, one sequence lists those that are not zero;
@@ -24,7 +25,7 @@ class Core:
     """
 
     words: str
-    overlaps: bool
+    halves: bool
     short_products: bool
     listed_at_once: int
     listed_tiles: int

@@ -65,7 +65,7 @@ class Tile(Products):
         A processor looks ahead over some hundred instructions. Behind all dot products of a tile the units wait for the last of them,
         with the next tile's out of sight.
         """
-        return self.target.core.overlaps and self._holds_two and (self._curves < 3 or self.parts > 1)
+        return self._holds_two and (self.parts > 1 or (self.target.core.halves and self._curves < 3))
 
     @cached_property
     def parts(self) -> int:
@@ -86,10 +86,12 @@ class Tile(Products):
 
     @cached_property
     def halves(self) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-        """(rows, the others, parts of the units that read none of the others): half of the rows are accumulated at a time.
+        """(rows, the others, parts of the units that read none of the others): half of the rows are accumulated at a time, or all.
 
         All rows of two tiles would fill the registers: what the units of one tile still read is then spilled by the next.
         """
+        if not self.target.core.halves:
+            return tuple(range(len(self.phase.rows))), (), 0
         readers = [[a for a in self.plan.ops[index].args if a in self.phase.rows] for index in self.phase.ops]
         order = [self.phase.rows.index(row) for row in dict.fromkeys(chain(*readers, self.phase.rows))]
         half = max(1, len(order) // 2)
