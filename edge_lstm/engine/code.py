@@ -229,9 +229,26 @@ class Code(ControlCode):
         """(a b + 2^14) >> 15, where it fits 16 bits."""
         return self._per_register(self.machine.rounded, [a, b])
 
-    def lookup64_words(self, halves: Sequence[Value], index: Value) -> Value:
-        """The word of a table of 64 in two AVX-512 registers, for the six lowest bits of each index (vpermi2w)."""
-        return self.call("llvm.x86.avx512.vpermi2var.hi.512", [halves[0], index, halves[1]])
+    def lookup64_words(self, one: Sequence[Value], other: Sequence[Value], index: Value) -> tuple[Value, Value]:
+        """The words of two tables of 64, each in two AVX-512 registers, for the six lowest bits of each index (vpermi2w)."""
+        first, second = (self.call("llvm.x86.avx512.vpermi2var.hi.512", [table[0], index, table[1]]) for table in (one, other))
+        return first, second
+
+    def lookup64_bytes(self, one: Sequence[Value], other: Sequence[Value], value: Value, shift: int) -> tuple[Value, Value]:
+        """The same for the indices value >> shift, and tables of low bytes and high bytes (vpermb).
+
+        Both bytes of an index are eight bits of the value from `shift` on: vpmultishiftqb takes them from anywhere in four words.
+        """
+        b, places = self.builder, [16 * (k // 2) + shift for k in range(8)]
+        bits = ir.Constant(_QUADS, [place % 64 for place in places] * 8)
+        index = self.call("llvm.x86.avx512.pmultishift.qb.512", [bits, b.bitcast(value, _QUADS)])
+        is_high = ir.Constant(ir.VectorType(ir.IntType(1), 4 * LANES), [0, 1] * (2 * LANES))
+
+        def looked_up(table: Sequence[Value]) -> Value:
+            low, high = (self.call("llvm.x86.avx512.permvar.qi.512", [b.bitcast(half, _QUADS), index]) for half in table)
+            return b.bitcast(b.select(is_high, high, low), _WORDS)
+
+        return looked_up(one), looked_up(other)
 
     def knots_and_steps(self, table: Value, index: Value, odd: bool) -> tuple[Value, Value]:
         """Words of both halves of the entries (step below, knot above) of an int32 table at an address; sixteen loads a sequence."""

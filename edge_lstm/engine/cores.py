@@ -16,6 +16,7 @@ class Core:
     halves: the accumulators of two tiles at work, those of one becoming units while the others add up, share the registers: each has half
     as many rows, or sequences. Otherwise they have all, those of units wait in memory, and units that make no parts follow their own tile;
     short_products: a product of 16 bits is better made by a dot product than by a multiplication of 32 bits;
+    byte_tables: a table of words in registers is better looked up byte by byte than word by word;
     listed_at_once: tiles of a list that are multiplied at once, each with accumulators of its own;
     listed_tiles: from so many tiles on, one sequence lists those that are not zero;
     step_columns, batch_columns: (so many single columns take as long as a tile, and a list of them as so many more) for one sequence, and
@@ -27,6 +28,7 @@ class Core:
     words: str
     halves: bool
     short_products: bool
+    byte_tables: bool
     listed_at_once: int
     listed_tiles: int
     step_columns: tuple[float, int]
@@ -41,12 +43,12 @@ CORES = {
     # longer. A tile of a list is bound by the loads of its weights, so that two at once gain nothing, and four columns by the twelve vector
     # instructions that interleave and multiply them. A batch takes as long as when all is multiplied for 0.8 of 64 tiles, 0.77 of 32, 0.65
     # of 16 and 0.2 of 8.
-    "one_dot": Core("one dot product a cycle", True, False, 1, 16, (2.7, 3), (2.7, 3), 0.8, 38.0),
+    "one_dot": Core("one dot product a cycle", True, False, False, 1, 16, (2.7, 3), (2.7, 3), 0.8, 38.0),
     # Measured on Emerald Rapids. Multiplications of 32 bits take the place of two dot products; without them a batch of (6, 32) takes 5 %
     # less. One tile of a list at a time would wait for the dot products of the one before: two at once take 0.7 times
     # as long. For one sequence the weights come from the second-level cache, for tiles as for columns. A batch takes as long as when all is
     # multiplied for 0.56 of 64 tiles, 0.52 of 32, 0.38 of 16 and none of 8.
-    "two_dots": Core("two dot products a cycle", False, True, 2, 16, (2.7, 3), (1.7, 0), 0.58, 48.0),
+    "two_dots": Core("two dot products a cycle", False, True, True, 2, 16, (2.7, 3), (1.7, 0), 0.58, 48.0),
 }
 # As LLVM names them: Zen 4, and Intel's cores for clients, whose second unit makes no dot products of 512 bits.
 _ONE_DOT = frozenset({"znver4", "cannonlake", "icelake-client", "tigerlake", "rocketlake"})

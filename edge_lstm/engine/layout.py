@@ -60,7 +60,7 @@ class Target:
 
     name: of the kernel, a key of `instructions.KERNELS`;
     accumulators: vectors of sixteen int32 that the machine keeps in registers beside weights and sources;
-    packs_bytes: whether one instruction moves chosen bytes of a register together, VBMI2 of AVX-512;
+    packs_bytes: whether one instruction moves chosen bytes of a register together, VBMI2 of AVX-512, and one looks up bytes;
     kind: of core, a key of `cores.CORES`.
     """
 
@@ -90,6 +90,11 @@ class Target:
     def is_avx512(self) -> bool:
         """Whether sixteen lanes are one register of AVX-512, in the portable kernel too."""
         return self.accumulators >= LANES
+
+    @property
+    def looks_up_bytes(self) -> bool:
+        """Whether tables of words in registers lie there as low bytes and high bytes."""
+        return self.core.byte_tables and self.packs_bytes
 
     @property
     def narrows(self) -> bool:

@@ -114,7 +114,7 @@ class Narrow:
             reach = self.tile.layer.curves[self.op.name].segments << segment >> 1
             values = [code.minimum(code.maximum(value, code.word(-reach)), code.word(reach - 1)) for value in values]
         within = [code.both(code.shift_left(value, code.word(15 - segment)), code.word(FRACTION)) for value in values]
-        found = [self._table(second)(code.shift_right(value, code.word(segment))) for value, second in zip(values, odd, strict=True)]
+        found = [self._table(second)(value) for value, second in zip(values, odd, strict=True)]
         count = len(values)
         kept = yield [*within, *chain(*zip(*found, strict=True))]
         within, knots, steps = (kept[first : first + count] for first in (0, count, 2 * count))
@@ -124,13 +124,16 @@ class Narrow:
         return [code.shift_right(code.add(knot, code.multiply_high(step, place)), code.word(out)) for place, knot, step in lines]
 
     def _table(self, odd: bool) -> Callable[[Value], tuple[Value, Value]]:
-        tile, code, name = self.tile, self.code, self.op.name
+        """From values to the knots of their segments and the steps to the next."""
+        tile, code, name, segment = self.tile, self.code, self.op.name, self.op.numbers[0]
         segments, loaded = tile.layer.curves[name].segments, tile.loaded
         if not (tile.target.instructions.permutes and segments == PERMUTED_SEGMENTS):
             middle = tile.table_middle(self.places, name, segments, 0)
-            return lambda index: code.knots_and_steps(middle, index, odd)
+            return lambda value: code.knots_and_steps(middle, code.shift_right(value, code.word(segment)), odd)
         if f"words {name} 0" not in loaded:
             start = tile.table_start(self.places, name)
             loaded.update({f"words {name} {k}": code.words_at(code.plus(start, LINE * k)) for k in range(4)})
         knots, steps = ([loaded[f"words {name} {k}"] for k in halves] for halves in ((0, 1), (2, 3)))
-        return lambda index: (code.lookup64_words(knots, index), code.lookup64_words(steps, index))
+        if tile.target.looks_up_bytes:
+            return lambda value: code.lookup64_bytes(knots, steps, value, segment)
+        return lambda value: code.lookup64_words(knots, steps, code.shift_right(value, code.word(segment)))

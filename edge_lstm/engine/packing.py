@@ -292,7 +292,8 @@ class _LayerPacker:
             out = next(op.numbers[1] for op in self.plan.ops if op.code == "interpolate" and op.name == name)
             knots, steps = knots + half(out), 2 * steps
         if form and self.target.instructions.permutes and curve.segments == PERMUTED_SEGMENTS:
-            return np.stack([np.roll(values, PERMUTED_SEGMENTS // 2) for values in (knots[:-1], steps)]).astype(np.int16)
+            words = np.stack([np.roll(values, PERMUTED_SEGMENTS // 2) for values in (knots[:-1], steps)]).astype("<i2")
+            return words.view(np.uint8).reshape(2, -1, 2).transpose(0, 2, 1) if self.target.looks_up_bytes else words
         if curve.paired or form:
             return ((knots[:-1] << 16) | (steps & 0xFFFF)).astype(np.int32)
         return np.concatenate([knots[:-1], steps]).astype(np.int32)
