@@ -1,8 +1,8 @@
 """Kinds of processor cores: how tiles are shaped, and from when on leaving out zeros pays. All of it is speed, none of it changes a bit.
 
 What was measured on one kind of core is wrong on another. A dot product of 512 bits takes Zen 4 a cycle, and a spilled register the time
-of one and a half; it has other units for what else there is to do. Intel's cores for servers, and Zen 5, make two dot products a cycle, each
-of which takes five: that asks for ten accumulators at work. All else takes the place of dot products, but loads and stores do not.
+of one and a half; it has other units for what else there is to do. Intel's cores for servers, and Zen 5, make two dot products a cycle,
+each of which takes five: that asks for ten accumulators at work. All else takes the place of dot products, but loads and stores do not.
 """
 
 from __future__ import annotations

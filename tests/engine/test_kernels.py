@@ -97,11 +97,23 @@ def test_cells_give_the_bits_of_the_reference(
             assert_same(engine.run(network, raw, states=True, kernel=kernel), wanted)
 
 
-@pytest.mark.parametrize(("kernel", "kind"), KINDS)
+def without_packing(kernel: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels for a processor with AVX-512 that lacks `Target.packs_bytes`, as the first with VNNI do."""
+    plain = replace(target.choose(kernel), packs_bytes=False)
+    monkeypatch.setattr(target, "_target", lambda *_: plain)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "kind", "packs"), [*((*case, True) for case in KINDS), *((*case, False) for case in KINDS if case[0] == "vnni")]
+)
 @pytest.mark.parametrize(("cell", "gates"), [("lstm", "threshold"), *((cell, "sigmoid") for cell in ("lstm", "gru", "mgu", "rnn"))])
-def test_tiles_give_the_bits_of_the_reference(kernel: str, kind: str, cell: str, gates: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiles_give_the_bits_of_the_reference(
+    kernel: str, kind: str, packs: bool, cell: str, gates: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Units of one tile among the products of the next, or not: an odd number of tiles, fewer sequences than fill one, and a rest."""
     monkeypatch.setenv("EDGE_LSTM_CORE", kind)
+    if not packs:
+        without_packing(kernel, monkeypatch)
     for units in (3, 20, 28, 33):
         network = random_integer(np.random.default_rng(units), cell, 5, units, gates)
         raw = random_counts(np.random.default_rng(units), network, 21, 5)
@@ -254,8 +266,7 @@ def test_batches_that_leave_out_zeros_give_the_same_bits(
     """
     monkeypatch.setenv("EDGE_LSTM_CORE", kind)
     if not packs:
-        plain = replace(target.choose(kernel), packs_bytes=False)
-        monkeypatch.setattr(target, "_target", lambda *_: plain)
+        without_packing(kernel, monkeypatch)
     for extremes in (False, True):
         rng = np.random.default_rng(5)
         network = random_integer(rng, "lstm", 7, 150, "threshold", initial=True, read_out=read_out, layers=layers)
