@@ -104,7 +104,11 @@ class Code(ControlCode):
 
     def select(self, switch: Value, a: Value) -> Value:
         """a where the switch is not 0, else 0."""
-        return self.builder.select(self.builder.icmp_signed("!=", switch, self.constant(0)), a, self.constant(0))
+        return self.where_open(switch, a, self.constant(0))
+
+    def where_open(self, switch: Value, a: Value, b: Value) -> Value:
+        """a where the switch is not 0, else b."""
+        return self.builder.select(self.builder.icmp_signed("!=", switch, self.constant(0)), a, b)
 
     # ---- sources of rows: int8 values, kept as bytes (for VNNI unsigned, value + 128) or as int16 -----------------------------
 
@@ -113,6 +117,12 @@ class Code(ControlCode):
             self.store(self._biased(self.builder.trunc(lanes, _SOURCE_BYTES)), address)
         else:
             self.store(self.builder.trunc(lanes, _SOURCE_WORDS), address)
+
+    def store_saturating(self, lanes: Value, address: Value) -> None:
+        """Stores what is not negative as unsigned bytes, at most 255 (vpmovusdb)."""
+        every = ir.Constant(ir.IntType(16), -1)
+        nothing = ir.Constant(ir.VectorType(ir.IntType(8), LANES), [0] * LANES)
+        self.store(self.call("llvm.x86.avx512.mask.pmovus.db.512", [lanes, nothing, every], nothing.type), address)
 
     def source_lanes(self, address: Value) -> Value:
         """The values that `store_source` stored."""

@@ -16,6 +16,7 @@ from edge_lstm.engine.cores import CORES, Core
 from edge_lstm.engine.instructions import KERNELS, Instructions
 from edge_lstm.engine.plan import LayerPlan
 
+BYTE_OFFSET = 128  # of sources that are kept as unsigned bytes
 LINE = 64  # bytes of a cache line, and of sixteen int32
 LANES = 16
 PERMUTED_SEGMENTS = 64  # curves of so many segments fit four AVX-512 registers
@@ -97,6 +98,11 @@ class Target:
         return self.core.byte_tables and self.packs_bytes
 
     @property
+    def stores_saturate(self) -> bool:
+        """Whether a clip of an output is left to its store, where sources are unsigned bytes."""
+        return self.core.short_products and self.is_avx512 and self.instructions.offset == BYTE_OFFSET
+
+    @property
     def narrows(self) -> bool:
         """Whether 16-bit lanes pay: where products of them are one instruction."""
         return bool(self.instructions.rounded)
@@ -118,6 +124,15 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Saturated:
+    """An output that its store clips, see `saturated_output`: the operators that rescale and clip it, and the one whose value it is."""
+
+    rescale: int
+    clip: int
+    output: int
+
+
+@dataclass(frozen=True)
 class LayerStructure:
     """All of a recurrent layer that its kernel depends on.
 
@@ -125,6 +140,7 @@ class LayerStructure:
     bare: rows whose accumulator is left without its bias, since all that read it take the bias into their own constants;
     narrow: operators in lanes of 16 bits -> their form, see `engine.narrow`; their numbers are part of the structure.
     short: rescales of 16 bits by 16, made by a dot product of pairs;
+    saturated: the output whose clip is left to its store;
     listed: the segment whose tiles of zeros can be left out by a list of the others, see `Products`; raised: zero is not kept as zero;
     columns: where it is less work, sources that are not zero are listed one by one, and any four of them make a tile; see `lists`.
     """
@@ -135,6 +151,7 @@ class LayerStructure:
     bare: tuple[int, ...]
     narrow: dict[int, str]
     short: tuple[int, ...] = ()
+    saturated: Saturated | None = None
     listed: int | None = None
     raised: bool = False
     columns: bool = False

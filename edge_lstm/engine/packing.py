@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from edge_lstm.engine.curves import bare_rows, curve_of, rescale_limits, short_rescales, table_reach, within_range
 from edge_lstm.engine.layout import (
+    BYTE_OFFSET,
     DENSE_SLOTS,
     LANES,
     LINE,
@@ -27,6 +28,7 @@ from edge_lstm.engine.layout import (
 )
 from edge_lstm.engine.narrow import narrow_forms
 from edge_lstm.engine.plan import Phase, listed_segment, plan
+from edge_lstm.engine.saturated import saturated_output
 from edge_lstm.fixed_point.integer_network import HALF_BITS, IntegerDense, IntegerReadOut, IntegerRecurrent, Normalize, input_width
 from edge_lstm.fixed_point.operators import VALUE, half
 
@@ -93,7 +95,9 @@ def structure_of(stack: Stack, target: Target) -> Structure:
         listed = listed_segment(schedule)
         raised = listed is not None and bool(target.instructions.offset)
         short = tuple(k for k in short_rescales(layer, schedule) if k not in narrow) if target.core.short_products else ()
-        one = LayerStructure(schedule, curves, within_range(layer, schedule), bare_rows(layer, schedule), narrow, short, listed, raised)
+        saturated = saturated_output(layer, schedule, short) if target.stores_saturate else None
+        within, bare = within_range(layer, schedule), bare_rows(layer, schedule)
+        one = LayerStructure(schedule, curves, within, bare, narrow, short, saturated, listed, raised)
         layers.append(replace(one, columns=raised and target.is_avx512 and len(one.listed_rows) == 4))
     return Structure(tuple(layers), stack.read_out.kind)
 
@@ -274,6 +278,8 @@ class _LayerPacker:
                 lift = 16 - op.numbers[0] if index in self.structure.narrow else 0  # the result is then the high half of a lane
                 values |= {f"{op.name}.low": low - b, f"{op.name}.high": high - b, f"{op.name}.multiplier": multiplier << lift}
                 values[f"{op.name}.half"] = (b * multiplier + half(op.numbers[0])) << lift  # modulo 2^32, as the product with it
+                if self.structure.saturated is not None and self.structure.saturated.rescale == index:
+                    values[f"{op.name}.half"] += BYTE_OFFSET << op.numbers[0]
         names = self.structure.constant_names
         packed = np.zeros((len(names), self.padded), np.int32)
         for k, name in enumerate(names):

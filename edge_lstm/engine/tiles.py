@@ -12,7 +12,7 @@ from typing import Any
 
 from edge_lstm.engine.code import Code
 from edge_lstm.engine.control_code import Value
-from edge_lstm.engine.layout import LINE, PERMUTED_SEGMENTS, Structure, Target
+from edge_lstm.engine.layout import BYTE_OFFSET, LINE, PERMUTED_SEGMENTS, Structure, Target
 from edge_lstm.engine.narrow_tiles import IN_TWO, Narrow, Stages, Values
 from edge_lstm.engine.plan import Phase
 from edge_lstm.engine.products import Listed, Places, Products
@@ -172,7 +172,9 @@ class Tile(Products):
                 for name in self.plan.stored:
                     code.store(values.lanes(self.plan.updates[name])[s], unit(f"state {name}", s))
                 for k, segment in enumerate(self.plan.segments):
-                    if segment.at_end is not None:
+                    if self.layer.saturated and segment.at_end == self.layer.saturated.output:
+                        code.store_saturating(values.lanes(segment.at_end)[s], source(places.following, k, s))
+                    elif segment.at_end is not None:
                         code.store_source(values.low_bits(segment.at_end)[s], source(places.following, k, s))
 
     @cached_property
@@ -214,12 +216,18 @@ class Tile(Products):
             return code.subtract(code.constant(op.numbers[0]), arguments[0])
         if op.code == "positive" and op.args[0] in self.layer.bare:
             return code.greater(arguments[0], self.constant(places, f"threshold {self.plan.ops[op.args[0]].name}"))
-        if op.code == "clip" and index in self.layer.within:
+        saturated = self.layer.saturated
+        if op.code == "clip" and (index in self.layer.within or (saturated and index == saturated.clip)):
             return arguments[0]
         if op.code == "interpolate":
             return self._interpolate(places, index, op, arguments[0], place)
+        if saturated and index == saturated.output:
+            closed = code.constant(BYTE_OFFSET)
+            return code.where_open(arguments[0], code.maximum(arguments[1], code.constant(1)), closed)
         if index in self.layer.short:
-            value = code.minimum(code.maximum(arguments[0], place("low")), place("high"))
+            value = arguments[0]
+            if saturated is None or index != saturated.rescale:
+                value = code.minimum(code.maximum(value, place("low")), place("high"))
             return code.shift_right(code.line_of_pair(place("half"), value, place("multiplier")), place("shift"))
         return _OPERATORS[op.code](code, arguments, place)
 

@@ -206,7 +206,10 @@ def test_the_largest_weights_and_inputs_overflow_nothing(kernel: str, gates: str
 
 @pytest.mark.parametrize(("kernel", "kind"), [case for case in KINDS if case[0] in (KERNELS[0], "portable")])
 def test_products_at_the_ends_of_16_bits(kernel: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rescale whose limits and multiplier fit 16 bits is made otherwise than one where either just does not; others keep 32 bits."""
+    """A rescale whose limits and multiplier just fit 16 bits is made otherwise than one where they do not.
+
+    So is one whose limits reach the ends of the clip behind it, if nothing overflows then, for an output that a gate lets through.
+    """
     monkeypatch.setenv("EDGE_LSTM_CORE", kind)
     rng = np.random.default_rng(3)
     network = random_integer(rng, "lstm", 7, 19, "threshold", squash="hard_tanh")
@@ -214,18 +217,22 @@ def test_products_at_the_ends_of_16_bits(kernel: str, kind: str, monkeypatch: py
     (layer,) = network.recurrent
     (index,) = (k for k, op in enumerate(layer.ops) if op.code == "rescale" and layer.ops[op.args[0]].code == "clip")
     found = []
-    for limit, multiplier in ((32767, 32767), (32767, 8000), (32768, 8000), (32767, 32768)):
+    cases = [(32767, 32767, 22), (32767, 32767, 23), (32767, 8000, 22), (16193, 32767, 22), (16192, 32767, 22), (32768, 8000, 22)]
+    for limit, multiplier, shift in [*cases, (32767, 32768, 22)]:
         changed = {"limit": limit, "multiplier": multiplier}
         vectors = {f"{layer.ops[index].name}.{part}": np.full(19, value, np.int32) for part, value in changed.items()}
-        # A shift of 22: the larger multipliers reach the ends of the clip behind, by which the limits are narrowed, the smaller do not.
-        ops = tuple(replace(op, numbers=(22,)) if k == index else op for k, op in enumerate(layer.ops))
+        ops = tuple(replace(op, numbers=(shift,)) if k == index else op for k, op in enumerate(layer.ops))
         other = replace(network, layers=(replace(layer, ops=ops, vectors={**layer.vectors, **vectors}), *network.layers[1:]))
         prove_network(other)
         assert_same(engine.run(other, raw, states=True, kernel=kernel), reference.run(other, raw, states=True))
         whole = prepare(other, kernel).whole
         assert whole is not None
-        found.append("short=(" in whole.kernels.source and "short=()" not in whole.kernels.source)
-    assert found == [target.choose(kernel).core.short_products] * 2 + [False] * 2
+        found.append(("short=()" not in whole.kernels.source, "saturated=Saturated" in whole.kernels.source))
+    chosen = target.choose(kernel)
+    short, saturated = chosen.core.short_products, chosen.stores_saturate
+    assert found == [
+        (short, saturated), (short, False), (short, False), (short, saturated), (short, False), (False, False), (False, False)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("kernel", "kind"), [case for case in KINDS if case[0] in (KERNELS[0], "portable")])
