@@ -1,8 +1,9 @@
 """Kinds of processor cores: how tiles are shaped, and from when on leaving out zeros pays. All of it is speed, none of it changes a bit.
 
 What was measured on one kind of core is wrong on another. A dot product of 512 bits takes Zen 4 a cycle, and a spilled register the time
-of one and a half; it has other units for what else there is to do. Intel's cores for servers, and Zen 5, make two dot products a cycle,
-each of which takes five: that asks for ten accumulators at work. All else takes the place of dot products, but loads and stores do not.
+of one and a half; it has other units for what else there is to do. Intel's cores for servers make two dot products a cycle, each of which
+takes five: that asks for ten accumulators at work. All else takes the place of dot products, but loads and stores do not. Zen 5 makes two
+as well, and is taken for such a core; the rest was not measured there.
 """
 
 from __future__ import annotations
@@ -43,13 +44,19 @@ CORES = {
     # longer. A tile of a list is bound by the loads of its weights, so that two at once gain nothing, and four columns by the twelve vector
     # instructions that interleave and multiply them. A batch takes as long as when all is multiplied for 0.8 of 64 tiles, 0.77 of 32, 0.65
     # of 16 and 0.2 of 8.
-    "one_dot": Core("one dot product a cycle", True, False, False, 1, 16, (2.7, 3), (2.7, 3), 0.8, 38.0),
-    # Measured on Emerald Rapids. Multiplications of 32 bits take the place of two dot products; without them a batch of (6, 32) takes 5 %
-    # less. One tile of a list at a time would wait for the dot products of the one before: two at once take 0.7 times
-    # as long. For one sequence the weights come from the second-level cache, for tiles as for columns. A batch takes as long as when all is
-    # multiplied for 0.56 of 64 tiles, 0.52 of 32, 0.38 of 16 and none of 8.
-    "two_dots": Core("two dot products a cycle", False, True, True, 2, 16, (2.7, 3), (1.7, 0), 0.58, 48.0),
-}
+    "one_dot": Core(
+        "one dot product a cycle", halves=True, short_products=False, byte_tables=False, listed_at_once=1, listed_tiles=16,
+        step_columns=(2.7, 3), batch_columns=(2.7, 3), most_busy=0.8, few=38.0,
+    ),
+    # Measured on Emerald Rapids. A multiplication of 32 bits takes the place of two dot products: without it a batch of (6, 32) takes 5 %
+    # less. One tile of a list at a time would wait for the dot products of the one before: two at once take 0.7 times as long. For one
+    # sequence the weights come from the second-level cache, for tiles as for columns. A batch takes as long as when all is multiplied for
+    # 0.56 of 64 tiles, 0.52 of 32, 0.38 of 16 and none of 8.
+    "two_dots": Core(
+        "two dot products a cycle", halves=False, short_products=True, byte_tables=True, listed_at_once=2, listed_tiles=16,
+        step_columns=(2.7, 3), batch_columns=(1.7, 0), most_busy=0.58, few=48.0,
+    ),
+}  # fmt: skip
 # As LLVM names them: Zen 4, and Intel's cores for clients, whose second unit makes no dot products of 512 bits.
 _ONE_DOT = frozenset({"znver4", "cannonlake", "icelake-client", "tigerlake", "rocketlake"})
 

@@ -61,7 +61,7 @@ class Target:
 
     name: of the kernel, a key of `instructions.KERNELS`;
     accumulators: vectors of sixteen int32 that the machine keeps in registers beside weights and sources;
-    packs_bytes: whether one instruction moves chosen bytes of a register together, VBMI2 of AVX-512, and one looks up bytes;
+    packs_bytes: whether one instruction moves chosen bytes of a register together, and one looks up bytes: VBMI2 and VBMI of AVX-512;
     kind: of core, a key of `cores.CORES`.
     """
 

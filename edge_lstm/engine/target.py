@@ -67,7 +67,7 @@ def _target(wanted: str, kind: str) -> Target:
     wide = "avx512f" in _features() and KERNELS[wanted].bits == 512  # 32 registers of sixteen lanes, otherwise 16 of eight or 32 of four
     if not wide:
         return Target(wanted, accumulators=4)
-    return Target(wanted, accumulators=16, packs_bytes="avx512vbmi2" in _features(), kind=kind)
+    return Target(wanted, accumulators=16, packs_bytes={"avx512vbmi", "avx512vbmi2"} <= _features(), kind=kind)
 
 
 def why(target: Target) -> str:
