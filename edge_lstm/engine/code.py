@@ -124,6 +124,18 @@ class Code(ControlCode):
         nothing = ir.Constant(ir.VectorType(ir.IntType(8), LANES), [0] * LANES)
         self.store(self.call("llvm.x86.avx512.mask.pmovus.db.512", [lanes, nothing, every], nothing.type), address)
 
+    def store_two_sources(self, words: Value, even: Value, odd: Value | None) -> None:
+        """The low bytes of the words of two sequences as sources of each; without a second sequence `odd` is None."""
+        quads = self.builder.bitcast(words, _QUADS)
+        undefined = ir.Constant(_QUADS, ir.Undefined)
+        order = [*range(0, 4 * LANES, 4), *range(2, 4 * LANES, 4)]
+        both = self.builder.shuffle_vector(quads, undefined, _indices(order))
+        if self.machine.offset:
+            both = self.builder.xor(both, ir.Constant(both.type, [-128] * (2 * LANES)))
+        for half, address in enumerate((even, odd)):
+            if address is not None:
+                self.store(self._part(both, half, 2), address)
+
     def source_lanes(self, address: Value) -> Value:
         """The values that `store_source` stored."""
         if self.machine.source_bytes == 1:

@@ -36,6 +36,17 @@ def table_reach(layer: IntegerRecurrent, op: IntOp) -> int:
     return (len(layer.tables[op.name]) - 1) << op.numbers[0] >> 1
 
 
+def signed_places(knots: Int64Array) -> Int64Array:
+    """The knots below the segments of a table for which places are not masked: place - 2^15 in every second segment.
+
+    There step (place - 2^15) is step place - step 2^15, whose multiple of 2^15 passes through every shift and rounding: the knot above,
+    in place of the one below, makes up for it.
+    """
+    below = knots[:-1].copy()
+    below[1::2] = knots[2::2]
+    return below
+
+
 def _range(layer: IntegerRecurrent, op: IntOp) -> tuple[int, int]:
     """The arguments that an interpolation or a clip does not change before it uses them."""
     if op.code == "clip":

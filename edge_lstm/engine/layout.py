@@ -98,6 +98,11 @@ class Target:
         return self.core.byte_tables and self.packs_bytes
 
     @property
+    def packs_words(self) -> bool:
+        """Whether the low bytes of words are brought together by one look-up, where sources are bytes."""
+        return self.looks_up_bytes and self.source_bytes == 1
+
+    @property
     def stores_saturate(self) -> bool:
         """Whether a clip of an output is left to its store, where sources are unsigned bytes."""
         return self.core.short_products and self.is_avx512 and self.instructions.offset == BYTE_OFFSET

@@ -40,6 +40,10 @@ class Values:
     def __contains__(self, index: int) -> bool:
         return index in self._lanes or index in self._words
 
+    def has_words(self, index: int) -> bool:
+        """Whether the result was made as words."""
+        return index in self._words and index not in self._lanes
+
     def pin(self, needed: Collection[int]) -> None:
         """What is needed later is computed where it stands, see `Code.pinned`."""
         for kind, pinned in ((self._lanes, self._pinned_lanes), (self._words, self._pinned_words)):
@@ -113,7 +117,7 @@ class Narrow:
         if self.index not in self.tile.layer.within:
             reach = self.tile.layer.curves[self.op.name].segments << segment >> 1
             values = [code.minimum(code.maximum(value, code.word(-reach)), code.word(reach - 1)) for value in values]
-        within = [code.both(code.shift_left(value, code.word(15 - segment)), code.word(FRACTION)) for value in values]
+        within = [self._place(value, segment) for value in values]
         found = [self._table(second)(value) for value, second in zip(values, odd, strict=True)]
         count = len(values)
         kept = yield [*within, *chain(*zip(*found, strict=True))]
@@ -123,12 +127,22 @@ class Narrow:
             return [code.add(knot, code.multiply_round(step, place)) for place, knot, step in lines]
         return [code.shift_right(code.add(knot, code.multiply_high(step, place)), code.word(out)) for place, knot, step in lines]
 
+    def _place(self, value: Value, segment: int) -> Value:
+        """The place within a segment, as a fraction of 2^15; minus 2^15 in odd ones where their knots make up for it, `signed_places`."""
+        place = self.code.shift_left(value, self.code.word(15 - segment))
+        return place if self._permutes and self.tile.target.looks_up_bytes else self.code.both(place, self.code.word(FRACTION))
+
+    @property
+    def _permutes(self) -> bool:
+        """Whether the curve's table lies in registers."""
+        return self.tile.target.instructions.permutes and self.tile.layer.curves[self.op.name].segments == PERMUTED_SEGMENTS
+
     def _table(self, odd: bool) -> Callable[[Value], tuple[Value, Value]]:
         """From values to the knots of their segments and the steps to the next."""
         tile, code, name, segment = self.tile, self.code, self.op.name, self.op.numbers[0]
-        segments, loaded = tile.layer.curves[name].segments, tile.loaded
-        if not (tile.target.instructions.permutes and segments == PERMUTED_SEGMENTS):
-            middle = tile.table_middle(self.places, name, segments, 0)
+        loaded = tile.loaded
+        if not self._permutes:
+            middle = tile.table_middle(self.places, name, tile.layer.curves[name].segments, 0)
             return lambda value: code.knots_and_steps(middle, code.shift_right(value, code.word(segment)), odd)
         if f"words {name} 0" not in loaded:
             start = tile.table_start(self.places, name)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from edge_lstm.engine.curves import bare_rows, curve_of, rescale_limits, short_rescales, table_reach, within_range
+from edge_lstm.engine.curves import bare_rows, curve_of, rescale_limits, short_rescales, signed_places, table_reach, within_range
 from edge_lstm.engine.layout import (
     BYTE_OFFSET,
     DENSE_SLOTS,
@@ -298,7 +298,8 @@ class _LayerPacker:
             out = next(op.numbers[1] for op in self.plan.ops if op.code == "interpolate" and op.name == name)
             knots, steps = knots + half(out), 2 * steps
         if form and self.target.instructions.permutes and curve.segments == PERMUTED_SEGMENTS:
-            words = np.stack([np.roll(values, PERMUTED_SEGMENTS // 2) for values in (knots[:-1], steps)]).astype("<i2")
+            below = signed_places(knots) if self.target.looks_up_bytes else knots[:-1]
+            words = np.stack([np.roll(values, PERMUTED_SEGMENTS // 2) for values in (below, steps)]).astype("<i2")
             return words.view(np.uint8).reshape(2, -1, 2).transpose(0, 2, 1) if self.target.looks_up_bytes else words
         if curve.paired or form:
             return ((knots[:-1] << 16) | (steps & 0xFFFF)).astype(np.int32)

@@ -6,7 +6,7 @@ Every integer operator has one line in `_OPERATORS`. Accumulators stay in regist
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain, takewhile
 from typing import Any
 
@@ -172,10 +172,18 @@ class Tile(Products):
                 for name in self.plan.stored:
                     code.store(values.lanes(self.plan.updates[name])[s], unit(f"state {name}", s))
                 for k, segment in enumerate(self.plan.segments):
-                    if self.layer.saturated and segment.at_end == self.layer.saturated.output:
-                        code.store_saturating(values.lanes(segment.at_end)[s], source(places.following, k, s))
-                    elif segment.at_end is not None:
-                        code.store_source(values.low_bits(segment.at_end)[s], source(places.following, k, s))
+                    if segment.at_end is not None:
+                        self._store_source(values, segment.at_end, s, partial(source, places.following, k))
+
+    def _store_source(self, values: Values, index: int, s: int, address: Callable[[int], Value]) -> None:
+        """Stores what rows of the next step read of sequence s, or, where it is words, of two from each even one."""
+        code = self.code
+        if self.layer.saturated is not None and index == self.layer.saturated.output:
+            code.store_saturating(values.lanes(index)[s], address(s))
+        elif not (self.target.packs_words and values.has_words(index)):
+            code.store_source(values.low_bits(index)[s], address(s))
+        elif s % 2 == 0:
+            code.store_two_sources(values.words(index)[s // 2], address(s), address(s + 1) if s + 1 < values.sequences else None)
 
     @cached_property
     def _read_at_end(self) -> set[int]:

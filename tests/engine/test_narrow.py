@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from random_networks import random_integer
 
+from edge_lstm.engine.curves import signed_places
 from edge_lstm.engine.narrow import narrow_forms
 from edge_lstm.engine.plan import plan
 from edge_lstm.fixed_point.operators import interpolate, round_shift
@@ -44,6 +45,22 @@ def test_a_curve_is_a_table_and_one_multiplication(segment: int, out: int) -> No
         came = knots[place] + rounding(steps[place], within)
     else:
         came = (knots[place] + (1 << (out - 1)) + (2 * steps[place] * within >> 16)) >> out
+    np.testing.assert_array_equal(came, interpolate(v, knots, segment, out))
+
+
+@pytest.mark.parametrize("segment", range(1, 11))
+@pytest.mark.parametrize("out", [0, 1, 4])
+def test_places_may_stay_signed_where_odd_knots_are_those_above(segment: int, out: int) -> None:
+    rng = np.random.default_rng(segment)
+    knots = np.cumsum(rng.integers(-400, 401, 65)).astype(np.int64)
+    steps, v = np.diff(knots), np.arange(-32 << segment, 32 << segment)
+    place = (v >> segment) + 32
+    within = (v << (15 - segment)).astype(np.int16).astype(np.int64)  # what a shift in 16 bits leaves: its sign is the segment's lowest bit
+    below = signed_places(knots)[place]
+    if out == 0:
+        came = below + rounding(steps[place], within)
+    else:
+        came = (below + (1 << (out - 1)) + (2 * steps[place] * within >> 16)) >> out
     np.testing.assert_array_equal(came, interpolate(v, knots, segment, out))
 
 
