@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+BYTE_OFFSET = 128  # of sources that are kept as unsigned bytes
+
 
 @dataclass(frozen=True)
 class Instructions:
@@ -44,7 +46,7 @@ class Instructions:
     @property
     def offset(self) -> int:
         """What is added to a value that rows read."""
-        return 128 if self.quads and self.biased else 0
+        return BYTE_OFFSET if self.quads and self.biased else 0
 
 
 _NONE = Instructions(frozenset(), "int16 dot products as LLVM finds them for this processor")

@@ -13,10 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_lstm.engine.cores import CORES, Core
-from edge_lstm.engine.instructions import KERNELS, Instructions
+from edge_lstm.engine.instructions import BYTE_OFFSET, KERNELS, Instructions
 from edge_lstm.engine.plan import LayerPlan
 
-BYTE_OFFSET = 128  # of sources that are kept as unsigned bytes
 LINE = 64  # bytes of a cache line, and of sixteen int32
 LANES = 16
 PERMUTED_SEGMENTS = 64  # curves of so many segments fit four AVX-512 registers

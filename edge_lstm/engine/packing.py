@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_lstm.engine.curves import bare_rows, curve_of, rescale_limits, short_rescales, signed_places, table_reach, within_range
+from edge_lstm.engine.instructions import BYTE_OFFSET
 from edge_lstm.engine.layout import (
-    BYTE_OFFSET,
     DENSE_SLOTS,
     LANES,
     LINE,

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_lstm.engine.layout import BYTE_OFFSET, Saturated
+from edge_lstm.engine.instructions import BYTE_OFFSET
+from edge_lstm.engine.layout import Saturated
 from edge_lstm.engine.plan import LayerPlan
 from edge_lstm.fixed_point.integer_network import IntegerRecurrent
 from edge_lstm.fixed_point.operators import half

@@ -129,19 +129,19 @@ class _Stack:
             return
 
         overlaps = tile.overlaps and not listed
-        in_halves = overlaps and tile.parts > 1
-        if overlaps and not in_halves:  # the accumulators of two tiles are then at work at once
+        in_parts = overlaps and tile.parts > 1
+        if overlaps and not in_parts:  # the accumulators of two tiles are then at work at once
             size //= 2
         tiles = code.quotient(count, size)
         done = code.times(tiles, size)
-        if in_halves:
-            self._in_halves(tile, lambda group: places_of(group)[0], groups, tiles, size)
+        if in_parts:
+            self._in_parts(tile, lambda group: places_of(group)[0], groups, tiles, size)
 
         def visit(index: Value, _: list[Value]) -> list[Value]:
             (places,) = places_of(index)
-            if overlaps and not in_halves:
+            if overlaps and not in_parts:
                 self._overlapping(tile, places, tiles, size)
-            elif not in_halves:
+            elif not in_parts:
                 self._sequences(tile, places, tiles, size, listed)
             if size > 1:
                 self._sequences(tile, _moved(places, self._ahead(places, _moving(places), done)), code.minus(count, done), 1, listed)
@@ -181,7 +181,7 @@ class _Stack:
         ends = code.loop(count, start, body)
         code.where(code.is_positive(count), [], lambda: finish(ends))
 
-    def _in_halves(self, tile: Tile, places_of: Callable[[Value], Places], groups: Value, count: Value, size: int) -> None:
+    def _in_parts(self, tile: Tile, places_of: Callable[[Value], Places], groups: Value, count: Value, size: int) -> None:
         """`count` times `size` sequences of all groups; the units of each tile among the rest of its dot products and the next one's."""
         code, first_sum = self.code, 2 + len(_MOVING)
         first, others, early = tile.halves

@@ -12,7 +12,8 @@ from typing import Any
 
 from edge_lstm.engine.code import Code
 from edge_lstm.engine.control_code import Value
-from edge_lstm.engine.layout import BYTE_OFFSET, LINE, PERMUTED_SEGMENTS, Structure, Target
+from edge_lstm.engine.instructions import BYTE_OFFSET
+from edge_lstm.engine.layout import LINE, PERMUTED_SEGMENTS, Structure, Target
 from edge_lstm.engine.narrow_tiles import IN_TWO, Narrow, Stages, Values
 from edge_lstm.engine.plan import Phase
 from edge_lstm.engine.products import Listed, Places, Products
