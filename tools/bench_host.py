@@ -320,7 +320,8 @@ second.
   with the int16 ones ("portable"); VNNI also single columns, any four of which make a tile, where that is less work
   (on this core {core.batch_columns[0]:g} columns take as long as a tile in a batch, {core.step_columns[0]:g} for one sequence).
   One sequence does so, step by step or at once, from {core.listed_tiles} tiles on;
-  a batch does where few enough tiles, or columns instead of them, hold anything: at most {core.most_busy:g} - {core.few:g} / tiles².
+  a batch does where few enough tiles, or columns instead of them, hold anything:
+  a share of {core.most_busy:g} - {core.few:g} / tiles² at most.
   The others multiply everything. `quantize` orders the units so that those which are zero at the same steps are neighbours, as the
   calibration input shows it, which is not what is timed here. Counted on these: {held}.
 - A sequence ends with its scores; so does every sequence in bulk. Ours starts from int8 inputs, as "all int8" does, the others from
