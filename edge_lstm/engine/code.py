@@ -18,7 +18,7 @@ from edge_lstm.engine.control_code import ControlCode, Value
 from edge_lstm.engine.layout import LANES, PLAIN, Target
 
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
-_LANES = ir.VectorType(_I32, LANES)
+_LANES, _FLOATS = ir.VectorType(_I32, LANES), ir.VectorType(ir.FloatType(), LANES)
 _QUADS, _PAIRS, _PRODUCTS = ir.VectorType(_I8, 4 * LANES), ir.VectorType(_I16, 2 * LANES), ir.VectorType(_I32, 2 * LANES)
 _WORDS, _BITS16 = ir.VectorType(_I16, 2 * LANES), ir.Constant(_LANES, [0xFFFF] * LANES)
 _SOURCE_BYTES, _SOURCE_WORDS = ir.VectorType(_I8, LANES), ir.VectorType(_I16, LANES)
@@ -109,6 +109,19 @@ class Code(ControlCode):
     def where_open(self, switch: Value, a: Value, b: Value) -> Value:
         """a where the switch is not 0, else b."""
         return self.builder.select(self.builder.icmp_signed("!=", switch, self.constant(0)), a, b)
+
+    def rescale_in_float(self, a: Value, multiplier: Value, addend: Value, cut: Value) -> Value:
+        """floor(a multiplier + addend), cut off at -cut and cut before: the last three are floats, as lanes of bits (`engine.floating`).
+
+        The multiplication and the conversion round down whatever the processor's mode is; the cut takes the sign of its first argument.
+        """
+        b = self.builder
+        multiplier, addend, cut = (b.bitcast(bits, _FLOATS) for bits in (multiplier, addend, cut))
+        nothing, every = ir.Constant(_FLOATS, [0.0] * LANES), ir.Constant(ir.IntType(16), -1)
+        down, smaller, any_mode = (ir.Constant(_I32, number) for number in (9, 2, 4))
+        product = self.call("llvm.x86.avx512.vfmadd.ps.512", [b.sitofp(a, _FLOATS), multiplier, addend, down])
+        within = self.call("llvm.x86.avx512.mask.range.ps.512", [product, cut, smaller, nothing, every, any_mode])
+        return self.call("llvm.x86.avx512.mask.cvtps2dq.512", [within, self.constant(0), every, down], _LANES)
 
     # ---- sources of rows: int8 values, kept as bytes (for VNNI unsigned, value + 128) or as int16 -----------------------------
 
@@ -217,6 +230,13 @@ class Code(ControlCode):
         b = self.builder
         low = b.lshr(even, self.constant(16))
         return b.bitcast(low if odd is None else b.or_(low, b.and_(odd, ir.Constant(_LANES, [-65536] * LANES))), _WORDS)
+
+    def halves(self, even: Value, odd: Value | None) -> Value:
+        """The lower halves of the lanes of one sequence and the upper halves of those of the other as words."""
+        if odd is None:
+            return self.builder.bitcast(even, _WORDS)
+        is_odd = ir.Constant(ir.VectorType(ir.IntType(1), 2 * LANES), [0, 1] * LANES)
+        return self.builder.select(is_odd, self.builder.bitcast(odd, _WORDS), self.builder.bitcast(even, _WORDS))
 
     def lanes_of(self, words: Value, odd: bool) -> Value:
         """The lanes of one of the two sequences."""

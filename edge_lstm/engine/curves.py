@@ -85,7 +85,7 @@ def bare_rows(layer: IntegerRecurrent, plan: LayerPlan) -> tuple[int, ...]:
             continue
         rescales = [user.name for user in users if user.code == "rescale"]
         thresholds = sum(user.code == "positive" for user in users)
-        if len(rescales) + thresholds == len(users) and all(_used_once(plan, name) for name in rescales):
+        if len(rescales) + thresholds == len(users) and all(used_once(plan, name) for name in rescales):
             row = layer.rows[op.name]
             # Sources are held as bytes with 128 added: 255 times the weights is as far as an accumulator without its bias can go.
             reach = np.abs(row.bias.astype(np.int64)) + sum(255 * np.abs(R.astype(np.int64)).sum(1) for R in row.R)
@@ -118,7 +118,8 @@ def _is_kept(layer: IntegerRecurrent, plan: LayerPlan, index: int) -> bool:
     return index in kept or any(index in (s.at_end, s.source) for s in plan.segments)
 
 
-def _used_once(plan: LayerPlan, rescale: str) -> bool:
+def used_once(plan: LayerPlan, rescale: str) -> bool:
+    """Whether only one operator has the limits and multipliers of this name."""
     return sum(op.code == "rescale" and op.name == rescale for op in plan.ops) == 1
 
 
@@ -126,7 +127,7 @@ def _tight_limits(layer: IntegerRecurrent, plan: LayerPlan) -> dict[str, Limits]
     """Limits that end exactly at the ends of the range of the one operator that reads a rescale, where there are such limits."""
     found: dict[str, Limits] = {}
     for index, op in enumerate(plan.ops):
-        if op.code != "rescale" or _is_kept(layer, plan, index) or index in plan.spilled or not _used_once(plan, op.name):
+        if op.code != "rescale" or _is_kept(layer, plan, index) or index in plan.spilled or not used_once(plan, op.name):
             continue
         users = [user for user in plan.ops if index in user.args]
         if len(users) == 1 and users[0].code in ("interpolate", "clip"):

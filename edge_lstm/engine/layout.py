@@ -107,6 +107,11 @@ class Target:
         return self.core.short_products and self.is_avx512 and self.instructions.offset == BYTE_OFFSET
 
     @property
+    def rescales_in_float(self) -> bool:
+        """Whether rescales go through floats, where that is as exact: AVX-512 rounds each instruction as it says."""
+        return self.core.short_products and self.instructions.permutes
+
+    @property
     def narrows(self) -> bool:
         """Whether 16-bit lanes pay: where products of them are one instruction."""
         return bool(self.instructions.rounded)
@@ -136,6 +141,10 @@ class Saturated:
     output: int
 
 
+# Constants of a rescale in floating point. In 16 bits the second of two sequences has others, for a result in the upper half of a lane.
+FLOAT_PARTS = ("multiplier", "addend", "cut")
+
+
 @dataclass(frozen=True)
 class LayerStructure:
     """All of a recurrent layer that its kernel depends on.
@@ -145,6 +154,7 @@ class LayerStructure:
     narrow: operators in lanes of 16 bits -> their form, see `engine.narrow`; their numbers are part of the structure.
     short: rescales of 16 bits by 16, made by a dot product of pairs;
     saturated: the output whose clip is left to its store;
+    floats: rescales in floating point, see `engine.floating`; started: bare rows whose accumulators begin with most of their bias;
     listed: the segment whose tiles of zeros can be left out by a list of the others, see `Products`; raised: zero is not kept as zero;
     columns: where it is less work, sources that are not zero are listed one by one, and any four of them make a tile; see `lists`.
     """
@@ -156,6 +166,8 @@ class LayerStructure:
     narrow: dict[int, str]
     short: tuple[int, ...] = ()
     saturated: Saturated | None = None
+    floats: tuple[int, ...] = ()
+    started: tuple[int, ...] = ()
     listed: int | None = None
     raised: bool = False
     columns: bool = False
@@ -176,8 +188,16 @@ class LayerStructure:
     def constant_names(self) -> tuple[str, ...]:
         """Vectors of one group's constants, in order: 64 bytes each."""
         biases = tuple(f"{'threshold' if index in self.bare else 'bias'} {self.plan.ops[index].name}" for index in self.rows)
-        rescales = tuple(f"{name}.{part}" for name in self.plan.rescales for part in ("low", "high", "multiplier", "half"))
-        return biases + tuple(f"vector {name}" for name in self.plan.vectors) + rescales
+        starts = tuple(f"start {self.plan.ops[index].name}" for index in self.started)
+        rescales = tuple(f"{name}.{part}" for name in self.plan.rescales for part in self._parts(name))
+        return biases + starts + tuple(f"vector {name}" for name in self.plan.vectors) + rescales
+
+    def _parts(self, rescale: str) -> tuple[str, ...]:
+        """The constants of a rescale, by name."""
+        for index in self.floats:
+            if self.plan.ops[index].name == rescale:
+                return FLOAT_PARTS + tuple(f"odd {part}" for part in FLOAT_PARTS) if index in self.narrow else FLOAT_PARTS
+        return "low", "high", "multiplier", "half"
 
     @property
     def unit_names(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edge_lstm.engine.code import Code
 from edge_lstm.engine.control_code import Value
-from edge_lstm.engine.layout import LINE, PERMUTED_SEGMENTS
+from edge_lstm.engine.layout import FLOAT_PARTS, LINE, PERMUTED_SEGMENTS
 from edge_lstm.fixed_point.integer_network import IntOp
 
 if TYPE_CHECKING:
@@ -80,8 +80,13 @@ class Narrow:
         """Returns the result for each two sequences. On the way it yields, where a form is `IN_TWO`, what it has, and takes it back."""
         odd = [second is not None for _, second in values.pairs]
         if self.form == "upper":
-            lanes = yield [self._scaled(value) for value in values.lanes(self.op.args[0])]
-            return [self.code.upper_words(lanes[even], None if second is None else lanes[second]) for even, second in values.pairs]
+            in_float = self.index in self.tile.layer.floats
+            lanes = yield [
+                self._in_float(value, s % 2 == 1) if in_float else self._scaled(value)
+                for s, value in enumerate(values.lanes(self.op.args[0]))
+            ]
+            joined = self.code.halves if in_float else self.code.upper_words
+            return [joined(lanes[even], None if second is None else lanes[second]) for even, second in values.pairs]
         arguments = [values.words(a) for a in self.op.args]
         if self.op.code == "interpolate":
             return (yield from self._lines(arguments[0], odd))
@@ -93,6 +98,11 @@ class Narrow:
             self.tile.constant(self.places, f"{self.op.name}.{what}") for what in ("low", "high", "multiplier", "half")
         )
         return code.add(code.multiply(code.minimum(code.maximum(value, low), high), multiplier), half)
+
+    def _in_float(self, value: Value, odd: bool) -> Value:
+        """The result in the lower half of a lane, or in the upper one."""
+        names = (f"{self.op.name}.{'odd ' if odd else ''}{part}" for part in FLOAT_PARTS)
+        return self.code.rescale_in_float(value, *(self.tile.constant(self.places, name) for name in names))
 
     def _word(self, a: list[Value]) -> Value:
         code = self.code

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_lstm.engine.curves import bare_rows, curve_of, rescale_limits, short_rescales, signed_places, table_reach, within_range
+from edge_lstm.engine.floating import float_constants, float_rescales, start_of, started_rows
 from edge_lstm.engine.instructions import BYTE_OFFSET
 from edge_lstm.engine.layout import (
     DENSE_SLOTS,
@@ -29,7 +30,7 @@ from edge_lstm.engine.layout import (
 from edge_lstm.engine.narrow import narrow_forms
 from edge_lstm.engine.plan import Phase, listed_segment, plan
 from edge_lstm.engine.saturated import saturated_output
-from edge_lstm.fixed_point.integer_network import HALF_BITS, IntegerDense, IntegerReadOut, IntegerRecurrent, Normalize, input_width
+from edge_lstm.fixed_point.integer_network import HALF_BITS, IntegerDense, IntegerReadOut, IntegerRecurrent, IntOp, Normalize, input_width
 from edge_lstm.fixed_point.operators import VALUE, half
 
 Bytes = npt.NDArray[np.uint8]
@@ -96,8 +97,10 @@ def structure_of(stack: Stack, target: Target) -> Structure:
         raised = listed is not None and bool(target.instructions.offset)
         short = tuple(k for k in short_rescales(layer, schedule) if k not in narrow) if target.core.short_products else ()
         saturated = saturated_output(layer, schedule, short) if target.stores_saturate else None
+        floats = float_rescales(layer, schedule, short) if target.rescales_in_float else ()
+        started = started_rows(layer, schedule, floats)
         within, bare = within_range(layer, schedule), bare_rows(layer, schedule)
-        one = LayerStructure(schedule, curves, within, bare, narrow, short, saturated, listed, raised)
+        one = LayerStructure(schedule, curves, within, bare, narrow, short, saturated, floats, started, listed, raised)
         layers.append(replace(one, columns=raised and target.is_avx512 and len(one.listed_rows) == 4))
     return Structure(tuple(layers), stack.read_out.kind)
 
@@ -265,6 +268,8 @@ class _LayerPacker:
                 bias = bias - (twice * added * row.W.astype(np.int64).sum(1) << row.input_shift)
             for matrix in () if raised else row.R:  # where there is a listed segment, rows read no other
                 bias = bias - added * matrix.astype(np.int64).sum(1)
+            if index in self.structure.started:
+                values[f"start {row.name}"], bias = start_of(self.layer, self.plan, index, bias)
             biases[index] = bias
             values |= {f"bias {row.name}": bias, f"threshold {row.name}": -bias}
         for name in self.plan.vectors:
@@ -273,6 +278,9 @@ class _LayerPacker:
             if op.code == "rescale":
                 # Of an accumulator without its bias b: clip(a + b, low, high) m + half = clip(a, low - b, high - b) m + (b m + half).
                 b = biases[op.args[0]] if op.args[0] in self.structure.bare else np.zeros(self.layer.units, np.int64)
+                if index in self.structure.floats:
+                    values |= self._float_constants(index, op, b)
+                    continue
                 low, high = self.limits[op.name]
                 multiplier = self.layer.vectors[f"{op.name}.multiplier"].astype(np.int64)
                 lift = 16 - op.numbers[0] if index in self.structure.narrow else 0  # the result is then the high half of a lane
@@ -285,6 +293,14 @@ class _LayerPacker:
         for k, name in enumerate(names):
             packed[k, : self.layer.units] = values[name].astype(np.int32)
         return np.ascontiguousarray(packed.reshape(len(names), self.groups, LANES).transpose(1, 0, 2))
+
+    def _float_constants(self, index: int, op: IntOp, left: Int64Array) -> dict[str, Int64Array]:
+        """The bits of a rescale's floats by name; left: of the bias, what its argument lacks."""
+        found: dict[str, Int64Array] = {}
+        for part, floats in float_constants(self.layer, self.plan, index, left).items():
+            found[f"{op.name}.{part}"] = floats.view(np.int32).astype(np.int64)
+            found[f"{op.name}.odd {part}"] = (floats * np.float32(1 << 16)).view(np.int32).astype(np.int64)
+        return found
 
     def table(self, name: str) -> npt.NDArray[np.generic]:
         """Paired: high half knot, low half difference to the next. Otherwise all knots, then all differences.

@@ -112,7 +112,7 @@ class Products:
         code, names, places = self.code, [self.plan.ops[index].name for index in self.phase.rows], groups[0]
         columns = len(groups) * sequences
         chosen, rolled = range(len(names)) if only is None else only, only is not None
-        accumulators: list[list[Value]] = [[code.constant(0)] * columns if row in chosen else [] for row in range(len(names))]
+        accumulators = [self._start(row, groups, sequences) if row in chosen else [] for row in range(len(names))]
         weights = [one.weights for one in groups]
         fed = {row for one in self.phase.passes if one.segment is None for row, _ in one.rows}
         passes = [(one.segment, Share.of(one, chosen)) for one in sorted(self.phase.passes, key=lambda one: one.segment is not None)]
@@ -154,6 +154,13 @@ class Products:
         for emit in between:  # nothing was multiplied with a state
             emit()
         return accumulators
+
+    def _start(self, row: int, groups: Sequence[Places], sequences: int) -> list[Value]:
+        """What the accumulators of a row begin with, for some sequences of each group."""
+        if self.phase.rows[row] not in self.layer.started:
+            return [self.code.constant(0)] * (len(groups) * sequences)
+        name = f"start {self.plan.ops[self.phase.rows[row]].name}"
+        return [value for places in groups for value in [self.constant(places, name)] * sequences]
 
     def _parted_pass(
         self, places: Places, share: Share, accumulators: list[list[Value]], weights: Value, sources: Value,

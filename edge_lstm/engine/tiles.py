@@ -13,7 +13,7 @@ from typing import Any
 from edge_lstm.engine.code import Code
 from edge_lstm.engine.control_code import Value
 from edge_lstm.engine.instructions import BYTE_OFFSET
-from edge_lstm.engine.layout import LINE, PERMUTED_SEGMENTS, Structure, Target
+from edge_lstm.engine.layout import FLOAT_PARTS, LINE, PERMUTED_SEGMENTS, Structure, Target
 from edge_lstm.engine.narrow_tiles import IN_TWO, Narrow, Stages, Values
 from edge_lstm.engine.plan import Phase
 from edge_lstm.engine.products import Listed, Places, Products
@@ -233,6 +233,8 @@ class Tile(Products):
         if saturated and index == saturated.output:
             closed = code.constant(BYTE_OFFSET)
             return code.where_open(arguments[0], code.maximum(arguments[1], code.constant(1)), closed)
+        if index in self.layer.floats:
+            return code.rescale_in_float(arguments[0], *(self.constant(places, f"{op.name}.{part}") for part in FLOAT_PARTS))
         if index in self.layer.short:
             value = arguments[0]
             if saturated is None or index != saturated.rescale:
