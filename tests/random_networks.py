@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from edge_lstm.cells import FEED_FORWARD_ONLY, Activation, Cell, activation, cell, family
+from edge_lstm.engine import reference
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.fixed_point.quantize import Options, quantize
 from edge_lstm.network import Bidirectional, Conv1d, Dense, Layer, Network, Pool, Preprocess, ReadOut, Recurrent, RowWeights, steps_before
@@ -17,6 +18,17 @@ _GATE_KINDS = ("sigmoid", "threshold", "hard_sigmoid", "three_level")
 # Of dense layers and convolutions.
 BEHIND = ("relu", "clamp", "hard_tanh", "hard_sigmoid", "tanh", "sigmoid", "softsign", "scaled_sigmoid", "identity", *FEED_FORWARD_ONLY)
 _SQUASHINGS = ("tanh", "hard_tanh", "softsign", "scaled_sigmoid", "relu", "identity", "clamp")
+
+
+def assert_same(came: reference.Run, wanted: reference.Run) -> None:
+    """The scores and all states of a run, and their types."""
+    assert came.scores.dtype == np.int32
+    np.testing.assert_array_equal(came.scores, wanted.scores)
+    assert len(came.states) == len(wanted.states)
+    for ours, theirs in zip(came.states, wanted.states, strict=True):
+        assert list(ours) == list(theirs)
+        for state, values in theirs.items():
+            np.testing.assert_array_equal(ours[state], values, err_msg=state)
 
 
 def random_activations(rng: np.random.Generator, member: Cell, gates: str = "sigmoid", squash: str = "own") -> dict[str, Activation]:

@@ -16,7 +16,11 @@ class Core:
     """words: what kind it is;
     halves: the accumulators of two tiles at work, those of one becoming units while the others add up, share the registers: each has half
     as many rows, or sequences. Otherwise they have all, those of units wait in memory, and units that make no parts follow their own tile;
-    short_products: a product of 16 bits is better made by a dot product than by a multiplication of 32 bits;
+    block: sequences that step together: their records and one group's weights fit the first-level cache;
+    whole_accumulators: that a tile of bytes has at work where its units follow it, and no dot products stand among them;
+    unrolled: so many tiles are multiplied for each turn of the loop over them;
+    slow_products: a multiplication of 32 bits takes the place of two dot products: one of 16 bits is better made by a dot product, others
+    by floats;
     byte_tables: a table of words in registers is better looked up byte by byte than word by word;
     listed_at_once: tiles of a list that are multiplied at once, each with accumulators of its own;
     listed_tiles: from so many tiles on, one sequence lists those that are not zero;
@@ -28,7 +32,10 @@ class Core:
 
     words: str
     halves: bool
-    short_products: bool
+    block: int
+    whole_accumulators: int
+    unrolled: int
+    slow_products: bool
     byte_tables: bool
     listed_at_once: int
     listed_tiles: int
@@ -45,16 +52,17 @@ CORES = {
     # instructions that interleave and multiply them. A batch takes as long as when all is multiplied for 0.8 of 64 tiles, 0.77 of 32, 0.65
     # of 16 and 0.2 of 8.
     "one_dot": Core(
-        "one dot product a cycle", halves=True, short_products=False, byte_tables=False, listed_at_once=1, listed_tiles=16,
-        step_columns=(2.7, 3), batch_columns=(2.7, 3), most_busy=0.8, few=38.0,
+        "one dot product a cycle", halves=True, block=32, whole_accumulators=16, unrolled=1, slow_products=False, byte_tables=False,
+        listed_at_once=1, listed_tiles=16, step_columns=(2.7, 3), batch_columns=(2.7, 3), most_busy=0.8, few=38.0,
     ),
-    # Measured on Emerald Rapids. A multiplication of 32 bits takes the place of two dot products: without it a batch of (6, 32) takes 5 %
-    # less. One tile of a list at a time would wait for the dot products of the one before: two at once take 0.7 times as long. For one
-    # sequence the weights come from the second-level cache, for tiles as for columns. A batch takes as long as when all is multiplied for
-    # 0.56 of 64 tiles, 0.52 of 32, 0.38 of 16 and none of 8.
+    # Measured on Emerald Rapids. Without multiplications of 32 bits a batch of (6, 32) takes 5 % less with threshold gates, and 15 % with
+    # soft ones. Six sequences to a tile, and a loop over four tiles, are 5 % more, mostly while another program shares the core; units
+    # that stand in parts among dot products lose a fifth by six. One tile of a list at a time would wait for the dot products of the one
+    # before: two at once take 0.7 times as long. For one sequence the weights come from the second-level cache, for tiles as for columns.
+    # A batch takes as long as when all is multiplied for 0.56 of 64 tiles, 0.52 of 32, 0.38 of 16 and none of 8.
     "two_dots": Core(
-        "two dot products a cycle", halves=False, short_products=True, byte_tables=True, listed_at_once=2, listed_tiles=16,
-        step_columns=(2.7, 3), batch_columns=(1.7, 0), most_busy=0.58, few=48.0,
+        "two dot products a cycle", halves=False, block=36, whole_accumulators=24, unrolled=4, slow_products=True, byte_tables=True,
+        listed_at_once=2, listed_tiles=16, step_columns=(2.7, 3), batch_columns=(1.7, 0), most_busy=0.58, few=48.0,
     ),
 }  # fmt: skip
 # As LLVM names them: Zen 4, and Intel's cores for clients, whose second unit makes no dot products of 512 bits.

@@ -1,8 +1,8 @@
 '''The functions of a generated module: the entry points that Python calls. How scores come out is the same for all: `common_parts`.
 
-It is text, since each structure compiles it anew around its own `advance`, with the constants AT_..., SIGN, BYTES, MEAN, EVERY and WIDE
-that `edge_lstm.engine.emit` puts before it. `SIGNATURES` lists the entry points. All addresses are made by Python code of this package;
-the arrays that users give are typed by Numba, and their length is checked in the function.
+It is text, since each structure compiles it anew around its own `advance`, with the constants AT_..., SIGN, BYTES, MEAN, EVERY, WIDE,
+MANY and ADDRESSES that `edge_lstm.engine.emit` puts before it. `SIGNATURES` lists the entry points. All addresses are made by Python
+code of this package; the arrays that users give are typed by Numba, and their length is checked in the function.
 '''
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Literal
 from edge_lstm.engine.layout import LINE, STREAM_MODEL, STREAM_SAMPLES, STREAM_STEPS, STREAM_SUMS
 from edge_lstm.fixed_point.integer_network import WIDE_LIMIT
 
-MANY = 32  # streams that step together, as many as the sequences of a block
 Lists = Literal["", "tiles", "columns"]  # how a block leaves out zeros; "": it multiplies everything
 LISTS: tuple[Lists, ...] = ("", "tiles", "columns")
 # Entry points of their own for each, since few networks ever need more than one compiled.
@@ -30,7 +29,7 @@ SIGNATURES = {
 }
 
 _CONSTANTS = f"""
-LINE, MANY, WIDE_LIMIT = {LINE}, {MANY}, {WIDE_LIMIT}
+LINE, WIDE_LIMIT = {LINE}, {WIDE_LIMIT}
 STREAM_STEPS, STREAM_SAMPLES, STREAM_MODEL, STREAM_SUMS = {STREAM_STEPS}, {STREAM_SAMPLES}, {STREAM_MODEL}, {STREAM_SUMS}
 LISTS = {LISTS}
 """
@@ -39,6 +38,7 @@ _FRONT = '''
 advance_block, advance_tiles, advance_columns = (advance(STRUCTURE, TARGET, block=True, lists=lists) for lists in LISTS)
 advance_single = advance(STRUCTURE, TARGET, block=False, lists="either")
 trace_states, output_at = trace(STRUCTURE, TARGET), output_place(STRUCTURE, TARGET)
+SHARED = shared_weights(STRUCTURE, TARGET)
 add_output, take_inputs, read_out = source_to_int32(TARGET, add=True), moving(SOURCE_BYTES, SIGN), reading_out(TARGET, MEAN)
 '''
 
@@ -74,7 +74,10 @@ def run(model, x, sequences, first, last, records, block, inputs, chunk, results
                 for s in range(running):
                     taken = smaller(chunk, load_i64(at + 32 * s + 8) - t) * channels
                     take_inputs(all_inputs + (load_i64(at + 32 * s) + t) * channels, taken, inputs + s * input_stride)
-            output = advance_block(model, records, running, stride, t & 1, inputs + within * channels * SOURCE_BYTES, input_stride)
+            # Half a tile of sequences that are left takes as long as a whole one, whose others have ended or are none: there is room for
+            # them, since SHARED divides the sequences of a block.
+            stepping = larger(running, (running + SHARED // 2) // SHARED * SHARED)
+            output = advance_block(model, records, stepping, stride, t & 1, inputs + within * channels * SOURCE_BYTES, input_stride)
             if MEAN:
                 for s in range(running):
                     add_output(output + s * stride, records + s * stride + load_i64(model + AT_SUM), groups)
@@ -215,7 +218,7 @@ def many(values, raw, records, count, made, scratch):
     """One step (int8 inputs) or, where raw is not 0, one sample (int16 counts) of `count` different streams; returns the steps made.
 
     values: [count, channels]; records: int64 [count], the address of each; made: [count] bytes, set to 1 where a step was made;
-    scratch: room for MANY addresses and, from the next cache line on, as many records.
+    scratch: room for the addresses of MANY records, ADDRESSES bytes, and for as many records.
     """
     model = load_i64(load_i64(records) + STREAM_MODEL)
     channels, width, waiting, total = load_i64(model + AT_CHANNELS), load_i64(model + AT_WIDTH), 0, 0
@@ -238,7 +241,7 @@ def many(values, raw, records, count, made, scratch):
         else:
             store_i8(made + k, 0)
         if waiting == MANY or (waiting > 0 and k == count - 1):
-            advance_due(model, scratch, waiting, scratch + 8 * MANY)
+            advance_due(model, scratch, waiting, scratch + ADDRESSES)
             waiting = 0
     return total
 

@@ -46,7 +46,7 @@ def float_rescales(layer: IntegerRecurrent, plan: LayerPlan, short: tuple[int, .
 
 
 def started_rows(layer: IntegerRecurrent, plan: LayerPlan, floats: tuple[int, ...]) -> tuple[int, ...]:
-    """Bare rows that rescales in floating point read: their accumulators begin with the bias, all but the bits that x's shift would lose."""
+    """Bare rows that rescales in floating point read: their accumulators begin with the bias, but for the bits that x's shift loses."""
     read = {plan.ops[index].args[0] for index in floats}
     return tuple(index for index in bare_rows(layer, plan) if index in read)
 
@@ -58,7 +58,7 @@ def start_of(layer: IntegerRecurrent, plan: LayerPlan, row: int, bias: Int64Arra
 
 
 def float_constants(layer: IntegerRecurrent, plan: LayerPlan, index: int, left: Int64Array) -> dict[str, Float32Array]:
-    """"multiplier", "addend" and "cut" of a rescale per unit, by name; left: of the bias, what the argument lacks."""
+    """The parts "multiplier", "addend" and "cut" of a rescale, per unit; left: of the bias, what the argument lacks."""
     op = plan.ops[index]
     multiplier = layer.vectors[f"{op.name}.multiplier"].astype(np.int64)
     ends = _ends(layer, op, *rescale_limits(layer, plan)[op.name])

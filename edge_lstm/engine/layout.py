@@ -49,6 +49,11 @@ def column_bytes(tiles: int) -> int:
     return padded(3 * (4 * tiles + LINE), LINE)
 
 
+def address_bytes(target: Target) -> int:
+    """Room for the addresses of the streams that step together; what comes behind them begins on a cache line."""
+    return padded(8 * target.core.block, LINE)
+
+
 # A record begins with what streaming needs, in bytes from its start: int64 steps, samples of the unfinished block, address of the model,
 # then the int32 sums of the unfinished block.
 STREAM_STEPS, STREAM_SAMPLES, STREAM_MODEL, STREAM_SUMS = 0, 8, 16, 24
@@ -104,12 +109,12 @@ class Target:
     @property
     def stores_saturate(self) -> bool:
         """Whether a clip of an output is left to its store, where sources are unsigned bytes."""
-        return self.core.short_products and self.is_avx512 and self.instructions.offset == BYTE_OFFSET
+        return self.core.slow_products and self.is_avx512 and self.instructions.offset == BYTE_OFFSET
 
     @property
     def rescales_in_float(self) -> bool:
         """Whether rescales go through floats, where that is as exact: AVX-512 rounds each instruction as it says."""
-        return self.core.short_products and self.instructions.permutes
+        return self.core.slow_products and self.instructions.permutes
 
     @property
     def narrows(self) -> bool:

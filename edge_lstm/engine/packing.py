@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from edge_lstm.engine.buffer import Buffer, Bytes
 from edge_lstm.engine.curves import bare_rows, curve_of, rescale_limits, short_rescales, signed_places, table_reach, within_range
 from edge_lstm.engine.floating import float_constants, float_rescales, start_of, started_rows
 from edge_lstm.engine.instructions import BYTE_OFFSET
@@ -33,7 +34,6 @@ from edge_lstm.engine.saturated import saturated_output
 from edge_lstm.fixed_point.integer_network import HALF_BITS, IntegerDense, IntegerReadOut, IntegerRecurrent, IntOp, Normalize, input_width
 from edge_lstm.fixed_point.operators import VALUE, half
 
-Bytes = npt.NDArray[np.uint8]
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 
@@ -79,13 +79,6 @@ class Packed:
     states: tuple[StatePlace, ...]
 
 
-def aligned(size: int) -> Bytes:
-    """A zeroed buffer of `size` bytes that begins on a cache line."""
-    raw = np.zeros(size + LINE, np.uint8)
-    start = -raw.ctypes.data % LINE
-    return raw[start : start + size]
-
-
 def structure_of(stack: Stack, target: Target) -> Structure:
     """What the kernels of `stack` for `target` depend on."""
     layers = []
@@ -95,7 +88,7 @@ def structure_of(stack: Stack, target: Target) -> Structure:
         narrow = narrow_forms(layer, schedule) if target.narrows else {}
         listed = listed_segment(schedule)
         raised = listed is not None and bool(target.instructions.offset)
-        short = tuple(k for k in short_rescales(layer, schedule) if k not in narrow) if target.core.short_products else ()
+        short = tuple(k for k in short_rescales(layer, schedule) if k not in narrow) if target.core.slow_products else ()
         saturated = saturated_output(layer, schedule, short) if target.stores_saturate else None
         floats = float_rescales(layer, schedule, short) if target.rescales_in_float else ()
         started = started_rows(layer, schedule, floats)
@@ -105,30 +98,9 @@ def structure_of(stack: Stack, target: Target) -> Structure:
     return Structure(tuple(layers), stack.read_out.kind)
 
 
-class _Buffer:
-    """A growing buffer of aligned pieces."""
-
-    def __init__(self, head: int):
-        self.size = head
-        self.pieces: list[tuple[int, Bytes]] = []
-
-    def add(self, values: npt.NDArray[np.generic]) -> int:
-        """Appends an array; returns its offset."""
-        at = self.size
-        self.pieces.append((at, np.ascontiguousarray(values).reshape(-1).view(np.uint8)))
-        self.size = padded(at + values.nbytes, LINE)
-        return at
-
-    def finish(self) -> Bytes:
-        buffer = aligned(self.size)
-        for at, piece in self.pieces:
-            buffer[at : at + len(piece)] = piece
-        return buffer
-
-
 def pack(stack: Stack, structure: Structure, target: Target) -> Packed:
     """The model buffer of `stack` for kernels that were generated from `structure` for `target`."""
-    buffer = _Buffer(structure.head_bytes)
+    buffer = Buffer(structure.head_bytes)
     inputs, gain = stack.inputs, -1 if stack.read_out.gain is None else stack.read_out.gain
     record = padded(STREAM_SUMS + 4 * inputs, LINE)
     slots = {"channels": stack.recurrent[0].inputs, "width": inputs, "inputs": record, "window": stack.read_out.window, "gain": gain}
@@ -169,7 +141,7 @@ def pack(stack: Stack, structure: Structure, target: Target) -> Packed:
     return Packed(model, image, tuple(states))
 
 
-def _pack_normalize(buffer: _Buffer, front: Normalize | None) -> dict[str, int]:
+def _pack_normalize(buffer: Buffer, front: Normalize | None) -> dict[str, int]:
     """Slots of the front end, which only streams read."""
     if front is None:
         return {"decimation": 1, "normalize": 0}
@@ -193,7 +165,7 @@ class _LayerPacker:
     def record_bytes(self) -> int:
         return self.segments_bytes + self.unit_bytes
 
-    def pack(self, buffer: _Buffer, inputs: int, record: int) -> dict[str, int]:
+    def pack(self, buffer: Buffer, inputs: int, record: int) -> dict[str, int]:
         """Adds weights, constants and tables to the buffer; returns the layer's slots. record: where its part of a record begins."""
         slots = {
             "groups": self.groups,
@@ -374,7 +346,7 @@ class _LayerPacker:
         return np.asarray(VALUE[op.code](op, self.layer, [self._from_states(a, states) for a in op.args]))
 
 
-def _pack_dense(buffer: _Buffer, layers: tuple[IntegerDense, ...]) -> int:
+def _pack_dense(buffer: Buffer, layers: tuple[IntegerDense, ...]) -> int:
     """Adds the dense layers and the table of DENSE_SLOTS that describes them; returns the table's offset."""
     table = np.zeros((max(len(layers), 1), len(DENSE_SLOTS)), np.int64)
     for k, layer in enumerate(layers):

@@ -8,18 +8,18 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_lstm.engine.batch import Int64Array, first_rows
+from edge_lstm.engine.buffer import aligned
 from edge_lstm.engine.emit import source
 from edge_lstm.engine.entry_points import ENTRIES, Lists
 from edge_lstm.engine.kernel_cache import kernels
 from edge_lstm.engine.layout import ASKED_UNITS, LINE, Structure, Target
-from edge_lstm.engine.packing import Packed, Stack, aligned, pack, structure_of
+from edge_lstm.engine.packing import Packed, Stack, pack, structure_of
 from edge_lstm.engine.plan import is_behind_gate, listed_segment, plan
 from edge_lstm.engine.unit_layout import laid_out
 from edge_lstm.fixed_point.integer_network import IntegerRecurrent
 
 INPUT_BYTES = 2048  # inputs of one sequence that are made ready at once
 AGAIN = 16  # batches from one count of what is not zero to the next
-BLOCK = 32  # sequences of a block: their records and one group's weights fit the first-level cache
 
 
 class Prepared:
@@ -77,16 +77,17 @@ class Prepared:
             scratch = self._scratch.pop()
         except IndexError:  # all are in use by other threads, or none was made yet
             scratch = _Scratch(self)
-        memory = scratch.records, min(BLOCK, len(where)), scratch.inputs, min(longest, self.chunk)
+        block = self.target.core.block
+        memory = scratch.records, min(block, len(where)), scratch.inputs, min(longest, self.chunk)
 
-        watches = self.may_list and len(where) >= BLOCK
+        watches = self.may_list and len(where) >= block
         first = 0
         while first < len(where):
-            last = BLOCK if watches and self.lists is None else len(where)
+            last = block if watches and self.lists is None else len(where)
             entry = ENTRIES["run"][(self.lists or "") if watches else ""]
             self.kernels[entry](self.address, x, where, first, last, *memory, scores, table)
             if watches and (self.lists is None or self._until_counted <= 0):
-                self.lists, self._until_counted = self.fewest(scratch.memory.reshape(BLOCK, -1)), AGAIN
+                self.lists, self._until_counted = self.fewest(scratch.memory.reshape(block, -1)), AGAIN
             first = last
         self._until_counted -= 1
         self._scratch.append(scratch)
@@ -134,8 +135,9 @@ class _Scratch:
     """What a run of one thread needs besides its results. records, inputs: addresses."""
 
     def __init__(self, prepared: Prepared):
-        inputs = BLOCK * (prepared.chunk * prepared.inputs * prepared.target.source_bytes + LINE)
-        self.memory, self._inputs = aligned(BLOCK * len(prepared.packed.initial)), aligned(inputs)
+        block = prepared.target.core.block
+        inputs = block * (prepared.chunk * prepared.inputs * prepared.target.source_bytes + LINE)
+        self.memory, self._inputs = aligned(block * len(prepared.packed.initial)), aligned(inputs)
         self.records, self.inputs = self.memory.ctypes.data, self._inputs.ctypes.data
 
 

@@ -223,9 +223,21 @@ class Products:
                 sums = self._products(sums, (code.tile_sources(code.plus(start, offset)) for start in starts), at, share)
             return [*(code.plus(address, share.size) for address in at), *sums]
 
-        ends = code.loop(tiles, [*weights, *share.flat(accumulators)], body)
-        share.unflatten(accumulators, ends[groups:])
-        return ends[:groups]
+        carried = [*weights, *share.flat(accumulators)]
+        turn = 1 if rolled or skips or sequences == 1 else self.target.core.unrolled
+        done = code.integer(0)
+        if turn > 1:
+
+            def turns(index: Value, carried: list[Value]) -> list[Value]:
+                for k in range(turn):
+                    carried = body(code.plus(code.times(index, turn), k), carried)
+                return carried
+
+            whole = code.quotient(tiles, turn)
+            carried, done = code.loop(whole, carried, turns), code.times(whole, turn)
+        carried = code.loop(code.minus(tiles, done), carried, lambda index, carried: body(code.plus(done, index), carried))
+        share.unflatten(accumulators, carried[groups:])
+        return carried[:groups]
 
     def _products(self, sums: list[Value], sources: Iterable[Value], weights: list[Value], share: Share) -> list[Value]:
         """One tile's products added to `sums`, which are flat; sources: of each sequence; weights: of each group."""

@@ -56,10 +56,19 @@ class Stages:
         return only.prepared if isinstance(only, StackStage) and len(self.stages) == 1 and not only.reverse else None
 
     @cached_property
+    def _stacks(self) -> list[Prepared]:
+        ways = [way for stage in self.stages for way in ((stage.forward, stage.backward) if isinstance(stage, JoinedStage) else (stage,))]
+        return [way.prepared for way in ways if isinstance(way, StackStage)]
+
+    @cached_property
     def weights(self) -> int:
         """Bytes of all stacks, roughly the number of multiply-accumulates of a step."""
-        ways = [way for stage in self.stages for way in ((stage.forward, stage.backward) if isinstance(stage, JoinedStage) else (stage,))]
-        return sum(way.prepared.packed.model.nbytes for way in ways if isinstance(way, StackStage))
+        return sum(stack.packed.model.nbytes for stack in self._stacks)
+
+    @cached_property
+    def block(self) -> int:
+        """Sequences that step together in all stacks."""
+        return max((stack.target.core.block for stack in self._stacks), default=1)
 
 
 def _split(network: IntegerNetwork, target: Target) -> Stages:

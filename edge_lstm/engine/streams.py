@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from edge_lstm.engine import reference
 from edge_lstm.engine.around import Stepped
-from edge_lstm.engine.entry_points import ENTRIES, MANY, Lists
+from edge_lstm.engine.buffer import aligned
+from edge_lstm.engine.entry_points import ENTRIES, Lists
 from edge_lstm.engine.feature_kernel import FeatureStreams, FeatureTables
-from edge_lstm.engine.layout import STREAM_MODEL, STREAM_SAMPLES, STREAM_STEPS, STREAM_SUMS
-from edge_lstm.engine.packing import aligned
+from edge_lstm.engine.layout import STREAM_MODEL, STREAM_SAMPLES, STREAM_STEPS, STREAM_SUMS, address_bytes
 from edge_lstm.engine.prepared import Prepared
 from edge_lstm.engine.stages import JoinedStage, StackStage, prepare
 from edge_lstm.engine.whole import ENOUGH_FOR_A_THREAD, available_threads
@@ -47,6 +47,7 @@ class Records:
         self._scores = np.empty((count, prepared.outputs), np.int32)
         # Asked for once: an address costs as much as a short sequence.
         self._table, self._scores_address = self.addresses.ctypes.data, self._scores.ctypes.data
+        self._block = prepared.target.core.block
         self._scratch: list[npt.NDArray[np.uint8]] = []
         self._pool: ThreadPoolExecutor | None = None
         self._lists: Lists = ""
@@ -74,7 +75,7 @@ class Records:
         values = np.ascontiguousarray(values)
         count = min(threads or available_threads(), max(1, len(which) * self.prepared.packed.model.nbytes // ENOUGH_FOR_A_THREAD))
         while len(self._scratch) < count:
-            self._scratch.append(aligned(8 * MANY + MANY * self.memory.shape[1]))
+            self._scratch.append(aligned(address_bytes(self.prepared.target) + self._block * self.memory.shape[1]))
         many = self.prepared.kernels[ENTRIES["many"][self._lists]]
 
         def part(k: int, first: int, last: int) -> None:
@@ -91,9 +92,9 @@ class Records:
             edges = [len(which) * k // count for k in range(count + 1)]
             for done in [self._pool.submit(part, k, first, last) for k, (first, last) in enumerate(pairwise(edges))]:
                 done.result()
-        if self.prepared.may_list and len(which) >= MANY:
+        if self.prepared.may_list and len(which) >= self._block:
             self._until_counted -= 1
-            if self._until_counted <= 0 and len(stepped := which[made][:MANY]) == MANY:
+            if self._until_counted <= 0 and len(stepped := which[made][: self._block]) == self._block:
                 self._lists, self._until_counted = self.prepared.fewest(self.memory[stepped]), AGAIN
         return made
 

@@ -102,7 +102,7 @@ class _Stack:
         self, tile: Tile, whole: Places, groups: Value, group_weights: Value, parity: Value, count: Value | None, listed: Listed
     ) -> None:
         """A tile for every group, for `count` sequences or for one. Sequences with lists share the weights in the cache."""
-        code, size = self.code, self.target.sequences(len(tile.phase.rows))
+        code, size = self.code, self.target.sequences(len(tile.phase.rows)) if listed else tile.sequences
 
         def places_of(first: Value, size: int = 1) -> list[Places]:
             # Odd steps visit the groups backwards: what the step before used last is still in the cache.
@@ -270,6 +270,18 @@ def advance(structure: Structure, target: Target, block: bool, lists: Listed) ->
     input_stride: from one record's inputs to the next.
     """
     return _intrinsic(7, lambda code, *places: step_of_all_layers(code, structure, target, block, lists, places), target)
+
+
+def shared_weights(structure: Structure, target: Target) -> int:
+    """How many sequences of a batch take as long as half of them do one by one; 1 where that is as fast.
+
+    Where two dot products are made a cycle, those of one sequence alone wait for each other: it has too few accumulators.
+    """
+    if target.core.halves:
+        return 1
+    code: Any = None  # no code is written
+    tiles = [Tile(code, structure, k, phase, target) for k, layer in enumerate(structure.layers) for phase in layer.plan.phases]
+    return max((tile.sequences for tile in tiles), default=1)
 
 
 def output_place(structure: Structure, target: Target) -> Any:

@@ -21,6 +21,8 @@ from edge_lstm.fixed_point.integer_network import IntOp
 
 Place = Callable[[str], Value]
 
+MOST_SEQUENCES = 12  # of a tile: more would make longer code, not faster
+
 # (code, arguments, numbers or constants by name) -> result
 _OPERATORS: dict[str, Callable[[Code, list[Value], Place], Value]] = {
     "positive": lambda code, a, at: code.positive(a[0]),
@@ -58,6 +60,20 @@ class Tile(Products):
     def _holds_two(self) -> bool:
         """Whether registers hold the accumulators of two tiles."""
         return self.target.is_avx512 and self.target.sequences(len(self.phase.rows)) > 1
+
+    @cached_property
+    def sequences(self) -> int:
+        """How many sequences share one load of the weights, where none has a list; those of a block without a remainder.
+
+        Registers hold more accumulators where units wait for all products.
+        """
+        rows, core = len(self.phase.rows), self.target.core
+        most = self.target.sequences(rows)
+        if core.halves or not self.target.is_avx512:
+            return most
+        if self.target.instructions.quads and self.parts == 1:
+            most = max(1, min(MOST_SEQUENCES, core.whole_accumulators // max(rows, 1)))
+        return max(size for size in range(1, most + 1) if core.block % size == 0)
 
     @property
     def overlaps(self) -> bool:

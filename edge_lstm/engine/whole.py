@@ -19,7 +19,7 @@ import numpy.typing as npt
 from edge_lstm.engine import around, front, reference
 from edge_lstm.engine.batch import Batch, Int64Array, Steps, all_rows, checked, first_rows, pieces, together
 from edge_lstm.engine.gates import gate_operators
-from edge_lstm.engine.prepared import BLOCK, Prepared
+from edge_lstm.engine.prepared import Prepared
 from edge_lstm.engine.reference import Run
 from edge_lstm.engine.replay import gates_of
 from edge_lstm.engine.stages import JoinedStage, StackStage, Stages, prepare
@@ -163,7 +163,7 @@ class _Job:
         most = MOST_BYTES // (self.batch.values.shape[-1] * (2 * self.network.normalize.decimation if self.raw else 1))
         if self.batch.equal and count == 1 and total <= most:
             return [order], 1
-        block = min(BLOCK, -(-len(order) // count))
+        block = min(self.stages.block, -(-len(order) // count))
         return list(pieces(self.steps, order, most, block, count)), count
 
     def _room(self) -> _Part:

@@ -11,12 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from random_networks import every_member, random_counts, random_deep, random_input, random_integer
+from random_networks import assert_same, every_member, random_counts, random_deep, random_input, random_integer
 
 from edge_lstm import engine
+from edge_lstm.cells import family
 from edge_lstm.engine import reference, target
 from edge_lstm.engine.cores import CORES
+from edge_lstm.engine.packing import Stack, structure_of
 from edge_lstm.engine.stages import prepare
+from edge_lstm.engine.sweeps import shared_weights
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.bounds import prove_network
 from edge_lstm.fixed_point.integer_network import IntegerNetwork, IntegerRecurrent, IntegerRow
@@ -32,16 +35,6 @@ def runs_here(kernel: str) -> bool:
 
 KERNELS = [kernel for kernel in target.NAMES if runs_here(kernel)]
 READ_OUTS = ("last", "mean", "every")
-
-
-def assert_same(came: reference.Run, wanted: reference.Run) -> None:
-    assert came.scores.dtype == np.int32
-    np.testing.assert_array_equal(came.scores, wanted.scores)
-    assert len(came.states) == len(wanted.states)
-    for ours, theirs in zip(came.states, wanted.states, strict=True):
-        assert list(ours) == list(theirs)
-        for state, values in theirs.items():
-            np.testing.assert_array_equal(ours[state], values, err_msg=state)
 
 
 def streamed(network: IntegerNetwork, raw: np.ndarray, kernel: str | None = None) -> reference.Run:
@@ -229,7 +222,7 @@ def test_products_at_the_ends_of_16_bits(kernel: str, kind: str, monkeypatch: py
         assert whole is not None
         found.append(("short=()" not in whole.kernels.source, "saturated=Saturated" in whole.kernels.source))
     chosen = target.choose(kernel)
-    short, saturated = chosen.core.short_products, chosen.stores_saturate
+    short, saturated = chosen.core.slow_products, chosen.stores_saturate
     assert found == [
         (short, saturated), (short, False), (short, False), (short, saturated), (short, False), (False, False), (False, False)
     ]  # fmt: skip
@@ -323,6 +316,17 @@ def test_threads_change_nothing() -> None:
     wanted = reference.run(network, raw, states=True)
     for threads in (1, 2, 5):
         assert_same(engine.run(network, raw, states=True, threads=threads), wanted)
+
+
+@pytest.mark.parametrize("gates", ["threshold", "sigmoid"])
+def test_what_is_left_of_a_block_is_rounded_up_within_it(gates: str) -> None:
+    """Records of a block behind the last sequence step with it: there must be as many as a tile wants, for every member of the family."""
+    for name in sorted(family()):
+        network = random_integer(np.random.default_rng(1), name, 3, 5, gates)
+        for kernel, kind in KINDS:
+            chosen = replace(target.choose(kernel), kind=kind)
+            stack = Stack(network.normalize, network.recurrent, network.read_out, ())
+            assert chosen.core.block % shared_weights(structure_of(stack, chosen), chosen) == 0
 
 
 def test_a_run_leaves_no_trace_in_the_next() -> None:
