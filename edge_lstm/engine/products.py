@@ -224,7 +224,8 @@ class Products:
             return [*(code.plus(address, share.size) for address in at), *sums]
 
         carried = [*weights, *share.flat(accumulators)]
-        turn = 1 if rolled or skips or sequences == 1 else self.target.core.unrolled
+        many = sequences > 1 and not (rolled or skips)
+        turn = self.target.core.unrolled if many and self.target.instructions.quads else 1  # dot products of int16 take half as long again
         done = code.integer(0)
         if turn > 1:
 
