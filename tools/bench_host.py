@@ -32,7 +32,7 @@ if hasattr(os, "sched_setaffinity"):  # before any library makes its threads
 
 import numpy as np  # noqa: E402
 import numpy.typing as npt  # noqa: E402
-from bench_limits import Limits, limits_of_this_core, table_of_limits  # noqa: E402
+from bench_limits import DotProducts, Limits, limits_of_this_core, table_of_limits  # noqa: E402
 from rivals import missing, rivals  # noqa: E402
 from trained_models import INPUT_UNIT, Trained, busy_shares  # noqa: E402
 from trained_models import load as load_trained  # noqa: E402
@@ -56,6 +56,7 @@ TURN = 3e-3  # seconds of one turn: long against the clock, short against what e
 PAUSE = 0.05
 OURS = ("ours, hard", "ours, hard, tanh", "ours, soft", "ours, hard, portable")
 ONE_THREAD = "ours, hard, one thread"
+ALONE = "as many dot products from registers"
 FloatArray = npt.NDArray[np.float32]
 Contestants = dict[str, Callable[[], object]]
 
@@ -125,7 +126,17 @@ def contest(inputs: int, hidden: int, mode: str, rounds: int, threads: int) -> C
     x = rng.normal(0, 1, (batch, STEPS, inputs)).astype(np.float32)
     xq = np.clip(np.round(x * 32), -127, 127).astype(np.int8)
     ours = our_networks(network, rng.normal(0, 1, (4, STEPS, inputs)).astype(np.float32))
-    return Contest(inputs, hidden, mode, _timed(mode, network, ours, x, xq, rounds, threads))
+    others: Contestants = {}
+    if mode == "bulk" and threads == 1:
+        alone = DotProducts(target.choose())
+        turns = round(products_of_a_batch(inputs, hidden) / alone.in_a_turn)
+        others = {ALONE: lambda: alone(turns)}
+    return Contest(inputs, hidden, mode, _timed(mode, network, ours, x, xq, rounds, threads, others))
+
+
+def products_of_a_batch(inputs: int, hidden: int) -> int:
+    """Multiply-accumulates of the LSTM, for all sequences and steps."""
+    return 4 * hidden * (inputs + hidden) * STEPS * BATCH
 
 
 def trained_contest(trained: Trained, mode: str, rounds: int, threads: int) -> Contest:
@@ -137,14 +148,15 @@ def trained_contest(trained: Trained, mode: str, rounds: int, threads: int) -> C
 
 
 def _timed(mode: str, network: Network, ours: dict[str, tuple[IntegerNetwork, str | None]], x: FloatArray, xq: npt.NDArray[np.int8],
-           rounds: int, threads: int) -> dict[str, Timing]:  # fmt: skip
-    """Everybody is checked, then timed."""
+           rounds: int, threads: int, others: Contestants | None = None) -> dict[str, Timing]:  # fmt: skip
+    """Everybody is checked, then timed. others: take turns with them."""
     contestants: Contestants = {}
     for name, (integer, kernel) in ours.items():
         check_ours(name, integer, kernel, xq[:8])
         contestants[name] = _ours(mode, integer, kernel, xq, threads)
         if threads > 1 and name == OURS[0]:
             contestants[ONE_THREAD] = _ours(mode, integer, kernel, xq, 1)
+    contestants |= others or {}
     with tempfile.TemporaryDirectory() as folder:
         try:
             for rival in rivals(mode, network, x, Path(folder), threads):
@@ -231,7 +243,7 @@ def _digits(value: float) -> str:
 
 
 def limits_table(contests: list[Contest], limits: Limits) -> str:
-    rivals = {(c.mode, c.inputs, c.hidden): min(t.median for name, t in c.timings.items() if name not in OURS) for c in contests}
+    rivals = {(c.mode, c.inputs, c.hidden): min(t.median for name, t in c.timings.items() if name not in (*OURS, ALONE)) for c in contests}
     ours = {(c.mode, c.inputs, c.hidden, name): c.timings[name].median for c in contests for name in OURS}
     return table_of_limits(limits, rivals, ours, STEPS, BATCH)
 
@@ -249,7 +261,7 @@ def tables(contests: list[Contest], most: float | None, level: str = "##") -> st
         for name in some[0].timings:
             cells = [" - ".join(_digits(v * scale) for v in (t.low, t.median, t.high)) for t in (c.timings[name] for c in some)]
             text.append(f"| {name} | " + " | ".join(cells) + " |")
-        others = tuple(name for name in some[0].timings if name not in (*OURS, ONE_THREAD))
+        others = tuple(name for name in some[0].timings if name not in (*OURS, ONE_THREAD, ALONE))
         for name in ours:
             text.append(f"| **fastest rival / {name}** | " + " | ".join(f"{c.ratio(name, others):.1f} ×" for c in some) + " |")
             if mode == "step":
@@ -258,9 +270,12 @@ def tables(contests: list[Contest], most: float | None, level: str = "##") -> st
         if ONE_THREAD in some[0].timings:
             text.append("| speed-up over one thread | " + " | ".join(f"{c.ratio(OURS[0], (ONE_THREAD,)):.2f} ×" for c in some) + " |")
         elif mode == "bulk" and most is not None:
-            for name in OURS[:3]:
-                rates = [4 * c.hidden * (c.inputs + c.hidden) * STEPS * BATCH / c.timings[name].median / most for c in some]
+            for name in (*OURS[:3], ALONE):
+                rates = [products_of_a_batch(c.inputs, c.hidden) / c.timings[name].median / most for c in some]
                 text.append(f"| share of the peak, {name} | " + " | ".join(f"{100 * rate:.0f} %" for rate in rates) + " |")
+            for name in OURS[:3]:
+                shares = " | ".join(f"{100 * c.ratio(name, (ALONE,)):.0f} %" for c in some)
+                text.append(f"| {ALONE} / {name} | {shares} |")
     return "\n".join(text)
 
 
@@ -324,6 +339,9 @@ second.
   a share of {core.most_busy:g} - {core.few:g} / tiles² at most.
   The others multiply everything. `quantize` orders the units so that those which are zero at the same steps are neighbours, as the
   calibration input shows it, which is not what is timed here. Counted on these: {held}.
+- The peak is the best of 101 rounds of a tenth of a millisecond, in which nothing else may run; a turn of a batch takes 3 to 150 ms, and
+  other programs on the machine slow some of each. "{ALONE}" is the loop of the peak, as often as the LSTM
+  has products and timed as everybody else: what its own share of the peak lacks, no kernel could reach by these medians.
 - A sequence ends with its scores; so does every sequence in bulk. Ours starts from int8 inputs, as "all int8" does, the others from
   float32.{absent}
 {tables(contests, limits.peak)}

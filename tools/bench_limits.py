@@ -87,18 +87,30 @@ def _compiled(emit: Callable[[Code, Any, Any], None], chosen: Target) -> Callabl
     return called
 
 
-def _best(kernel: Callable[[int, int], int], count: int, address: int, rounds: int = 101) -> float:
+def _best(call: Callable[[], object], rounds: int = 101) -> float:
     """Seconds of a call, in processor time of the thread; the smallest of some rounds."""
     found = []
     for _ in range(rounds):
         start = time.thread_time()
-        kernel(count, address)
+        call()
         found.append(time.thread_time() - start)
     return min(found)
 
 
-def _peak(chosen: Target, repeats: int = 50_000) -> float:
-    """Multiply-accumulates per second when nothing but dot products from registers runs."""
+class DotProducts:
+    """Nothing but dot products from registers. in_a_turn: multiply-accumulates of one."""
+
+    def __init__(self, chosen: Target):
+        self.in_a_turn = 16 * LANES * chosen.tile_sources
+        self._kernel = _dot_products(chosen)
+        self._memory = np.zeros(4 * LINE, np.uint8)
+
+    def __call__(self, turns: int) -> None:
+        self._kernel(turns, self._memory.ctypes.data)
+
+
+def _dot_products(chosen: Target) -> Callable[[int, int], int]:
+    """Runs `count` turns of sixteen; address: of four lines of zeros."""
 
     def emit(code: Code, count: Any, address: Any) -> None:
         weights = [code.tile_weights(code.plus(address, LINE * k)) for k in range(4)]
@@ -111,9 +123,13 @@ def _peak(chosen: Target, repeats: int = 50_000) -> float:
 
         _keep(code, code.loop(count, [code.lanes_at(address)] * 16, again), address)
 
-    memory = np.zeros(4 * LINE, np.uint8)
-    seconds = _best(_compiled(emit, chosen), repeats, memory.ctypes.data)
-    return repeats * 16 * LANES * chosen.tile_sources / seconds
+    return _compiled(emit, chosen)
+
+
+def _peak(chosen: Target, turns: int = 50_000) -> float:
+    """Multiply-accumulates per second of `DotProducts`."""
+    run = DotProducts(chosen)
+    return turns * run.in_a_turn / _best(lambda: run(turns))
 
 
 def _rate(size: int) -> float:
@@ -132,8 +148,8 @@ def _rate(size: int) -> float:
 
     memory = np.zeros(size + LINE, np.uint8)
     repeats = (1 << 26) // size
-    seconds = _best(_compiled(emit, target.choose("portable")), repeats, memory.ctypes.data + -memory.ctypes.data % LINE)
-    return repeats * size / seconds
+    kernel, address = _compiled(emit, target.choose("portable")), memory.ctypes.data + -memory.ctypes.data % LINE
+    return repeats * size / _best(lambda: kernel(repeats, address))
 
 
 def _keep(code: Code, sums: list[Any], address: Any) -> None:
