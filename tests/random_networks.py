@@ -136,13 +136,13 @@ def random_integer(
     bits: Mapping[str, str] | None = None,
     separate_rows: bool = False,
     input_bits: int = 8,
-    steps: int = 20,
+    calibration_steps: int = 20,
     **options: object,
 ) -> IntegerNetwork:
-    """A quantized random network; arguments of `random_network`. bits: of the weights, as in `weights.row_formats`; steps: of
-    the input that calibrates it."""
+    """A quantized random network; arguments of `random_network`. bits: of the weights, as in `weights.row_formats`;
+    calibration_steps: of the input that calibrates it."""
     network = random_network(rng, name, *args, **options)  # type: ignore[arg-type]
-    return quantize(network, random_input(rng, network, 6, steps), Options(bits or {}, cell_bits, separate_rows, input_bits))
+    return quantize(network, random_input(rng, network, 6, calibration_steps), Options(bits or {}, cell_bits, separate_rows, input_bits))
 
 
 def random_counts(

@@ -105,7 +105,8 @@ def draw(rng: np.random.Generator, name: str, gates: str) -> list[IntegerNetwork
             "candidates": str(formats.choice(["8", "8", "4", "ternary"])),
             "dense": str(formats.choice(["8", "8", "4"])),
         }
-        drawn = random_integer(rng, name, int(rng.integers(1, 9)), int(rng.integers(*units)), gates, bits=bits, steps=6, **structure)
+        inputs, size = int(rng.integers(1, 9)), int(rng.integers(*units))
+        drawn = random_integer(rng, name, inputs, size, gates, bits=bits, calibration_steps=6, **structure)
         return kernel(drawn), drawn
 
     large = [network((24, 40)) for _ in range(4)]
