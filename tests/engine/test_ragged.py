@@ -10,6 +10,7 @@ from random_networks import random_counts, random_deep, random_input, random_int
 
 from edge_lstm import engine
 from edge_lstm.engine import batch, reference, replay, whole
+from edge_lstm.engine.cores import CORES
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixed_point.integer_network import IntegerNetwork
 from edge_lstm.fixed_point.quantize import quantize
@@ -42,8 +43,11 @@ def packed(raw: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.concatenate([sequence[:length] for sequence, length in zip(raw, lengths, strict=True)])
 
 
+@pytest.mark.parametrize("kind", CORES)
 @pytest.mark.parametrize("read_out", ["last", "mean", "every"])
-def test_ragged_sequences_give_the_bits_of_each_alone(read_out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ragged_sequences_give_the_bits_of_each_alone(read_out: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sequences that have ended may go on beside the others, to fill a tile: nothing of theirs may show it."""
+    monkeypatch.setenv("EDGE_LSTM_CORE", kind)
     monkeypatch.setattr(replay, "CHUNK", 45)  # several chunks, whose edges lie within sequences
     rng = np.random.default_rng(1)
     model = network(read_out)
