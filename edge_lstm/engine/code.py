@@ -231,7 +231,7 @@ class Code(ControlCode):
         low = b.lshr(even, self.constant(16))
         return b.bitcast(low if odd is None else b.or_(low, b.and_(odd, ir.Constant(_LANES, [-65536] * LANES))), _WORDS)
 
-    def halves(self, even: Value, odd: Value | None) -> Value:
+    def lower_and_upper(self, even: Value, odd: Value | None) -> Value:
         """The lower halves of the lanes of one sequence and the upper halves of those of the other as words."""
         if odd is None:
             return self.builder.bitcast(even, _WORDS)

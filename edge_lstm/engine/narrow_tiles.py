@@ -85,7 +85,7 @@ class Narrow:
                 self._in_float(value, s % 2 == 1) if in_float else self._scaled(value)
                 for s, value in enumerate(values.lanes(self.op.args[0]))
             ]
-            joined = self.code.halves if in_float else self.code.upper_words
+            joined = self.code.lower_and_upper if in_float else self.code.upper_words
             return [joined(lanes[even], None if second is None else lanes[second]) for even, second in values.pairs]
         arguments = [values.words(a) for a in self.op.args]
         if self.op.code == "interpolate":
