@@ -110,6 +110,14 @@ class Code(ControlCode):
         """a where the switch is not 0, else b."""
         return self.builder.select(self.builder.icmp_signed("!=", switch, self.constant(0)), a, b)
 
+    def where_greater(self, a: Value, b: Value, value: Value) -> Value:
+        """The value where a > b, else 0; of lanes or of words."""
+        return self.builder.select(self.builder.icmp_signed(">", a, b), value, ir.Constant(value.type, [0] * value.type.count))
+
+    def sign_extended(self, lanes: Value) -> Value:
+        """The lower halves of lanes as numbers."""
+        return self.builder.ashr(self.builder.shl(lanes, self.constant(16)), self.constant(16))
+
     def rescale_in_float(self, a: Value, multiplier: Value, addend: Value, cut: Value) -> Value:
         """floor(a multiplier + addend), cut off at -cut and cut before: the last three are floats, as lanes of bits (`engine.floating`).
 
@@ -291,12 +299,6 @@ class Code(ControlCode):
             return b.bitcast(b.select(is_high, high, low), _WORDS)
 
         return looked_up(one), looked_up(other)
-
-    def knots_and_steps(self, table: Value, index: Value, odd: bool) -> tuple[Value, Value]:
-        """Words of both halves of the entries (step below, knot above) of an int32 table at an address; sixteen loads a sequence."""
-        even = self.lookup(table, self.lanes_of(index, odd=False))
-        other = self.lookup(table, self.lanes_of(index, odd=True)) if odd else None
-        return self.upper_words(even, other), self.words_of(even, other)
 
     def _per_register(self, name: str, arguments: Sequence[Value], shrink: int = 0, element: Any = None) -> Value:
         """An intrinsic that works on registers narrower than a vector, on all of them; the result joined.

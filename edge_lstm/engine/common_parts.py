@@ -11,8 +11,9 @@ from typing import Any
 from numba import njit
 
 from edge_lstm.engine.layout import DENSE_SLOTS, LANES, NETWORK_SLOTS, Target
+from edge_lstm.engine.looks import source_to_int32
 from edge_lstm.engine.memory import larger, load_i32, load_i64, smaller, store_i32
-from edge_lstm.engine.sweeps import add_products, source_to_int32
+from edge_lstm.engine.sweeps import add_products
 
 
 def _at(name: str) -> int:

@@ -70,6 +70,10 @@ class ControlCode:
         """The same address; a loop that goes through here is not unrolled."""
         return self._same(address, "r", attrs=("convergent",))
 
+    def whole(self, vector: Value) -> Value:
+        """The same vector. What LLVM stores in parts it else makes part by part."""
+        return self._same(vector, "v")
+
     def pinned(self, vector: Value) -> Value:
         """The same vector, computed here: LLVM else moves what makes it down to where it is read, and spills what that reads.
 

@@ -16,9 +16,10 @@ from numba import njit
 
 from edge_lstm.engine.common_parts import reading_out
 from edge_lstm.engine.layout import Curve, LayerStructure, Saturated, Structure, Target
+from edge_lstm.engine.looks import output_place, source_to_int32, trace
 from edge_lstm.engine.memory import copy, larger, load_i16, load_i32, load_i64, moving, smaller, store_i8, store_i16, store_i32, store_i64
 from edge_lstm.engine.plan import LayerPlan, Pass, Phase, Segment
-from edge_lstm.engine.sweeps import advance, output_place, shared_weights, source_to_int32, trace
+from edge_lstm.engine.sweeps import advance, shared_weights
 from edge_lstm.fixed_point.integer_network import IntOp
 
 inlined = njit(inline="always", error_model="numpy")
@@ -39,6 +40,7 @@ def source(structure: Structure, target: Target) -> str:
             f"SIGN = {target.instructions.offset}",
             f"BYTES, MEAN, EVERY = {target.source_bytes == 1}, {structure.read_out == 'mean'}, {structure.read_out == 'every'}",
             f"WIDE = {structure.layers[0].plan.wide}",
+            f"IN_PAIRS = {structure.steps_in_pairs}",
             f"MANY, ADDRESSES = {target.core.block}, {address_bytes(target)}",
             ENTRY_POINTS,
         ]
@@ -57,4 +59,5 @@ def _layer_text(layer: LayerStructure) -> str:
 
 
 def _keeps_numbers(layer: LayerStructure, index: int) -> bool:
-    return layer.plan.ops[index].code == "complement" or layer.narrow.get(index, "upper") != "upper"
+    forms = {layer.narrow.get(index, "upper"), layer.words.get(index, "upper")}
+    return layer.plan.ops[index].code == "complement" or not forms <= {"upper", "scaled"}

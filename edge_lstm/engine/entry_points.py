@@ -1,8 +1,8 @@
 '''The functions of a generated module: the entry points that Python calls. How scores come out is the same for all: `common_parts`.
 
 It is text, since each structure compiles it anew around its own `advance`, with the constants AT_..., SIGN, BYTES, MEAN, EVERY, WIDE,
-MANY and ADDRESSES that `edge_lstm.engine.emit` puts before it. `SIGNATURES` lists the entry points. All addresses are made by Python
-code of this package; the arrays that users give are typed by Numba, and their length is checked in the function.
+IN_PAIRS, MANY and ADDRESSES that `edge_lstm.engine.emit` puts before it. `SIGNATURES` lists the entry points. All addresses are made by
+Python code of this package; the arrays that users give are typed by Numba, and their length is checked in the function.
 '''
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ LISTS = {LISTS}
 """
 
 _FRONT = '''
+batch_block, batch_tiles, batch_columns = (advance(STRUCTURE, TARGET, block=True, lists=lists, in_words=True) for lists in LISTS)
 advance_block, advance_tiles, advance_columns = (advance(STRUCTURE, TARGET, block=True, lists=lists) for lists in LISTS)
 advance_single = advance(STRUCTURE, TARGET, block=False, lists="either")
-trace_states, output_at = trace(STRUCTURE, TARGET), output_place(STRUCTURE, TARGET)
+trace_batch, trace_states, output_at = trace(STRUCTURE, TARGET, in_words=True), trace(STRUCTURE, TARGET), output_place(STRUCTURE, TARGET)
 SHARED = shared_weights(STRUCTURE, TARGET)
 add_output, take_inputs, read_out = source_to_int32(TARGET, add=True), moving(SOURCE_BYTES, SIGN), reading_out(TARGET, MEAN)
 '''
@@ -77,7 +78,9 @@ def run(model, x, sequences, first, last, records, block, inputs, chunk, results
             # Half a tile of sequences that are left takes as long as a whole one, whose others have ended or are none: there is room for
             # them, since SHARED divides the sequences of a block.
             stepping = larger(running, (running + SHARED // 2) // SHARED * SHARED)
-            output = advance_block(model, records, stepping, stride, t & 1, inputs + within * channels * SOURCE_BYTES, input_stride)
+            if IN_PAIRS:
+                stepping += stepping & 1
+            output = batch_block(model, records, stepping, stride, t & 1, inputs + within * channels * SOURCE_BYTES, input_stride)
             if MEAN:
                 for s in range(running):
                     add_output(output + s * stride, records + s * stride + load_i64(model + AT_SUM), groups)
@@ -87,7 +90,10 @@ def run(model, x, sequences, first, last, records, block, inputs, chunk, results
                     read_out(model, records + s * stride, output + s * stride, 1, scores + 4 * outputs * row)
             if table != 0:
                 for s in range(running):
-                    trace_states(model, records + s * stride, t & 1, table, load_i64(at + 32 * s + 24) + t)
+                    half = t & 1
+                    if IN_PAIRS:
+                        half += 2 * (s & 1)
+                    trace_batch(model, records + s * stride, half, table, load_i64(at + 32 * s + 24) + t)
         if not EVERY:
             for s in range(running):
                 steps, row = load_i64(at + 32 * s + 8), load_i64(at + 32 * s + 16)
@@ -271,7 +277,7 @@ def _variants(text: str, *names: str) -> str:
     """The functions of a text, `names`, once for each way to leave out zeros."""
     texts = [text]
     for lists in LISTS[1:]:
-        texts.append(text.replace("advance_block(", f"advance_{lists}("))
+        texts.append(text.replace("advance_block(", f"advance_{lists}(").replace("batch_block(", f"batch_{lists}("))
         for name in names:
             texts[-1] = texts[-1].replace(f"{name}(", f"{name}_{lists}(")
     return "".join(texts)

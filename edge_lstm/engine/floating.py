@@ -11,6 +11,8 @@ An accumulator then needs its bias, of which no constant of a rescale can hold m
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -36,7 +38,7 @@ def float_rescales(layer: IntegerRecurrent, plan: LayerPlan, short: tuple[int, .
         if argument in bare:
             if layer.wide:  # the bias would have to come between the two halves of x
                 continue
-            left = (1 << _start_shift(layer, plan, argument)) - 1
+            left = (1 << start_shift(layer, plan, argument)) - 1
         reach = max(int(np.abs(end).max(initial=0)) for end in ranges[argument][0])
         most = int(layer.vectors[f"{op.name}.multiplier"].max(initial=0))
         exact = max(reach + left, most, half(op.numbers[0]) + left * most) < EXACT
@@ -45,15 +47,15 @@ def float_rescales(layer: IntegerRecurrent, plan: LayerPlan, short: tuple[int, .
     return tuple(found)
 
 
-def started_rows(layer: IntegerRecurrent, plan: LayerPlan, floats: tuple[int, ...]) -> tuple[int, ...]:
-    """Bare rows that rescales in floating point read: their accumulators begin with the bias, but for the bits that x's shift loses."""
-    read = {plan.ops[index].args[0] for index in floats}
+def started_rows(layer: IntegerRecurrent, plan: LayerPlan, readers: Iterable[int]) -> tuple[int, ...]:
+    """Bare rows that these operators read: their accumulators begin with the bias, but for the bits that x's shift loses."""
+    read = {plan.ops[index].args[0] for index in readers}
     return tuple(index for index in bare_rows(layer, plan) if index in read)
 
 
 def start_of(layer: IntegerRecurrent, plan: LayerPlan, row: int, bias: Int64Array) -> tuple[Int64Array, Int64Array]:
     """(what the accumulator of a started row begins with, what is left of the bias: 0 to 2^shift - 1)."""
-    shift = _start_shift(layer, plan, row)
+    shift = start_shift(layer, plan, row)
     return bias >> shift, bias & (1 << shift) - 1
 
 
@@ -68,7 +70,7 @@ def float_constants(layer: IntegerRecurrent, plan: LayerPlan, index: int, left: 
     return {"multiplier": (multiplier * scale).astype(np.float32), "addend": addend.astype(np.float32), "cut": ends}
 
 
-def _start_shift(layer: IntegerRecurrent, plan: LayerPlan, row: int) -> int:
+def start_shift(layer: IntegerRecurrent, plan: LayerPlan, row: int) -> int:
     """By how many bits an accumulator is shifted after the products with x."""
     found = layer.rows[plan.ops[row].name]
     return 0 if found.W is None else found.input_shift

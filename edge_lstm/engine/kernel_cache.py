@@ -54,8 +54,8 @@ def folder() -> Path:
 
 # Modules whose code makes kernels: another text of one of them makes other kernels, under other names.
 FOUNDATION = (
-    "control_code", "code", "lists", "products", "tiles", "narrow_tiles", "sweeps", "memory", "layout", "cores", "instructions",
-    "common_parts", "object_code", "python_calls", "machine_code",
+    "control_code", "code", "lists", "products", "tiles", "narrow_tiles", "packed_words", "sweeps", "looks", "memory", "layout", "cores",
+    "instructions", "common_parts", "object_code", "python_calls", "machine_code",
 )  # fmt: skip
 
 

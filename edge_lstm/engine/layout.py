@@ -10,7 +10,7 @@ generated source; those that depend on sizes stand in the header, so that one co
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edge_lstm.engine.cores import CORES, Core
 from edge_lstm.engine.instructions import BYTE_OFFSET, KERNELS, Instructions
@@ -117,6 +117,11 @@ class Target:
         return self.core.slow_products and self.instructions.permutes
 
     @property
+    def packs_lanes(self) -> bool:
+        """Whether batches step two sequences at a time in words that one instruction packs, see `engine.words`."""
+        return self.stores_saturate
+
+    @property
     def narrows(self) -> bool:
         """Whether 16-bit lanes pay: where products of them are one instruction."""
         return bool(self.instructions.rounded)
@@ -161,7 +166,8 @@ class LayerStructure:
     saturated: the output whose clip is left to its store;
     floats: rescales in floating point, see `engine.floating`; started: bare rows whose accumulators begin with most of their bias;
     listed: the segment whose tiles of zeros can be left out by a list of the others, see `Products`; raised: zero is not kept as zero;
-    columns: where it is less work, sources that are not zero are listed one by one, and any four of them make a tile; see `lists`.
+    columns: where it is less work, sources that are not zero are listed one by one, and any four of them make a tile; see `lists`;
+    words: operators in 16 bits where a batch steps two sequences at a time -> their form, see `engine.words`; empty where it does not.
     """
 
     plan: LayerPlan
@@ -176,6 +182,7 @@ class LayerStructure:
     listed: int | None = None
     raised: bool = False
     columns: bool = False
+    words: dict[int, str] = field(default_factory=dict)
 
     @property
     def listed_rows(self) -> tuple[int, ...]:
@@ -195,7 +202,19 @@ class LayerStructure:
         biases = tuple(f"{'threshold' if index in self.bare else 'bias'} {self.plan.ops[index].name}" for index in self.rows)
         starts = tuple(f"start {self.plan.ops[index].name}" for index in self.started)
         rescales = tuple(f"{name}.{part}" for name in self.plan.rescales for part in self._parts(name))
-        return biases + starts + tuple(f"vector {name}" for name in self.plan.vectors) + rescales
+        return biases + starts + tuple(f"vector {name}" for name in self.plan.vectors) + rescales + self.pair_names
+
+    @property
+    def word_states(self) -> set[str]:
+        """States that batches keep as words."""
+        return {self.plan.ops[index].name for index, form in self.words.items() if form == "state"}
+
+    @property
+    def pair_names(self) -> tuple[str, ...]:
+        """Constants in words, twice in each vector: thresholds of signs, multipliers of scaled rescales."""
+        signs = (f"words threshold {self.plan.ops[self.plan.ops[k].args[0]].name}" for k, form in self.words.items() if form == "sign")
+        scales = (f"words {self.plan.ops[k].name}.multiplier" for k, form in self.words.items() if form == "scaled")
+        return tuple(dict.fromkeys(signs)) + tuple(dict.fromkeys(scales))
 
     def _parts(self, rescale: str) -> tuple[str, ...]:
         """The constants of a rescale, by name."""
@@ -261,6 +280,11 @@ class Structure:
     def number(self, name: str) -> int:
         """Byte offset of a number."""
         return 8 * len(self.slot_names) + 4 * self.number_names.index(name)
+
+    @property
+    def steps_in_pairs(self) -> bool:
+        """Whether batches step an even number of sequences."""
+        return any(layer.words for layer in self.layers)
 
     @property
     def head_bytes(self) -> int:

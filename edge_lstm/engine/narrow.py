@@ -30,10 +30,12 @@ Forms = dict[int, str]
 
 def narrow_forms(layer: IntegerRecurrent, plan: LayerPlan) -> Forms:
     """Operator of `plan.ops` -> its form; operators that are not named stay at 32 bits."""
-    return _Narrowing(layer, plan).forms()
+    return Narrowing(layer, plan).forms()
 
 
-class _Narrowing:
+class Narrowing:
+    """What fits 16 bits, operator by operator: ranges hold the interval of each, which shrinks where it saturates."""
+
     def __init__(self, layer: IntegerRecurrent, plan: LayerPlan):
         self.layer, self.plan = layer, plan
         self.within = within_range(layer, plan)
@@ -51,13 +53,17 @@ class _Narrowing:
             form = self._form(index, op, found)
             if form:
                 found[index] = form
-                low, high = self.ranges[index]
-                self.ranges[index] = max(low, LOWEST), min(high, HIGHEST)  # where it saturates
+                self.saturates(index)
         self._drop_tables_of_two_forms(found)
         for index, op in enumerate(self.plan.ops[: len(self.layer.ops)]):
             if op.code == "rescale" and op.numbers[0] <= 16 and self._fits(index) and self._users(index) <= found.keys():
                 found[index] = "upper"
         return found
+
+    def saturates(self, index: int) -> None:
+        """The value is made in 16 bits."""
+        low, high = self.ranges[index]
+        self.ranges[index] = max(low, LOWEST), min(high, HIGHEST)
 
     def _form(self, index: int, op: IntOp, found: Forms) -> str:
         if op.code in ("row", "state", "vector", "positive", "select", "rescale", "raise") or not all(map(self._fits, op.args)):

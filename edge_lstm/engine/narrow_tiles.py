@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edge_lstm.engine.code import Code
 from edge_lstm.engine.control_code import Value
 from edge_lstm.engine.layout import FLOAT_PARTS, LINE, PERMUTED_SEGMENTS
+from edge_lstm.engine.packed_words import PackedWords
 from edge_lstm.fixed_point.integer_network import IntOp
 
 if TYPE_CHECKING:
@@ -21,10 +22,13 @@ Stages = Generator[list[Value], list[Value], list[Value]]
 
 
 class Values:
-    """Results of operators: lanes for each sequence, words for each two sequences, or both. A missing one is made from the other, once."""
+    """Results of operators: lanes for each sequence, words for each two sequences, or both. A missing one is made from the other, once.
 
-    def __init__(self, code: Code, sequences: int):
-        self.code, self.sequences = code, sequences
+    layout: how words lie.
+    """
+
+    def __init__(self, code: Code, layout: Code | PackedWords, sequences: int):
+        self.code, self.layout, self.sequences = code, layout, sequences
         self.pairs = [(s, s + 1 if s + 1 < sequences else None) for s in range(0, sequences, 2)]
         self._lanes: dict[int, list[Value]] = {}
         self._words: dict[int, list[Value]] = {}
@@ -53,20 +57,20 @@ class Values:
 
     def lanes(self, index: int) -> list[Value]:
         if index not in self._lanes:
-            self._lanes[index] = [self.code.lanes_of(self._words[index][s // 2], s % 2 == 1) for s in range(self.sequences)]
+            self._lanes[index] = [self.layout.lanes_of(self._words[index][s // 2], s % 2 == 1) for s in range(self.sequences)]
         return self._lanes[index]
 
     def words(self, index: int) -> list[Value]:
         if index not in self._words:
             lanes = self._lanes[index]
-            self._words[index] = [self.code.words_of(lanes[even], None if odd is None else lanes[odd]) for even, odd in self.pairs]
+            self._words[index] = [self.layout.words_of(lanes[even], None if odd is None else lanes[odd]) for even, odd in self.pairs]
         return self._words[index]
 
     def low_bits(self, index: int) -> list[Value]:
         """Lanes of which only the 16 lowest bits count."""
         if index in self._lanes:
             return self._lanes[index]
-        return [self.code.low_bits_of(self._words[index][s // 2], s % 2 == 1) for s in range(self.sequences)]
+        return [self.layout.low_bits_of(self._words[index][s // 2], s % 2 == 1) for s in range(self.sequences)]
 
 
 class Narrow:
@@ -74,20 +78,30 @@ class Narrow:
 
     def __init__(self, tile: Tile, places: Places, index: int, op: IntOp):
         self.tile, self.places, self.index, self.op = tile, places, index, op
-        self.code, self.form = tile.code, tile.layer.narrow[index]
+        self.code, self.layout, self.form = tile.code, tile.layout, tile.forms[index]
 
     def words(self, values: Values) -> Stages:
         """Returns the result for each two sequences. On the way it yields, where a form is `IN_TWO`, what it has, and takes it back."""
         odd = [second is not None for _, second in values.pairs]
         if self.form == "upper":
             in_float = self.index in self.tile.layer.floats
+            interleaves = not self.tile.in_words
             lanes = yield [
-                self._in_float(value, s % 2 == 1) if in_float else self._scaled(value)
+                self._in_float(value, interleaves and s % 2 == 1) if in_float else self._scaled(value)
                 for s, value in enumerate(values.lanes(self.op.args[0]))
             ]
-            joined = self.code.lower_and_upper if in_float else self.code.upper_words
+            joined = self.layout.upper_words
+            if in_float:
+                joined = self.code.lower_and_upper if interleaves else self.layout.words_of
             return [joined(lanes[even], None if second is None else lanes[second]) for even, second in values.pairs]
         arguments = [values.words(a) for a in self.op.args]
+        if self.form == "gated":
+            row = self.tile.plan.ops[self.tile.plan.ops[self.op.args[0]].args[0]].name
+            threshold = self.tile.words_constant(self.places, f"words threshold {row}")
+            return [self.code.where_greater(sign, threshold, value) for sign, value in zip(*arguments, strict=True)]
+        if self.form == "scaled":
+            multiplier = self.tile.words_constant(self.places, f"words {self.op.name}.multiplier")
+            return [self.code.multiply_round(word, multiplier) for word in arguments[0]]
         if self.op.code == "interpolate":
             return (yield from self._lines(arguments[0], odd))
         return [self._word(list(some)) for some in zip(*arguments, strict=True)]
@@ -106,6 +120,8 @@ class Narrow:
 
     def _word(self, a: list[Value]) -> Value:
         code = self.code
+        if self.form in ("sign", "stored"):  # what follows compares, or clips
+            return a[0]
         if self.form == "saturate":
             return code.add_saturating(*a) if self.op.code == "add" else code.subtract_saturating(*a)
         if self.form == "round15":
@@ -153,7 +169,7 @@ class Narrow:
         loaded = tile.loaded
         if not self._permutes:
             middle = tile.table_middle(self.places, name, tile.layer.curves[name].segments, 0)
-            return lambda value: code.knots_and_steps(middle, code.shift_right(value, code.word(segment)), odd)
+            return lambda value: self._knots_and_steps(middle, code.shift_right(value, code.word(segment)), odd)
         if f"words {name} 0" not in loaded:
             start = tile.table_start(self.places, name)
             loaded.update({f"words {name} {k}": code.words_at(code.plus(start, LINE * k)) for k in range(4)})
@@ -161,3 +177,11 @@ class Narrow:
         if tile.target.looks_up_bytes:
             return lambda value: code.lookup64_bytes(knots, steps, value, segment)
         return lambda value: code.lookup64_words(knots, steps, code.shift_right(value, code.word(segment)))
+
+    def _knots_and_steps(self, table: Value, index: Value, odd: bool) -> tuple[Value, Value]:
+        """Words of both halves of the entries (step below, knot above) of an int32 table at an address; sixteen loads a sequence."""
+        even = self.code.lookup(table, self.layout.lanes_of(index, odd=False))
+        other = self.code.lookup(table, self.layout.lanes_of(index, odd=True)) if odd else None
+        if not self.tile.in_words:
+            return self.code.upper_words(even, other), self.code.words_of(even, other)
+        return self.layout.upper_words(even, other), self.layout.words_of(*map(self.code.sign_extended, (even, other)))

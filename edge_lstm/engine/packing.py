@@ -31,6 +31,7 @@ from edge_lstm.engine.layout import (
 from edge_lstm.engine.narrow import narrow_forms
 from edge_lstm.engine.plan import Phase, listed_segment, plan
 from edge_lstm.engine.saturated import saturated_output
+from edge_lstm.engine.words import scaled_multipliers, word_forms
 from edge_lstm.fixed_point.integer_network import HALF_BITS, IntegerDense, IntegerReadOut, IntegerRecurrent, IntOp, Normalize, input_width
 from edge_lstm.fixed_point.operators import VALUE, half
 
@@ -91,10 +92,12 @@ def structure_of(stack: Stack, target: Target) -> Structure:
         short = tuple(k for k in short_rescales(layer, schedule) if k not in narrow) if target.core.slow_products else ()
         saturated = saturated_output(layer, schedule, short) if target.stores_saturate else None
         floats = float_rescales(layer, schedule, short) if target.rescales_in_float else ()
-        started = started_rows(layer, schedule, floats)
+        given_up = () if saturated is None else (saturated.output, saturated.clip)
+        words = word_forms(layer, schedule, narrow, given_up) if target.packs_lanes else {}
+        started = started_rows(layer, schedule, [*floats, *(k for k, form in words.items() if form == "sign")])
         within, bare = within_range(layer, schedule), bare_rows(layer, schedule)
         one = LayerStructure(schedule, curves, within, bare, narrow, short, saturated, floats, started, listed, raised)
-        layers.append(replace(one, columns=raised and target.is_avx512 and len(one.listed_rows) == 4))
+        layers.append(replace(one, columns=raised and target.is_avx512 and len(one.listed_rows) == 4, words=words))
     return Structure(tuple(layers), stack.read_out.kind)
 
 
@@ -260,11 +263,32 @@ class _LayerPacker:
                 values[f"{op.name}.half"] = (b * multiplier + half(op.numbers[0])) << lift  # modulo 2^32, as the product with it
                 if self.structure.saturated is not None and self.structure.saturated.rescale == index:
                     values[f"{op.name}.half"] += BYTE_OFFSET << op.numbers[0]
+        values |= self._pairs(values)
         names = self.structure.constant_names
         packed = np.zeros((len(names), self.padded), np.int32)
         for k, name in enumerate(names):
-            packed[k, : self.layer.units] = values[name].astype(np.int32)
+            packed[k, : len(values[name])] = values[name].astype(np.int32)
         return np.ascontiguousarray(packed.reshape(len(names), self.groups, LANES).transpose(1, 0, 2))
+
+    def _pairs(self, values: dict[str, Int64Array]) -> dict[str, Int64Array]:
+        """Constants in words by name: each vector of lanes packed with itself, four and four."""
+        found: dict[str, Int64Array] = {}
+        for index, form in self.structure.words.items():
+            op = self.plan.ops[index]
+            if form == "sign":
+                name = f"threshold {self.plan.ops[op.args[0]].name}"
+                found[f"words {name}"] = self._packed_twice(values[name])
+            elif form == "scaled":
+                multipliers = scaled_multipliers(self.layer, op)
+                assert multipliers is not None
+                found[f"words {op.name}.multiplier"] = self._packed_twice(multipliers)
+        return found
+
+    def _packed_twice(self, values: Int64Array) -> Int64Array:
+        """[padded] int32 of the words."""
+        wide = np.zeros(self.padded, np.int16)
+        wide[: self.layer.units] = values
+        return np.repeat(wide.reshape(-1, 1, 4), 2, 1).reshape(-1).view(np.int32).astype(np.int64)
 
     def _float_constants(self, index: int, op: IntOp, left: Int64Array) -> dict[str, Int64Array]:
         """The bits of a rescale's floats by name; left: of the bias, what its argument lacks."""

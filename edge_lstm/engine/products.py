@@ -323,9 +323,16 @@ class Products:
 
     def constant(self, places: Places, name: str) -> Value:
         """A constant of the group, loaded once for all sequences."""
+        return self._constant(places, name, self.code.lanes_at)
+
+    def words_constant(self, places: Places, name: str) -> Value:
+        """One that is words."""
+        return self._constant(places, name, self.code.words_at)
+
+    def _constant(self, places: Places, name: str, load: Callable[[Value], Value]) -> Value:
         key = f"{id(places.constants)} {name}"
         if key not in self.loaded:
-            self.loaded[key] = self.code.lanes_at(self.code.plus(places.constants, LINE * self.layer.constant_names.index(name)))
+            self.loaded[key] = load(self.code.plus(places.constants, LINE * self.layer.constant_names.index(name)))
         return self.loaded[key]
 
 

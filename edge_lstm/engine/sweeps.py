@@ -1,6 +1,6 @@
 """One step of a stack for one record or a block of them: layers, phases, groups and sequences as loops around tiles.
 
-`advance`, `accumulate`, `trace` and `output_place` make Numba intrinsics for one structure; generated modules bind them and call them.
+`advance` makes Numba intrinsics for one structure; generated modules bind them and call them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Emit = Callable[..., Value | None]
 PAIRED_GROUPS = 8  # from so many on their weights come from the second-level cache: one sequence visits one group after the other
 
 
-class _Stack:
+class Walk:
     """Reads the header of a model and walks over its layers."""
 
     def __init__(self, code: Code, structure: Structure, target: Target, model: Value):
@@ -48,11 +48,11 @@ class _Stack:
 
     def step(
         self, layer: int, records: Value, count: Value, stride: Value, parity: Value, inputs: Value, input_stride: Value, block: bool,
-        lists: Listed,
+        lists: Listed, in_words: bool,
     ) -> None:  # fmt: skip
         """One step of one layer. The segments of the step before are at `parity`, the new ones in the other half.
 
-        lists: how each sequence leaves out its own zeros, where the layer has a listed segment.
+        lists: how each sequence leaves out its own zeros, where the layer has a listed segment; in_words: as of `Tile`.
         """
         code, plan = self.code, self.structure.layers[layer].plan
         current = code.plus(records, self.segments(layer, parity))
@@ -68,7 +68,7 @@ class _Stack:
                 self.slot(f"{layer}.input_bytes"), code.plus(records, self.slot("values")),
                 code.plus(self.model, self.slot(f"{layer}.column_weights") if self.structure.layers[layer].columns else 0),
             )  # fmt: skip
-            tile = Tile(code, self.structure, layer, phase, self.target)
+            tile = Tile(code, self.structure, layer, phase, self.target, in_words)
             listed: Listed = "" if tile.layer.listed is None else lists
             if listed and not tile.layer.columns:
                 listed = "tiles"
@@ -102,7 +102,9 @@ class _Stack:
         self, tile: Tile, whole: Places, groups: Value, group_weights: Value, parity: Value, count: Value | None, listed: Listed
     ) -> None:
         """A tile for every group, for `count` sequences or for one. Sequences with lists share the weights in the cache."""
-        code, size = self.code, self.target.sequences(len(tile.phase.rows)) if listed else tile.sequences
+        code, size, least = self.code, tile.sequences, tile.least
+        if listed:
+            size = self.target.sequences(len(tile.phase.rows)) // least * least
 
         def places_of(first: Value, size: int = 1) -> list[Places]:
             # Odd steps visit the groups backwards: what the step before used last is still in the cache.
@@ -143,8 +145,10 @@ class _Stack:
                 self._overlapping(tile, places, tiles, size)
             elif not in_parts:
                 self._sequences(tile, places, tiles, size, listed)
-            if size > 1:
-                self._sequences(tile, _moved(places, self._ahead(places, _moving(places), done)), code.minus(count, done), 1, listed)
+            if size > least:
+                behind = _moved(places, self._ahead(places, _moving(places), done))
+                rest = code.minus(count, done)
+                self._sequences(tile, behind, rest if least == 1 else code.quotient(rest, least), least, listed)
             return []
 
         code.loop(groups, [], visit)
@@ -253,23 +257,25 @@ def _moved(places: Places, addresses: list[Value]) -> Places:
     return replace(places, **dict(zip(_MOVING, addresses, strict=True)))
 
 
-def step_of_all_layers(code: Code, structure: Structure, target: Target, block: bool, lists: Listed, places: Sequence[Value]) -> Value:
+def step_of_all_layers(
+    code: Code, structure: Structure, target: Target, block: bool, lists: Listed, places: Sequence[Value], in_words: bool = False
+) -> Value:
     """Code of one step of all layers for `places` as `advance` takes them; returns the address of the output in the first record."""
     model, records, count, stride, parity, inputs, input_stride = places
-    stack = _Stack(code, structure, target, model)
+    stack = Walk(code, structure, target, model)
     for layer in range(len(structure.layers)):
-        stack.step(layer, records, count, stride, parity, inputs, input_stride, block, lists)
+        stack.step(layer, records, count, stride, parity, inputs, input_stride, block, lists, in_words)
         inputs, input_stride = code.plus(records, stack.output(layer, code.minus(1, parity))), stride
     return inputs
 
 
-def advance(structure: Structure, target: Target, block: bool, lists: Listed) -> Any:
+def advance(structure: Structure, target: Target, block: bool, lists: Listed, in_words: bool = False) -> Any:
     """(model, records, count, stride, parity, inputs, input_stride) -> address of the output in the first record: one step of all layers.
 
     block: for `count` records; otherwise for one. lists: what each sequence lists to leave out zeros. inputs: of the first record;
-    input_stride: from one record's inputs to the next.
+    input_stride: from one record's inputs to the next. in_words: as of `Tile`; `count` is then even where the structure steps in pairs.
     """
-    return _intrinsic(7, lambda code, *places: step_of_all_layers(code, structure, target, block, lists, places), target)
+    return as_intrinsic(7, lambda code, *places: step_of_all_layers(code, structure, target, block, lists, places, in_words), target)
 
 
 def shared_weights(structure: Structure, target: Target) -> int:
@@ -280,69 +286,9 @@ def shared_weights(structure: Structure, target: Target) -> int:
     if target.core.halves:
         return 1
     code: Any = None  # no code is written
-    tiles = [Tile(code, structure, k, phase, target) for k, layer in enumerate(structure.layers) for phase in layer.plan.phases]
+    phases = [(k, phase) for k, layer in enumerate(structure.layers) for phase in layer.plan.phases]
+    tiles = [Tile(code, structure, k, phase, target, in_words=True) for k, phase in phases]
     return max((tile.sequences for tile in tiles), default=1)
-
-
-def output_place(structure: Structure, target: Target) -> Any:
-    """(model, parity) -> offset in a record of the last layer's output; parity: of the number of steps made."""
-
-    def emit(code: Code, model: Value, parity: Value) -> Value:
-        return _Stack(code, structure, target, model).output(len(structure.layers) - 1, parity)
-
-    return _intrinsic(2, emit, target)
-
-
-def source_to_int32(target: Target, add: bool) -> Any:
-    """(source, values, groups): writes sources as int32 values, or adds them to what is there."""
-
-    def emit(code: Code, source: Value, values: Value, groups: Value) -> None:
-        def body(group: Value, _: list[Value]) -> list[Value]:
-            lanes = code.source_lanes(code.plus(source, code.times(group, LANES * target.source_bytes)))
-            at = code.plus(values, code.times(group, LINE))
-            code.store(code.add(code.lanes_at(at), lanes) if add else lanes, at)
-            return []
-
-        code.loop(groups, [], body)
-
-    return _intrinsic(3, emit, target)
-
-
-def trace(structure: Structure, target: Target) -> Any:
-    """(model, record, parity, table, index): copies the states of a record after a step into int32 arrays [index, padded units].
-
-    table: addresses of the arrays, one for each state of each layer; parity: of the step, as in `advance`.
-    """
-
-    def emit(code: Code, model: Value, record: Value, parity: Value, table: Value, index: Value) -> None:
-        stack = _Stack(code, structure, target, model)
-        position = 0
-        for k, layer in enumerate(structure.layers):
-            following = code.plus(record, stack.segments(k, code.minus(1, parity)))
-            units, groups = code.plus(record, stack.slot(f"{k}.units")), stack.slot(f"{k}.groups")
-            for name in layer.plan.updates:
-                to = code.plus(code.load64(code.plus(table, 8 * position)), code.times(index, code.times(groups, LINE)))
-                position += 1
-                if name in layer.plan.stored:
-                    at = code.plus(units, LINE * layer.unit_names.index(f"state {name}"))
-                    _copy(code, at, LINE * len(layer.unit_names), to, groups, 0)
-                else:
-                    segment = code.times(stack.slot(f"{k}.segment_bytes"), layer.plan.in_segment[name])
-                    _copy(code, code.plus(following, segment), LANES * target.source_bytes, to, groups, target.source_bytes)
-
-    return _intrinsic(5, emit, target)
-
-
-def _copy(code: Code, at: Value, step: int, to: Value, groups: Value, source_bytes: int) -> None:
-    """Copies the lanes of each group, `step` bytes apart, to one array; source_bytes: how they are kept, 0 for int32."""
-
-    def body(group: Value, _: list[Value]) -> list[Value]:
-        address = code.plus(at, code.times(group, step))
-        lanes = code.source_lanes(address) if source_bytes else code.lanes_at(address)
-        code.store(lanes, code.plus(to, code.times(group, LINE)))
-        return []
-
-    code.loop(groups, [], body)
 
 
 def _add_products(code: Code, weights: Value, values: Value, inputs: Value, sums: Value, groups: Value) -> None:
@@ -358,7 +304,7 @@ def _add_products(code: Code, weights: Value, values: Value, inputs: Value, sums
     code.loop(groups, [weights], group_body)
 
 
-def _intrinsic(arity: int, emit: Emit, target: Target = PLAIN) -> Any:
+def as_intrinsic(arity: int, emit: Emit, target: Target = PLAIN) -> Any:
     """An intrinsic of int64 arguments that returns an int64, 0 where `emit` gives nothing."""
 
     def typed(*arguments: Any) -> Any:
@@ -380,4 +326,4 @@ def _intrinsic(arity: int, emit: Emit, target: Target = PLAIN) -> Any:
 
 
 # (weights, values, inputs, sums, groups): sums += W values, int32, for weights [group, input, 16].
-add_products = _intrinsic(5, _add_products)
+add_products = as_intrinsic(5, _add_products)

@@ -15,6 +15,7 @@ from edge_lstm.engine.control_code import Value
 from edge_lstm.engine.instructions import BYTE_OFFSET
 from edge_lstm.engine.layout import FLOAT_PARTS, LINE, PERMUTED_SEGMENTS, Structure, Target
 from edge_lstm.engine.narrow_tiles import IN_TWO, Narrow, Stages, Values
+from edge_lstm.engine.packed_words import PackedWords
 from edge_lstm.engine.plan import Phase
 from edge_lstm.engine.products import Listed, Places, Products
 from edge_lstm.fixed_point.integer_network import IntOp
@@ -47,9 +48,13 @@ def _round_shift(code: Code, value: Value, at: Place) -> Value:
 class Tile(Products):
     """Emits the code of one phase of a layer for one group and some sequences, or for two groups and one."""
 
-    def __init__(self, code: Code, structure: Structure, index: int, phase: Phase, target: Target):
+    def __init__(self, code: Code, structure: Structure, index: int, phase: Phase, target: Target, in_words: bool = False):
+        """in_words: whether the sequences of a batch keep their states in words, two by two, where the layer can (`engine.words`)."""
         super().__init__(code, structure, index, phase, target)
         self.is_last = phase is self.plan.phases[-1]
+        self.in_words = in_words and bool(self.layer.words)
+        self.forms = self.layer.words if self.in_words else self.layer.narrow
+        self.layout: Code | PackedWords = PackedWords(code) if self.in_words else code
 
     @property
     def pairs(self) -> bool:
@@ -73,7 +78,12 @@ class Tile(Products):
             return most
         if self.target.instructions.quads and self.parts == 1:
             most = max(1, min(MOST_SEQUENCES, core.whole_accumulators // max(rows, 1)))
-        return max(size for size in range(1, most + 1) if core.block % size == 0)
+        return max(size for size in range(self.least, most + 1, self.least) if core.block % size == 0)
+
+    @property
+    def least(self) -> int:
+        """How many sequences are never stepped alone."""
+        return 2 if self.in_words else 1
 
     @property
     def overlaps(self) -> bool:
@@ -95,7 +105,7 @@ class Tile(Products):
 
     def _stops(self, index: int) -> int:
         """How many parts end in an operator or behind it."""
-        return (self.layer.narrow.get(index) in IN_TWO) + (self.plan.ops[index].code == "interpolate")
+        return (self.forms.get(index) in IN_TWO) + (self.plan.ops[index].code == "interpolate")
 
     @cached_property
     def _curves(self) -> int:
@@ -147,7 +157,7 @@ class Tile(Products):
             return code.plus(start, shifts[s], code.times(places.segment_bytes, segment))
 
         every = range(sequences)
-        values = Values(code, sequences)
+        values = Values(code, self.layout, sequences)
 
         def fetch(indices: Iterable[int]) -> None:
             """Loads what operators do not make when it is read."""
@@ -159,6 +169,8 @@ class Tile(Products):
                     values.keep(index, accumulators[self.phase.rows.index(index)])
                 elif index in self.phase.loads:
                     values.keep(index, [code.lanes_at(unit(f"spill {index}", s)) for s in every])
+                elif self.forms.get(index) == "state":
+                    values.keep_words(index, [code.words_at(unit(f"state {name}", s)) for s in every[::2]])
                 elif self.plan.ops[index].code == "state":
                     values.keep(index, [code.lanes_at(unit(f"state {name}", s)) for s in every])
                 elif self.plan.ops[index].code == "vector":
@@ -171,7 +183,7 @@ class Tile(Products):
                 continue
             fetch(op.args)
             needed = at_end.union(*(self.plan.ops[later].args for later in self.phase.ops[position + 1 :]))
-            if index in self.layer.narrow:
+            if index in self.forms:
                 words = Narrow(self, places, index, op).words(values)
                 values.keep_words(index, (yield from self._staged(words, values, needed, in_parts)))
             else:
@@ -187,15 +199,23 @@ class Tile(Products):
                 code.store_source(values.low_bits(index)[s], source(places.current, k, s))
             if self.is_last:
                 for name in self.plan.stored:
-                    code.store(values.lanes(self.plan.updates[name])[s], unit(f"state {name}", s))
+                    if not (self.in_words and name in self.layer.word_states):
+                        code.store(values.lanes(self.plan.updates[name])[s], unit(f"state {name}", s))
+                    elif s % 2 == 0:
+                        code.store(values.words(self.plan.updates[name])[s // 2], unit(f"state {name}", s))
                 for k, segment in enumerate(self.plan.segments):
                     if segment.at_end is not None:
                         self._store_source(values, segment.at_end, s, partial(source, places.following, k))
 
     def _store_source(self, values: Values, index: int, s: int, address: Callable[[int], Value]) -> None:
-        """Stores what rows of the next step read of sequence s, or, where it is words, of two from each even one."""
+        """Stores what rows of the next step read of sequence s, or, where it is words, of two or four from each second or fourth one."""
         code = self.code
-        if self.layer.saturated is not None and index == self.layer.saturated.output:
+        if isinstance(self.layout, PackedWords) and index in self.forms:
+            if s % 4 == 0:
+                words = values.words(index)[s // 2 : s // 2 + 2]
+                addresses = [address(k) for k in range(s, s + 2 * len(words))]
+                self.layout.store_sources(words, addresses, "stored" in {self.forms.get(k) for k in (index, *self.plan.ops[index].args)})
+        elif self.layer.saturated is not None and index == self.layer.saturated.output:
             code.store_saturating(values.lanes(index)[s], address(s))
         elif not (self.target.packs_words and values.has_words(index)):
             code.store_source(values.low_bits(index)[s], address(s))

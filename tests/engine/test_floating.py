@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from numba import njit
+from pieces_of_code import run_on
 from random_networks import assert_same, random_counts, random_integer
 
 from edge_lstm import engine
@@ -20,7 +19,6 @@ from edge_lstm.engine.floating import float_constants, float_rescales, start_of,
 from edge_lstm.engine.layout import LANES, LINE
 from edge_lstm.engine.plan import plan
 from edge_lstm.engine.stages import prepare
-from edge_lstm.engine.sweeps import _intrinsic
 from edge_lstm.fixed_point.bounds import intervals, prove_network
 from edge_lstm.fixed_point.integer_network import IntegerNetwork, IntegerRecurrent
 from edge_lstm.fixed_point.operators import half
@@ -48,23 +46,16 @@ def changed(network: IntegerNetwork, shift: int, limit: npt.ArrayLike, multiplie
 def rescaled_by_machine(arguments: Ints, constants: dict[str, npt.NDArray[np.float32]]) -> Ints:
     """[count, units] through the instruction sequence of the kernels, sixteen at a time."""
 
-    def emit(code: Code, at: object, count: object) -> None:
-        def body(k: object, _: list[object]) -> list[object]:
-            here = code.plus(at, code.times(k, 5 * LINE))
-            lanes = [code.lanes_at(code.plus(here, LINE * part)) for part in range(4)]
-            code.store(code.rescale_in_float(*lanes), code.plus(here, 4 * LINE))
-            return []
+    def emit(code: Code, at: object) -> None:
+        lanes = [code.lanes_at(code.plus(at, LINE * part)) for part in range(4)]
+        code.store(code.rescale_in_float(*lanes), code.plus(at, 4 * LINE))
 
-        code.loop(count, [], body)
-
-    made = _intrinsic(2, emit, target.choose())
-    kernel: Callable[[int, int], int] = njit("intp(intp, intp)")(lambda at, count: made(at, count))
     count, units = arguments.shape
     memory = np.zeros((count, units // LANES, 5, LANES), np.int32)
     memory[:, :, 0] = arguments.reshape(count, -1, LANES)
     for part, name in enumerate(("multiplier", "addend", "cut"), 1):
         memory[:, :, part] = constants[name].view(np.int32).reshape(-1, LANES)
-    kernel(memory.ctypes.data, count * units // LANES)
+    run_on(memory.reshape(-1, 5, LANES), emit)
     return memory[:, :, 4].reshape(count, units).astype(np.int64)
 
 

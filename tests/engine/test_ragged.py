@@ -29,7 +29,7 @@ def assert_same(came: reference.Run, wanted: reference.Run) -> None:
 
 
 def network(read_out: str = "last", seed: int = 0, **options: object) -> IntegerNetwork:
-    options |= {"layers": 2, "decimation": 2, "initial": True}
+    options = {"layers": 2, "decimation": 2, "initial": True, **options}
     return random_integer(np.random.default_rng(seed), "lstm", 3, 9, "threshold", read_out, **options)
 
 
@@ -43,14 +43,15 @@ def packed(raw: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.concatenate([sequence[:length] for sequence, length in zip(raw, lengths, strict=True)])
 
 
+@pytest.mark.parametrize("initial", [False, True])
 @pytest.mark.parametrize("kind", CORES)
 @pytest.mark.parametrize("read_out", ["last", "mean", "every"])
-def test_ragged_sequences_give_the_bits_of_each_alone(read_out: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ragged_sequences_give_the_bits_of_each_alone(read_out: str, kind: str, initial: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sequences that have ended may go on beside the others, to fill a tile: nothing of theirs may show it."""
     monkeypatch.setenv("EDGE_LSTM_CORE", kind)
     monkeypatch.setattr(replay, "CHUNK", 45)  # several chunks, whose edges lie within sequences
     rng = np.random.default_rng(1)
-    model = network(read_out)
+    model = network(read_out, initial=initial)
     raw, lengths = ragged(rng, model, 75)
     wanted = reference.run(model, raw, lengths, states=True, gates=True)
     assert_same(engine.run(model, raw, lengths, states=True, gates=True), wanted)
