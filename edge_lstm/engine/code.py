@@ -110,9 +110,9 @@ class Code(ControlCode):
         """a where the switch is not 0, else b."""
         return self.builder.select(self.builder.icmp_signed("!=", switch, self.constant(0)), a, b)
 
-    def where_greater(self, a: Value, b: Value, value: Value) -> Value:
-        """The value where a > b, else 0; of lanes or of words."""
-        return self.builder.select(self.builder.icmp_signed(">", a, b), value, ir.Constant(value.type, [0] * value.type.count))
+    def where_greater(self, a: Value, b: Value, value: Value, other: Value) -> Value:
+        """The value where a > b, else the other; of lanes or of words."""
+        return self.builder.select(self.builder.icmp_signed(">", a, b), value, other)
 
     def sign_extended(self, lanes: Value) -> Value:
         """The lower halves of lanes as numbers."""

@@ -94,11 +94,13 @@ class Narrow:
             if in_float:
                 joined = self.code.lower_and_upper if interleaves else self.layout.words_of
             return [joined(lanes[even], None if second is None else lanes[second]) for even, second in values.pairs]
-        arguments = [values.words(a) for a in self.op.args]
-        if self.form == "gated":
-            row = self.tile.plan.ops[self.tile.plan.ops[self.op.args[0]].args[0]].name
+        indices = self.tile.arguments(self.index)
+        arguments = [values.words(a) for a in indices]
+        if self.form in ("gated", "blend"):
+            row = self.tile.plan.ops[self.tile.plan.ops[indices[0]].args[0]].name
             threshold = self.tile.words_constant(self.places, f"words threshold {row}")
-            return [self.code.where_greater(sign, threshold, value) for sign, value in zip(*arguments, strict=True)]
+            closed = arguments[2] if self.form == "blend" else [self.code.word(0)] * len(odd)
+            return [self.code.where_greater(sign, threshold, *both) for sign, *both in zip(*arguments[:2], closed, strict=True)]
         if self.form == "scaled":
             multiplier = self.tile.words_constant(self.places, f"words {self.op.name}.multiplier")
             return [self.code.multiply_round(word, multiplier) for word in arguments[0]]
@@ -120,7 +122,7 @@ class Narrow:
 
     def _word(self, a: list[Value]) -> Value:
         code = self.code
-        if self.form in ("sign", "stored"):  # what follows compares, or clips
+        if self.form in ("sign", "stored", "same"):  # what follows compares, or clips
             return a[0]
         if self.form == "saturate":
             return code.add_saturating(*a) if self.op.code == "add" else code.subtract_saturating(*a)

@@ -18,6 +18,7 @@ from edge_lstm.engine.narrow_tiles import IN_TWO, Narrow, Stages, Values
 from edge_lstm.engine.packed_words import PackedWords
 from edge_lstm.engine.plan import Phase
 from edge_lstm.engine.products import Listed, Places, Products
+from edge_lstm.engine.words import blended
 from edge_lstm.fixed_point.integer_network import IntOp
 
 Place = Callable[[str], Value]
@@ -179,10 +180,10 @@ class Tile(Products):
         at_end = self._read_at_end
         for position, index in enumerate(self.phase.ops):
             op = self.plan.ops[index]
-            if op.code in ("state", "vector"):
+            if op.code in ("state", "vector") or self.forms.get(index) == "part":
                 continue
-            fetch(op.args)
-            needed = at_end.union(*(self.plan.ops[later].args for later in self.phase.ops[position + 1 :]))
+            fetch(self.arguments(index))
+            needed = at_end.union(*(self.arguments(later) for later in self.phase.ops[position + 1 :]))
             if index in self.forms:
                 words = Narrow(self, places, index, op).words(values)
                 values.keep_words(index, (yield from self._staged(words, values, needed, in_parts)))
@@ -206,6 +207,12 @@ class Tile(Products):
                 for k, segment in enumerate(self.plan.segments):
                     if segment.at_end is not None:
                         self._store_source(values, segment.at_end, s, partial(source, places.following, k))
+
+    def arguments(self, index: int) -> tuple[int, ...]:
+        """The operators whose values one reads."""
+        if self.forms.get(index) == "part":
+            return ()
+        return blended(self.plan, index) if self.forms.get(index) == "blend" else self.plan.ops[index].args
 
     def _store_source(self, values: Values, index: int, s: int, address: Callable[[int], Value]) -> None:
         """Stores what rows of the next step read of sequence s, or, where it is words, of two or four from each second or fourth one."""

@@ -8,16 +8,20 @@ computed in floats is ever wider. Beside the forms of `engine.narrow` there are
     scaled   rescale: (a m + 2^(s-1)) >> s is one rounding multiplication by m 2^(15-s), where that is an integer of 16 bits; the limits of
              a are either never met, or left to a clip of the result, which only grows with a
     stored   clip to -127 ... 127: left to where the bytes of four sequences are packed, which saturates
+    blend    add, of a + select(sign, b - a): b or a, whichever the sign says; the difference and what selects it are only part of it
+    same     clip of what lies within its range
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_lstm.engine.curves import bare_rows
 from edge_lstm.engine.floating import start_shift
-from edge_lstm.engine.narrow import HIGHEST, Forms, Narrowing
+from edge_lstm.engine.narrow import HIGHEST, LOWEST, Forms, Narrowing
 from edge_lstm.engine.plan import LayerPlan
 from edge_lstm.fixed_point.integer_network import IntegerRecurrent, IntOp
 from edge_lstm.fixed_point.operators import half
@@ -47,7 +51,7 @@ def word_forms(layer: IntegerRecurrent, plan: LayerPlan, narrow: Forms, given_up
     signs, blocked = _signs(layer, plan), set[int]()
     while True:
         found = _InWords(layer, plan, narrow, signs - blocked, kept - blocked, blocked).forms()
-        fails = {k for k in kept - blocked if plan.updates[plan.ops[k].name] not in found}
+        fails = {k for k in kept - blocked if plan.updates[plan.ops[k].name] not in found or _is_read_in_lanes(plan, k, found)}
         fails |= {k for k, form in found.items() if form == "sign" and not _only_gates(plan, k, found)}
         if given_up and found.get(plan.ops[given_up[1]].args[0]) != "scaled":
             fails |= found.keys() & set(given_up)
@@ -70,9 +74,25 @@ def scaled_multipliers(layer: IntegerRecurrent, op: IntOp) -> npt.NDArray[np.int
     return scaled if bool(exact.all()) and int(scaled.max(initial=0)) <= HIGHEST else None
 
 
+def _is_read_in_lanes(plan: LayerPlan, index: int, found: Forms) -> bool:
+    """Whether words would be taken apart again."""
+    return any(index in op.args and op.code != "row" and reader not in found for reader, op in enumerate(plan.ops))
+
+
+def blended(plan: LayerPlan, index: int) -> tuple[int, int, int]:
+    """(sign, b, a) of a blend."""
+    gate = next(plan.ops[a] for a in plan.ops[index].args if plan.ops[a].code == "select")
+    return gate.args[0], *plan.ops[gate.args[1]].args  # type: ignore[return-value]
+
+
+def _within(inner: Sequence[int], outer: Sequence[int]) -> bool:
+    return outer[0] <= inner[0] and inner[1] <= outer[1]
+
+
 def _only_gates(plan: LayerPlan, index: int, found: Forms) -> bool:
     readers = [reader for reader, op in enumerate(plan.ops) if index in op.args]
-    return all(found.get(reader) == "gated" and index not in plan.ops[reader].args[1:] for reader in readers) and index not in plan.spilled
+    gates = all(found.get(reader) in ("gated", "part") and index not in plan.ops[reader].args[1:] for reader in readers)
+    return gates and index not in plan.spilled
 
 
 class _InWords(Narrowing):
@@ -81,10 +101,13 @@ class _InWords(Narrowing):
     ):  # fmt: skip
         super().__init__(layer, plan)
         self.narrow, self.signs, self.states, self.blocked = narrow, signs, states, blocked
+        ends = {segment.at_end: segment.source for segment in plan.segments if segment.source >= 0}
+        for index in range(len(layer.ops), len(plan.ops)):  # what a source will be in the next step is within the same range
+            self.ranges.append(self.ranges[ends[index]] if index in ends else (-(1 << 31), (1 << 31) - 1))
 
     def forms(self) -> Forms:
         found: Forms = {}
-        for index, op in enumerate(self.plan.ops[: len(self.layer.ops)]):
+        for index, op in enumerate(self.plan.ops):
             form = "" if index in self.blocked else self._form(index, op, found)
             if form:
                 found[index] = form
@@ -99,12 +122,36 @@ class _InWords(Narrowing):
         if op.code == "positive":
             return "sign" if index in self.signs else ""
         if op.code == "select":
+            if found.get(op.args[1]) == "part":
+                return "part"
             return "gated" if found.get(op.args[0]) == "sign" and self._fits(op.args[1]) else ""
         if op.code == "rescale":
             return "scaled" if op.args[0] in found and self._fits(op.args[0]) and self._is_scaled(index, op) else ""
-        if op.code == "clip" and op.numbers == BYTE and op.args[0] in found and self._fits(op.args[0]) and self._is_stored(index):
-            return "stored"
+        if op.code == "clip" and op.args[0] in found and self._fits(op.args[0]):
+            if op.numbers == BYTE and self._is_stored(index):
+                return "stored"
+            if _within(self.ranges[op.args[0]], op.numbers):
+                return "same"
+        if op.code == "subtract" and self._blends(index, op, found):
+            return "part"
+        if op.code == "add" and any(found.get(a) == "part" for a in op.args):
+            _, *both = blended(self.plan, index)
+            self.ranges[index] = min(self.ranges[k][0] for k in both), max(self.ranges[k][1] for k in both)
+            return "blend"
+        if op.code in ("add", "subtract") and all(map(self._fits, op.args)) and any(a in found for a in op.args):
+            return "saturate" if self._fits(index) or self._only_clipped(index) else ""
         return super()._form(index, op, found)
+
+    def _blends(self, index: int, op: IntOp, found: Forms) -> bool:
+        """Whether a difference b - a is only selected, and then only added to a, where both are words or fit them."""
+        (reader, *more) = self._users(index)
+        gate = self.plan.ops[reader] if reader >= 0 else op
+        if more or gate.code != "select" or gate.args[0] not in self.signs or gate.args[1] != index:
+            return False
+        (user, *others) = self._users(reader)
+        if others or user < 0 or self.plan.ops[user].code != "add" or {*self.plan.ops[user].args} != {reader, op.args[1]}:
+            return False
+        return not {reader, user, index} & self.blocked and all(map(self._fits, op.args)) and any(a in found for a in op.args)
 
     def _is_scaled(self, index: int, op: IntOp) -> bool:
         """Whether one rounding multiplication gives the rescale of a word, or what a clip makes the same of it."""
@@ -114,23 +161,25 @@ class _InWords(Narrowing):
         limit, multiplier = (self.layer.vectors[f"{op.name}.{part}"].astype(np.int64) for part in ("limit", "multiplier"))
         if max(map(abs, self.ranges[op.args[0]])) <= int(limit.min()):
             return True
+        self.ranges[index] = LOWEST, HIGHEST  # before the clip
         least, most = (end * multiplier + half(op.numbers[0]) >> op.numbers[0] for end in (-limit, limit))
-        clips = [self.plan.ops[user] for user in self._users(index) if user >= 0 and self.plan.ops[user].code == "clip"]
-        ends = [(int(least.max()), int(most.min()))]
-        reached = all(low <= clip.numbers[0] and clip.numbers[1] <= high for clip in clips for low, high in ends)
-        return bool(clips) and len(clips) == len(self._users(index)) and reached
+        users = [self.plan.ops[user] for user in self._users(index) if user >= 0]
+        return bool(users) and all(user.code == "clip" and _within(user.numbers, (int(least.max()), int(most.min()))) for user in users)
 
     def _is_stored(self, index: int) -> bool:
         """Whether nothing reads a clip but the bytes that rows read, directly or through a gate."""
-        ends = [segment.at_end for segment in self.plan.segments if segment.at_end is not None]
-        if any(index in op.args for op in self.plan.ops):
-            (reader, *more) = [k for k, op in enumerate(self.plan.ops) if index in op.args]
-            gated = self.plan.ops[reader].code == "select" and self.plan.ops[reader].args[0] in self.signs and reader not in self.blocked
-            return not more and gated and self._is_last(reader, ends) and not self._is_last(index, ends)
-        return self._is_last(index, ends)
+        readers = [reader for reader, op in enumerate(self.plan.ops) if index in op.args]
+        if not readers:
+            return self._is_last(index)
+        gates = self.plan.ops[readers[0]].code == "select" and self.plan.ops[readers[0]].args[0] in self.signs
+        return len(readers) == 1 and gates and readers[0] not in self.blocked and self._is_last(readers[0]) and not self._is_kept(index)
 
-    def _is_last(self, index: int, ends: list[int]) -> bool:
+    def _is_last(self, index: int) -> bool:
         """Whether a value is stored as bytes at the end of a step, and nowhere else read."""
-        elsewhere = {*self.plan.spilled, *(self.plan.updates[name] for name in self.plan.stored)}
-        elsewhere |= {computed for phase in self.plan.phases for computed, _ in phase.computed}
-        return index in ends and index not in elsewhere and not any(index in op.args for op in self.plan.ops)
+        at_end = any(segment.at_end == index for segment in self.plan.segments)
+        return at_end and not self._is_kept(index) and not any(index in op.args for op in self.plan.ops)
+
+    def _is_kept(self, index: int) -> bool:
+        """Whether a value is stored as it is."""
+        computed = {place for phase in self.plan.phases for place, _ in phase.computed}
+        return index in {*self.plan.spilled, *computed, *(self.plan.updates[name] for name in self.plan.stored)}

@@ -46,6 +46,14 @@ def test_soft_gates_keep_their_state_in_words(gates: str) -> None:
     assert {"state", "upper", "round15"} <= forms_of(random_integer(np.random.default_rng(0), "lstm", 5, 20, gates))
 
 
+@pytest.mark.parametrize("name", ["gru", "gru_reset_before", "ugrnn"])
+def test_a_threshold_blends_two_words_without_their_difference(name: str) -> None:
+    """The difference of two values of 16 bits would not fit, nor its sum with one of them, by their intervals."""
+    hard, soft = (forms_of(random_integer(np.random.default_rng(0), name, 5, 20, gates)) for gates in ("threshold", "sigmoid"))
+    assert {"state", "sign", "part", "blend", "same", "round"} <= hard
+    assert not soft
+
+
 @pytest.mark.parametrize("options", [{"initial": True}, {"cell_bits": 32}, {"input_bits": 16}], ids=str)
 def test_states_that_begin_elsewhere_or_are_wider_stay_in_lanes(options: dict[str, Any]) -> None:
     assert not forms_of(random_integer(np.random.default_rng(0), "lstm", 5, 20, "threshold", **options))
@@ -147,7 +155,8 @@ def rows(network: IntegerNetwork, rng: np.random.Generator, count: int) -> tuple
 @pytest.mark.parametrize("read_out", ["last", "mean", "every"])
 @pytest.mark.parametrize(("name", "gates", "squash"), [
     ("lstm", "threshold", "hard_tanh"), ("lstm", "threshold", "own"), ("lstm", "sigmoid", "own"), ("lstm_peephole", "hard_sigmoid", "own"),
-    ("lstm_long_lag", "threshold", "any"), ("gru", "threshold", "own"),
+    ("lstm_long_lag", "threshold", "any"), ("gru", "threshold", "own"), ("gru", "sigmoid", "own"), ("ugrnn", "threshold", "hard_tanh"),
+    ("janet", "sigmoid", "own"),
 ])  # fmt: skip
 def test_any_number_of_sequences_of_any_length_has_the_bits_of_each_alone(
     name: str, gates: str, squash: str, read_out: str, monkeypatch: pytest.MonkeyPatch
@@ -158,7 +167,7 @@ def test_any_number_of_sequences_of_any_length_has_the_bits_of_each_alone(
     network = random_integer(rng, name, 4, 37, gates, read_out, squash=squash, mix=5)
     whole = prepare(network).whole
     assert whole is not None
-    assert ("IN_PAIRS = True" in whole.kernels.source) == (name != "gru")
+    assert ("IN_PAIRS = True" in whole.kernels.source) == ((name, gates) not in (("gru", "sigmoid"), ("lstm_peephole", "hard_sigmoid")))
     for lists in ("", "tiles", "columns") if whole.may_list else ("",):
         monkeypatch.setattr(prepared.Prepared, "fewest", lambda self, records, lists=lists: lists)
         whole.lists = lists
