@@ -92,8 +92,7 @@ def structure_of(stack: Stack, target: Target) -> Structure:
         short = tuple(k for k in short_rescales(layer, schedule) if k not in narrow) if target.core.slow_products else ()
         saturated = saturated_output(layer, schedule, short) if target.stores_saturate else None
         floats = float_rescales(layer, schedule, short) if target.rescales_in_float else ()
-        given_up = () if saturated is None else (saturated.output, saturated.clip)
-        words = word_forms(layer, schedule, narrow, given_up) if target.packs_lanes else {}
+        words = word_forms(layer, schedule, narrow, saturated) if target.packs_lanes else {}
         started = started_rows(layer, schedule, [*floats, *(k for k, form in words.items() if form == "sign")])
         within, bare = within_range(layer, schedule), bare_rows(layer, schedule)
         one = LayerStructure(schedule, curves, within, bare, narrow, short, saturated, floats, started, listed, raised)

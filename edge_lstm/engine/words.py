@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from edge_lstm.engine.curves import bare_rows
 from edge_lstm.engine.floating import start_shift
+from edge_lstm.engine.layout import Saturated
 from edge_lstm.engine.narrow import HIGHEST, LOWEST, Forms, Narrowing
 from edge_lstm.engine.plan import LayerPlan
 from edge_lstm.fixed_point.integer_network import IntegerRecurrent, IntOp
@@ -38,11 +39,11 @@ def word_states(layer: IntegerRecurrent, plan: LayerPlan) -> tuple[str, ...]:
     return tuple(name for name in plan.stored if name in zero)
 
 
-def word_forms(layer: IntegerRecurrent, plan: LayerPlan, narrow: Forms, given_up: tuple[int, ...]) -> Forms:
+def word_forms(layer: IntegerRecurrent, plan: LayerPlan, narrow: Forms, saturated: Saturated | None) -> Forms:
     """Operator of `plan.ops` -> its form where a batch steps in words; none unless it keeps states so.
 
-    narrow: forms of a single sequence, which has the same tables and constants; given_up: an output and its clip, of which the store of
-    lanes takes care (`engine.saturated`): they are words only if their rescale is.
+    narrow: forms of a single sequence, which has the same tables and constants; saturated: an output that lanes keep in a form of its own,
+    from its rescale on: that is words as a whole or not at all.
     """
     may = word_states(layer, plan)
     kept = {index for index, op in enumerate(plan.ops) if op.code == "state" and op.name in may}
@@ -53,8 +54,9 @@ def word_forms(layer: IntegerRecurrent, plan: LayerPlan, narrow: Forms, given_up
         found = _InWords(layer, plan, narrow, signs - blocked, kept - blocked, blocked).forms()
         fails = {k for k in kept - blocked if plan.updates[plan.ops[k].name] not in found or _is_read_in_lanes(plan, k, found)}
         fails |= {k for k, form in found.items() if form == "sign" and not _only_gates(plan, k, found)}
-        if given_up and found.get(plan.ops[given_up[1]].args[0]) != "scaled":
-            fails |= found.keys() & set(given_up)
+        whole = set() if saturated is None else {saturated.rescale, saturated.clip, saturated.output}
+        if not whole <= found.keys():
+            fails |= whole & found.keys()
         if not fails:
             return found if any(form == "state" for form in found.values()) else {}
         blocked |= fails
@@ -90,8 +92,9 @@ def _within(inner: Sequence[int], outer: Sequence[int]) -> bool:
 
 
 def _only_gates(plan: LayerPlan, index: int, found: Forms) -> bool:
-    readers = [reader for reader, op in enumerate(plan.ops) if index in op.args]
-    gates = all(found.get(reader) in ("gated", "part") and index not in plan.ops[reader].args[1:] for reader in readers)
+    """Whether a sign is nothing but the switch of selects in words."""
+    readers = [(reader, op) for reader, op in enumerate(plan.ops) if index in op.args]
+    gates = all(op.code == "select" and found.get(reader) in ("gated", "part") and index != op.args[1] for reader, op in readers)
     return gates and index not in plan.spilled
 
 
@@ -161,10 +164,12 @@ class _InWords(Narrowing):
         limit, multiplier = (self.layer.vectors[f"{op.name}.{part}"].astype(np.int64) for part in ("limit", "multiplier"))
         if max(map(abs, self.ranges[op.args[0]])) <= int(limit.min()):
             return True
-        self.ranges[index] = LOWEST, HIGHEST  # before the clip
         least, most = (end * multiplier + half(op.numbers[0]) >> op.numbers[0] for end in (-limit, limit))
         users = [self.plan.ops[user] for user in self._users(index) if user >= 0]
-        return bool(users) and all(user.code == "clip" and _within(user.numbers, (int(least.max()), int(most.min()))) for user in users)
+        if not users or not all(user.code == "clip" and _within(user.numbers, (int(least.max()), int(most.min()))) for user in users):
+            return False
+        self.ranges[index] = LOWEST, HIGHEST  # before the clip
+        return True
 
     def _is_stored(self, index: int) -> bool:
         """Whether nothing reads a clip but the bytes that rows read, directly or through a gate."""

@@ -12,7 +12,7 @@ from pieces_of_code import run_on
 from random_networks import assert_same, random_counts, random_integer
 
 from edge_lstm import engine
-from edge_lstm.engine import prepared, reference, target
+from edge_lstm.engine import prepared, reference, target, words
 from edge_lstm.engine.code import Code
 from edge_lstm.engine.layout import LANES, LINE, Target
 from edge_lstm.engine.packed_words import PackedWords
@@ -106,10 +106,10 @@ def test_words_are_packed_and_taken_apart() -> None:
     def emit(code: Code, at: object) -> None:
         layout = PackedWords(code)
         even, odd = (code.lanes_at(code.plus(at, LINE * k)) for k in (0, 1))
-        words = layout.words_of(even, odd)
-        code.store(words, code.plus(at, 2 * LINE))
+        both = layout.words_of(even, odd)
+        code.store(both, code.plus(at, 2 * LINE))
         for k in (0, 1):
-            code.store(layout.lanes_of(words, odd=k == 1), code.plus(at, LINE * (3 + k)))
+            code.store(layout.lanes_of(both, odd=k == 1), code.plus(at, LINE * (3 + k)))
             layout.copy_lanes(code.plus(at, 2 * LINE), code.integer(k), code.plus(at, LINE * (5 + k)))
         code.store(layout.lanes_of(layout.upper_words(even, odd), odd=True), code.plus(at, 7 * LINE))
 
@@ -134,8 +134,8 @@ def test_bytes_of_each_sequence_go_to_its_own_record(sequences: int, clips: bool
     def emit(code: Code, at: object) -> None:
         layout = PackedWords(code)
         lanes = [code.lanes_at(code.plus(at, LINE * k)) for k in range(4)]
-        words = [layout.words_of(lanes[k], lanes[k + 1]) for k in range(0, sequences, 2)]
-        layout.store_sources(words, [code.plus(at, LINE * (4 + k)) for k in range(sequences)], clips)
+        pairs = [layout.words_of(lanes[k], lanes[k + 1]) for k in range(0, sequences, 2)]
+        layout.store_sources(pairs, [code.plus(at, LINE * (4 + k)) for k in range(sequences)], clips)
 
     run_on(memory, emit)
     stored = memory[:, 4 : 4 + sequences].view(np.uint8).reshape(50, sequences, LINE)
@@ -176,6 +176,20 @@ def test_any_number_of_sequences_of_any_length_has_the_bits_of_each_alone(
             wanted = reference.run(network, raw, lengths, states=True)
             assert_same(engine.run(network, raw, lengths, states=True), wanted)
             np.testing.assert_array_equal(engine.run(network, raw, lengths).scores, wanted.scores)
+
+
+@needs_vnni
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+@pytest.mark.parametrize("left", range(7))
+def test_thresholds_that_stay_in_lanes_stay_whole(name: str, left: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any of the gates may be read by what is no select, or have a row that does not begin with its bias."""
+    monkeypatch.setenv("EDGE_LSTM_CORE", "two_dots")
+    every = words._signs
+    monkeypatch.setattr(words, "_signs", lambda *layer: {sign for k, sign in enumerate(sorted(every(*layer))) if left >> k & 1})
+    rng = np.random.default_rng(5)
+    network = random_integer(rng, name, 4, 20, "threshold", squash="hard_tanh")
+    raw = random_counts(rng, network, 39, 14, extremes=True)
+    assert_same(engine.run(network, raw, states=True), reference.run(network, raw, states=True))
 
 
 @needs_vnni
