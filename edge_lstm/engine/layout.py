@@ -292,6 +292,13 @@ class Structure:
         return padded(8 * len(self.slot_names) + 4 * len(self.number_names), LINE)
 
 
+def blended(plan: LayerPlan, index: int) -> tuple[int, int, int]:
+    """(sign, b, a) of an operator a + select(sign, b - a), see `engine.words`."""
+    gate = next(plan.ops[a] for a in plan.ops[index].args if plan.ops[a].code == "select")
+    b, a = plan.ops[gate.args[1]].args
+    return gate.args[0], b, a
+
+
 def padded(count: int, multiple: int = LANES) -> int:
     """`count` rounded up to a multiple."""
     return -(-count // multiple) * multiple

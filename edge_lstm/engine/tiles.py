@@ -13,12 +13,11 @@ from typing import Any
 from edge_lstm.engine.code import Code
 from edge_lstm.engine.control_code import Value
 from edge_lstm.engine.instructions import BYTE_OFFSET
-from edge_lstm.engine.layout import FLOAT_PARTS, LINE, PERMUTED_SEGMENTS, Structure, Target
+from edge_lstm.engine.layout import FLOAT_PARTS, LINE, PERMUTED_SEGMENTS, Structure, Target, blended
 from edge_lstm.engine.narrow_tiles import IN_TWO, Narrow, Stages, Values
 from edge_lstm.engine.packed_words import PackedWords
 from edge_lstm.engine.plan import Phase
 from edge_lstm.engine.products import Listed, Places, Products
-from edge_lstm.engine.words import blended
 from edge_lstm.fixed_point.integer_network import IntOp
 
 Place = Callable[[str], Value]

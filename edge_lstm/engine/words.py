@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from edge_lstm.engine.curves import bare_rows
 from edge_lstm.engine.floating import start_shift
-from edge_lstm.engine.layout import Saturated
+from edge_lstm.engine.layout import Saturated, blended
 from edge_lstm.engine.narrow import HIGHEST, LOWEST, Forms, Narrowing
 from edge_lstm.engine.plan import LayerPlan
 from edge_lstm.fixed_point.integer_network import IntegerRecurrent, IntOp
@@ -31,7 +31,7 @@ MOST_ROWS = 8  # of a phase: two sequences have so many accumulators
 BYTE = (-127, 127)
 
 
-def word_states(layer: IntegerRecurrent, plan: LayerPlan) -> tuple[str, ...]:
+def _may_be_words(layer: IntegerRecurrent, plan: LayerPlan) -> tuple[str, ...]:
     """States that batches may keep as words, if what renews them comes as words."""
     if layer.wide or any(not 0 < len(phase.rows) <= MOST_ROWS for phase in plan.phases):
         return ()
@@ -45,7 +45,7 @@ def word_forms(layer: IntegerRecurrent, plan: LayerPlan, narrow: Forms, saturate
     narrow: forms of a single sequence, which has the same tables and constants; saturated: an output that lanes keep in a form of its own,
     from its rescale on: that is words as a whole or not at all.
     """
-    may = word_states(layer, plan)
+    may = _may_be_words(layer, plan)
     kept = {index for index, op in enumerate(plan.ops) if op.code == "state" and op.name in may}
     if not kept:
         return {}
@@ -79,12 +79,6 @@ def scaled_multipliers(layer: IntegerRecurrent, op: IntOp) -> npt.NDArray[np.int
 def _is_read_in_lanes(plan: LayerPlan, index: int, found: Forms) -> bool:
     """Whether words would be taken apart again."""
     return any(index in op.args and op.code != "row" and reader not in found for reader, op in enumerate(plan.ops))
-
-
-def blended(plan: LayerPlan, index: int) -> tuple[int, int, int]:
-    """(sign, b, a) of a blend."""
-    gate = next(plan.ops[a] for a in plan.ops[index].args if plan.ops[a].code == "select")
-    return gate.args[0], *plan.ops[gate.args[1]].args  # type: ignore[return-value]
 
 
 def _within(inner: Sequence[int], outer: Sequence[int]) -> bool:
